@@ -1,0 +1,97 @@
+# `make demo` and `make test` need Python 3.11 or newer and make; they bring the rest into a virtual environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+# The stamps carry the interpreter and the folder, so that another of either makes the environment anew.
+ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
+WHICH := $(shell $(PYTHON) -c 'import os, sys, zlib; print("%d.%d.%d-%08x" % (*sys.version_info[:3], zlib.crc32(os.getcwd().encode())) if sys.version_info >= (3, 11) else "old")' 2>/dev/null || echo none)
+ifeq ($(WHICH),none)
+$(error $(PYTHON) does not run: name a Python 3.11 or newer, as in make PYTHON=python3.13)
+endif
+ifeq ($(WHICH),old)
+$(error $(PYTHON) is older than 3.11: name a newer one, as in make PYTHON=python3.13)
+endif
+endif
+
+RUN := $(VENV)/bin/python
+VERSION = $(firstword $(subst -, ,$(WHICH)))
+MADE = $(VENV)/.made-$(WHICH)
+DEMO = $(VENV)/.demo-$(WHICH)
+TEST = $(VENV)/.test-$(WHICH)
+LINT = $(VENV)/.lint-$(WHICH)
+INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
+# Dependency groups came with pip 25.1.
+INSTALL_GROUPS = $(INSTALL) 'pip>=25.1' && $(INSTALL)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test cov lint format bench clean
+
+help: ## Show this list
+	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3.13] [VENV=.venv]'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(DEMO) ## Run the example that indexes the standard library, with ARGS
+	@echo 'demo: understudy run examples/code_index $(ARGS)'
+	@$(RUN) -m understudy run examples/code_index $(ARGS)
+
+test: $(TEST) ## Run the tests; ARGS go to pytest
+	@echo 'test: pytest $(ARGS) (Python $(VERSION))'
+	@$(RUN) -m pytest -q $(ARGS)
+
+cov: $(TEST) ## Run the tests and measure branch coverage, which has a floor
+	@echo 'cov: pytest --cov $(ARGS) (Python $(VERSION))'
+	@$(RUN) -m pytest -q --cov --cov-report=term $(ARGS)
+
+lint: $(LINT) ## Check format, style, types (with two checkers) and layers
+	@echo 'lint: ruff'
+	@$(RUN) -m ruff check --quiet .
+	@$(RUN) -m ruff format --quiet --check . || { echo 'lint: not formatted; run make format'; exit 1; }
+	@echo 'lint: mypy'
+	@$(RUN) -m mypy
+	@echo 'lint: pyright'
+	@$(RUN) -m pyright --pythonpath $(RUN)
+	@echo 'lint: import-linter'
+	@$(VENV)/bin/lint-imports --no-logo
+
+format: $(LINT) ## Format the code and mend what can be mended by machine
+	@$(RUN) -m ruff check --fix --quiet . || true
+	@$(RUN) -m ruff format .
+
+bench: $(DEMO) ## Run the benchmarks; ARGS go to them
+	@echo 'bench: python -m benchmarks $(ARGS) (Python $(VERSION))'
+	@$(RUN) -m benchmarks $(ARGS)
+
+clean: ## Remove the environments and what the tools leave behind
+	rm -rf .venv .venvs build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment that this Makefile did not make is kept when it has the right Python.
+$(MADE):
+	@if [ -z "$$(ls $(VENV)/.made-* 2>/dev/null)" ] && \
+	    [ "$$($(RUN) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)" = $(VERSION) ] && \
+	    $(RUN) -m pip --version >/dev/null 2>&1; then \
+	  echo 'setup: using $(VENV) (Python $(VERSION))'; \
+	else \
+	  echo 'setup: creating $(VENV) (Python $(VERSION))'; \
+	  $(PYTHON) -m venv --clear $(VENV); \
+	fi
+	@touch $@
+
+$(DEMO): pyproject.toml $(MADE)
+	@echo 'setup: installing understudy[cli] into $(VENV)'
+	@$(INSTALL) --editable '.[cli]'
+	@touch $@
+
+$(TEST): pyproject.toml $(MADE)
+	@echo 'setup: installing understudy[cli] and the test tools into $(VENV)'
+	@$(INSTALL_GROUPS) --editable '.[cli]' --group test
+	@touch $@
+
+$(LINT): pyproject.toml $(MADE)
+	@echo 'setup: installing understudy[cli] and the development tools into $(VENV)'
+	@$(INSTALL_GROUPS) --editable '.[cli]' --group dev
+	@touch $@

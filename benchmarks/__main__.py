@@ -1,0 +1,75 @@
+"""``python -m benchmarks``: measure, print a table, say what falls short."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks import asks, idle, imports, ring, spawning, tells
+from benchmarks.harness import Plan, Row, say
+from benchmarks.report import as_json, as_markdown
+
+
+class Workload(Protocol):
+    """Something to measure."""
+
+    @property
+    def workload(self) -> str:
+        """Its id, such as ``W1a``."""
+
+    def rows(self, plan: Plan) -> Iterator[Row]:
+        """Measure it."""
+
+
+WORKLOADS: tuple[Workload, ...] = (
+    *tells.WORKLOADS,
+    *asks.WORKLOADS,
+    *ring.WORKLOADS,
+    *spawning.WORKLOADS,
+    idle.Memory(),
+    idle.IdleCpu(),
+    imports.ImportTime(),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what *arguments* ask for. What falls short is marked, and is no failure: machines are noisy."""
+    known = list(dict.fromkeys(workload.workload for workload in WORKLOADS))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios against a bare asyncio.Queue.")
+    parser.add_argument("--only", metavar="IDS", help=f"only these, with commas: {', '.join(known)}; W1 is W1a and W1b")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured to this file")
+    parser.add_argument("--quick", action="store_true", help="few and small samples: does it work at all?")
+    options = parser.parse_args(arguments)
+    wanted = options.only.split(",") if options.only else known
+    for name in wanted:
+        if not any(_means(name, workload) for workload in known):
+            parser.error(f"there is no workload {name!r}; there are {', '.join(known)}")
+
+    gc.freeze()  # the modules: the same for both sides, so the collector need not look at them in either
+    start = time.perf_counter()
+    plan = Plan(repeats=2, quick=True) if options.quick else Plan()
+    rows = [
+        row
+        for workload in WORKLOADS
+        if any(_means(name, workload.workload) for name in wanted)
+        for row in workload.rows(plan)
+    ]
+    say(f"measured for {time.perf_counter() - start:.0f} s\n")
+    print(as_markdown(rows))
+    if options.json is not None:
+        options.json.write_text(as_json(rows), encoding="utf-8")
+    return 0
+
+
+def _means(name: str, workload: str) -> bool:
+    """Whether *name* is the workload's id, or that without its last letter."""
+    return name == workload or name == workload.rstrip("abcdefghijklmnopqrstuvwxyz")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

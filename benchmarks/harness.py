@@ -1,0 +1,192 @@
+"""Takes samples of two or more ways to do the same thing, and compares them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+__all__ = ["Comparison", "Plan", "Row", "Run", "Side", "Spread", "Stopwatch", "WrongResult", "compete", "expect", "say"]
+
+RETAKES = 3
+"""How often a disturbed sample is taken again."""
+
+
+class WrongResult(Exception):
+    """A workload did not do what it claims to measure."""
+
+
+def expect(what: str, found: object, wanted: object) -> None:
+    """Raise :class:`WrongResult` unless *found* is *wanted*."""
+    if found != wanted:
+        raise WrongResult(f"{what}: {found!r} instead of {wanted!r}")
+
+
+def say(text: str) -> None:
+    """Tell whoever waits what is going on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How thoroughly to measure."""
+
+    repeats: int = 5
+    quick: bool = False
+
+    def count(self, full: int) -> int:
+        """How many to do where a thorough run does *full*."""
+        return max(full // 100, 1) if self.quick else full
+
+
+class Stopwatch:
+    """Measures what is done ``with`` it: seconds that passed, and seconds that this process computed."""
+
+    __slots__ = ("_cpu", "_wall", "cpu", "wall")
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+        self._wall = self._cpu = 0.0
+
+    def __enter__(self) -> None:
+        self._cpu = time.process_time()
+        self._wall = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += time.perf_counter() - self._wall
+        self.cpu += time.process_time() - self._cpu
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the processor did something else for more than a tenth of the time."""
+        return self.wall > 1.1 * self.cpu + 0.001
+
+
+Run: TypeAlias = Callable[[int, Stopwatch], Awaitable[None]]
+"""Does a workload so many times, measures the part that counts, and checks the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of some values, and the lowest and highest of them."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """Of at least one value."""
+        ordered = sorted(values)
+        return cls(statistics.median(ordered), ordered[0], ordered[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One way to do a workload; its targets are found by the label."""
+
+    label: str
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    workload: str
+    label: str
+    """Which of the workload's targets it is held against."""
+    what: str
+    value: Spread
+    unit: str
+    baseline: str
+    """What Q takes, for information."""
+    own: str
+    """What understudy takes, for information."""
+    samples: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A workload that actors do in some ways, and that Q does too."""
+
+    workload: str
+    what: str
+    """In words; ``{count}`` stands for how many."""
+    count: int
+    baseline: Run
+    sides: tuple[Side, ...]
+    shown: Literal["rate", "time"] = "rate"
+    """Whether to show how many are done in a second, or how long one takes."""
+    ratio: Literal["speed", "time"] = "speed"
+    """How many times as fast as Q, or how many times as long."""
+
+    def rows(self, plan: Plan) -> Iterator[Row]:
+        """Measure and compare."""
+        count = plan.count(self.count)
+        what = self.what.format(count=count)
+        say(f"{self.workload}: {what}")
+        seconds = compete((Side("Q", self.baseline), *self.sides), count, plan.repeats)
+        reference = seconds["Q"]
+        for side in self.sides:
+            own = seconds[side.label]
+            speeds = [theirs / ours for theirs, ours in zip(reference, own, strict=True)]
+            yield Row(
+                workload=self.workload,
+                label=side.label,
+                what=f"{what}, {side.label}",
+                value=Spread.of(speeds if self.ratio == "speed" else (1 / speed for speed in speeds)),
+                unit="x" if self.ratio == "speed" else "x time",
+                baseline=self._figure(statistics.median(reference) / count),
+                own=self._figure(statistics.median(own) / count),
+                samples={"Q": reference, "understudy": own},
+            )
+
+    def _figure(self, seconds: float) -> str:
+        if self.shown == "time":
+            return f"{seconds * 1e6:.1f} us"
+        return f"{1e-6 / seconds:.2f} M/s" if seconds < 1e-6 else f"{1e-3 / seconds:.0f} k/s"
+
+
+def compete(sides: Sequence[Side], count: int, repeats: int) -> dict[str, list[float]]:
+    """The seconds that each side takes, by label, *repeats* of each.
+
+    They take turns, and each begins equally often, so that a machine that gets slower meanwhile is unfair to nobody.
+    """
+    for side in sides:
+        _sample(side.run, max(count // 10, 1))
+    seconds: dict[str, list[float]] = {side.label: [] for side in sides}
+    for turn in range(repeats):
+        first = turn % len(sides)
+        for side in (*sides[first:], *sides[:first]):
+            seconds[side.label].append(_undisturbed(side.run, count))
+    return seconds
+
+
+def _undisturbed(run: Run, count: int) -> float:
+    """Seconds that passed in the sample that other processes disturbed least.
+
+    Waiting counts: a workload that waits is never undisturbed, and its time is the time that passed.
+    """
+    best = _sample(run, count)
+    for _ in range(RETAKES):
+        if not best.disturbed:
+            break
+        best = min(best, _sample(run, count), key=lambda watch: watch.wall / (watch.cpu or 1e-9))
+    return best.wall
+
+
+def _sample(run: Run, count: int) -> Stopwatch:
+    watch = Stopwatch()
+
+    async def main() -> None:
+        await run(count, watch)
+
+    gc.collect()
+    asyncio.run(main())
+    return watch

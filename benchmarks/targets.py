@@ -1,0 +1,66 @@
+"""What is demanded of each workload, and what is hoped for."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = ["SYNC", "ASYNC", "Target", "Verdict", "judge", "target"]
+
+SYNC = "def handler"
+ASYNC = "async def handler"
+
+Verdict: TypeAlias = Literal["stretch", "must", "falls short", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The value that must be reached, and the one that is wanted."""
+
+    must: float
+    stretch: float
+    more: bool = True
+    """Whether more is better."""
+
+    def reached(self, value: float, goal: float) -> bool:
+        """Whether *value* is at least as good as *goal*."""
+        return value >= goal if self.more else value <= goal
+
+
+EAGER = sys.version_info >= (3, 12)
+"""A task may run to its first suspension where it is made, which spares a turn of the event loop for each pump."""
+
+TARGETS: dict[tuple[str, str], Target] = {
+    ("W1a", SYNC): Target(1.2, 1.5),
+    ("W1a", ASYNC): Target(0.85, 1.0),
+    ("W1b", SYNC): Target(1.4, 1.8),
+    ("W1b", ASYNC): Target(0.9, 1.1),
+    ("W2", SYNC): Target(0.9, 1.1),
+    ("W2", ASYNC): Target(0.65 if EAGER else 0.5, 0.85),
+    ("W2c", SYNC): Target(0.7, 1.0),
+    ("W2c", ASYNC): Target(0.6, 1.0),
+    ("W3", SYNC): Target(3.5, 4.5),
+    ("W3", ASYNC): Target(1.2 if EAGER else 0.45, 2.0),
+    ("W4", "one after another"): Target(1.5, 1.0, more=False),
+    ("W4", "at once"): Target(0.7, 0.4, more=False),
+    ("W4", "unnamed"): Target(700, 500, more=False),
+    ("W4", "named"): Target(800, 500, more=False),
+    ("W8", "wake-ups"): Target(0, 0, more=False),
+    ("W8", "threads"): Target(1, 1, more=False),
+    ("W11", "import"): Target(2.0, 1.5, more=False),
+}
+
+
+def target(workload: str, label: str) -> Target | None:
+    """What is asked of it; None where a line is for information."""
+    return TARGETS.get((workload, label))
+
+
+def judge(value: float, wanted: Target | None) -> Verdict:
+    """The better of the two that *value* reaches."""
+    if wanted is None:
+        return ""
+    if wanted.reached(value, wanted.stretch):
+        return "stretch"
+    return "must" if wanted.reached(value, wanted.must) else "falls short"

@@ -1,0 +1,4 @@
+# -*- coding: ascii -*-
+"""The first line promises ASCII."""
+
+CITY = "Orléans"

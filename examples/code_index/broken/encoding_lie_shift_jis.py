@@ -1,0 +1,4 @@
+# -*- coding: shift_jis -*-
+"""The first line promises Shift JIS, in which no character begins like that."""
+
+CITY = "Orlÿþans"

@@ -1,0 +1,3 @@
+"""Written in Latin-1, without saying so."""
+
+CITY = "Orléans"

@@ -1,0 +1,4 @@
+"""The file ends where a body should begin."""
+
+
+def unfinished(flag):

@@ -1,0 +1,5 @@
+"""Python 2: backticks meant repr()."""
+
+
+def show(value):
+    return `value`

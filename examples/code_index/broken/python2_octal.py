@@ -1,0 +1,3 @@
+"""Python 2: a leading zero made a number octal."""
+
+MODE = 0755

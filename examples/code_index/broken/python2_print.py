@@ -1,0 +1,5 @@
+"""Python 2: print was a statement."""
+
+
+def greet(name):
+    print "hello,", name

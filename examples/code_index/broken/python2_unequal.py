@@ -1,0 +1,5 @@
+"""Python 2: `<>` was another way to write `!=`."""
+
+
+def differ(left, right):
+    return left <> right

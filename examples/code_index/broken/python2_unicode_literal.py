@@ -1,0 +1,3 @@
+"""Python 2: a string could be raw and unicode at once."""
+
+PATTERN = ur"\w+"

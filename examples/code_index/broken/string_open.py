@@ -1,0 +1,4 @@
+"""A long string that nobody ends."""
+
+TEXT = """
+Once upon a time

@@ -1,0 +1,3 @@
+"""A formatted string with nothing to format."""
+
+TEXT = f"the answer is {}"

@@ -1,0 +1,3 @@
+"""Quotes that came out of a word processor."""
+
+TEXT = “hello”

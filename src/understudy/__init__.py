@@ -1,0 +1,107 @@
+"""Supervised actors for asyncio.
+
+When an actor fails, its understudy steps in: same ref, same mailbox, fresh state.
+"""
+
+from understudy.actors import (
+    Actor,
+    ActorRef,
+    Context,
+    CountDeadLetters,
+    Settings,
+    SubscribeDeadLetters,
+    UnsubscribeDeadLetters,
+    handler,
+)
+from understudy.exceptions import (
+    ActorFailed,
+    ActorNotFound,
+    ActorStopped,
+    AskCycle,
+    AskTimeout,
+    InvalidActor,
+    InvalidContext,
+    InvalidSpec,
+    InvalidTimeout,
+    MailboxFull,
+    NameTaken,
+    NoReply,
+    Refused,
+    StartError,
+    StartTimeout,
+    SystemCollapsed,
+    UnderstudyError,
+    Unhandled,
+    UsageError,
+    WrongActorType,
+)
+from understudy.instrument import Instrument
+from understudy.mailbox import AsyncMessageQueue, Mailbox
+from understudy.messages import DeadLetter, Message
+from understudy.reasons import (
+    Crashed,
+    ExitReason,
+    Killed,
+    NodeDown,
+    Normal,
+    NotFound,
+    RestartsExceeded,
+    Shutdown,
+    StartFailed,
+    is_abnormal,
+)
+from understudy.runner import run
+from understudy.supervision import ChildSpec, Supervisor, child, supervisor
+from understudy.system import ActorSystem
+
+__all__ = [
+    "Actor",
+    "ActorFailed",
+    "ActorNotFound",
+    "ActorRef",
+    "ActorStopped",
+    "ActorSystem",
+    "AskCycle",
+    "AskTimeout",
+    "AsyncMessageQueue",
+    "ChildSpec",
+    "Context",
+    "CountDeadLetters",
+    "Crashed",
+    "DeadLetter",
+    "ExitReason",
+    "Instrument",
+    "InvalidActor",
+    "InvalidContext",
+    "InvalidSpec",
+    "InvalidTimeout",
+    "Killed",
+    "Mailbox",
+    "MailboxFull",
+    "Message",
+    "NameTaken",
+    "NoReply",
+    "NodeDown",
+    "Normal",
+    "NotFound",
+    "Refused",
+    "RestartsExceeded",
+    "Settings",
+    "Shutdown",
+    "StartError",
+    "StartFailed",
+    "StartTimeout",
+    "SubscribeDeadLetters",
+    "Supervisor",
+    "SystemCollapsed",
+    "UnderstudyError",
+    "Unhandled",
+    "UnsubscribeDeadLetters",
+    "UsageError",
+    "WrongActorType",
+    "child",
+    "handler",
+    "is_abnormal",
+    "run",
+    "supervisor",
+]

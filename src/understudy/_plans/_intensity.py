@@ -1,0 +1,25 @@
+"""How many failures are too many."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Window", "count_failure"]
+
+
+class Window(NamedTuple):
+    """The failures that count, oldest first, and whether they are too many."""
+
+    times: list[float]
+    exceeded: bool
+
+
+def count_failure(times: list[float], now: float, max_restarts: int, max_seconds: float) -> Window:
+    """Add a failure at *now* to *times* and forget those more than *max_seconds* ago.
+
+    A failure exactly *max_seconds* ago still counts, as in OTP's ``supervisor``. More than *max_restarts* are too many,
+    so 0 allows none.
+    """
+    times = [time for time in times if time >= now - max_seconds]
+    times.append(now)
+    return Window(times, len(times) > max_restarts)

@@ -1,0 +1,111 @@
+"""Who is restarted when a child has ended, and in which order children stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from understudy._plans._spec import ChildSpec, check_seconds
+from understudy.exceptions import InvalidSpec
+from understudy.reasons import is_abnormal
+
+if TYPE_CHECKING:
+    from understudy._plans._spec import Restart
+    from understudy.reasons import ExitReason
+
+__all__ = ["PLAIN", "Plan", "Strategy", "plan", "restarts", "stop_order", "unique_names"]
+
+Strategy: TypeAlias = Literal["one_for_one"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a cell supervises.
+
+    With *shared* one budget of *max_restarts* in *max_seconds* serves all children and is the cell's own end when it is
+    used up, and children stop one after another; without, each child has such a budget of its own and its end is the
+    child's, and they stop at once.
+    """
+
+    strategy: Strategy = "one_for_one"
+    max_restarts: int = 3
+    max_seconds: float = 5.0
+    shared: bool = False
+    children: tuple[ChildSpec, ...] = ()
+
+
+PLAIN = Plan()
+"""What a cell does whose actor is no supervisor."""
+
+
+def plan(owner: str, strategy: object, max_restarts: object, max_seconds: object, children: object) -> Plan:
+    """The plan of the supervisor *owner*, checked whole.
+
+    Raises:
+        InvalidSpec: It says which field is wrong, and what is allowed.
+    """
+    for allowed in get_args(Strategy):
+        if strategy == allowed:
+            break
+    else:
+        choice = " or ".join(repr(name) for name in get_args(Strategy))
+        raise InvalidSpec(child=owner, field="strategy", problem=f"must be {choice}, got {strategy!r}")
+    if not isinstance(max_restarts, int) or isinstance(max_restarts, bool) or max_restarts < 0:
+        raise InvalidSpec(child=owner, field="max_restarts", problem=f"must be an int from 0 up, got {max_restarts!r}")
+    seconds = check_seconds("max_seconds", max_seconds, owner)
+    return Plan(allowed, max_restarts, seconds, shared=True, children=unique_names(owner, children))
+
+
+def unique_names(owner: str, specs: object) -> tuple[ChildSpec, ...]:
+    """*specs*, each with a name of its own: a default name that is taken gets ``-2``, ``-3`` and so on.
+
+    Raises:
+        InvalidSpec: Something in *specs* is no spec, or two children were given the same name.
+    """
+    given = _specs(owner, specs)
+    taken: set[str] = set()
+    for spec in given:
+        if spec.name is not None and spec.name in taken:
+            raise InvalidSpec(child=owner, field="name", problem=f"must be unique among siblings, got {spec.name!r} twice")
+        taken |= {spec.name} if spec.name is not None else set()
+    named: list[ChildSpec] = []
+    for spec in given:
+        name = spec.name
+        number = 1
+        while name is None:
+            candidate = spec.label if number == 1 else f"{spec.label}-{number}"
+            name = candidate if candidate not in taken else None
+            number += 1
+        taken.add(name)
+        named.append(spec.options(name=name))
+    return tuple(named)
+
+
+def restarts(kind: Restart, reason: ExitReason) -> bool:
+    """Whether a child of that restart type comes back after *reason*."""
+    return kind == "permanent" or (kind == "transient" and is_abnormal(reason))
+
+
+def stop_order(children: Sequence[tuple[str, bool]], *, one_by_one: bool) -> list[list[str]]:
+    """In which batches *children* stop; each is (name, declared?), in the order of their starts.
+
+    One by one: the exact reverse of the starts. Else those started at run time stop at once, then the declared ones,
+    last first.
+    """
+    reverse = list(reversed(children))
+    if one_by_one:
+        return [[name] for name, _ in reverse]
+    at_run_time = [name for name, declared in reverse if not declared]
+    return ([at_run_time] if at_run_time else []) + [[name] for name, declared in reverse if declared]
+
+
+def _specs(owner: str, specs: object) -> list[ChildSpec[Any]]:
+    if isinstance(specs, str) or not isinstance(specs, Sequence):
+        problem = f"must be a list of child(...), got {type(specs).__name__}"
+        raise InvalidSpec(child=owner, field="children", problem=problem)
+    for spec in specs:
+        if not isinstance(spec, ChildSpec):
+            problem = f"must be a list of child(...), got {spec!r} in it"
+            raise InvalidSpec(child=owner, field="children", problem=problem)
+    return list(specs)

@@ -1,0 +1,20 @@
+"""Actors, their refs, and what an actor sees of the runtime."""
+
+from understudy.actors._actor import Actor
+from understudy.actors._context import Context, System
+from understudy.actors._dead_letters import CountDeadLetters, SubscribeDeadLetters, UnsubscribeDeadLetters
+from understudy.actors._handler import handler
+from understudy.actors._ref import ActorRef
+from understudy.actors._settings import Settings
+
+__all__ = [
+    "Actor",
+    "ActorRef",
+    "Context",
+    "CountDeadLetters",
+    "Settings",
+    "SubscribeDeadLetters",
+    "System",
+    "UnsubscribeDeadLetters",
+    "handler",
+]

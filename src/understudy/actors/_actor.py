@@ -1,0 +1,100 @@
+"""``Actor``: the base class of everything with handlers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+import structlog
+from typing_extensions import TypeVar
+
+from understudy._plans._spec import Options, check_option
+from understudy._plans._strategies import PLAIN, Plan
+from understudy.actors._context import Context
+from understudy.actors._handler import HandlerTable
+from understudy.exceptions import InvalidContext, Unhandled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping
+
+    from understudy.reasons import ExitReason
+
+__all__ = ["Actor"]
+
+M = TypeVar("M")
+
+
+class Actor(Generic[M]):
+    """An actor class: state on ``self``, a handler for each type of message.
+
+    ``class Meter(Actor[Observe | Total])`` accepts ``Observe`` and ``Total``, and the handlers are checked against that
+    when the class is made. An instance lives until the actor fails, stops or is restarted; the next incarnation is a new
+    instance, made with the same arguments. One message is handled at a time.
+
+    A subclass need not call ``super().__init__()``. ``self.context`` and ``self.log`` exist from ``initialize`` on.
+
+    Raises:
+        InvalidActor: At the creation of a class: a handler is missing, surplus, doubled, or does not fit its message.
+        InvalidSpec: Likewise, for a bad entry in ``defaults``.
+    """
+
+    defaults: ClassVar[Options] = {}
+    """Options for all actors of the class, as in ``child(...).options(...)``, which has the last word."""
+
+    __understudy_handlers__: ClassVar[HandlerTable] = HandlerTable()
+    _understudy_cell: Any = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__understudy_handlers__ = HandlerTable.of(cls, Actor)
+        options: Mapping[str, object] = cls.defaults
+        cls.defaults = {key: check_option(key, value, f"class {cls.__qualname__}") for key, value in options.items()}  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+    # Hooks
+
+    def initialize(self) -> Awaitable[None] | None:
+        """Called when the actor starts, and again for each restart, on the new instance; ``def`` or ``async def``.
+
+        Messages that arrive meanwhile wait. If it raises, the actor has not started, ``shutdown`` is not called, and
+        what it opened itself it has to close itself.
+        """
+        return None
+
+    def shutdown(self, reason: ExitReason) -> Awaitable[None] | None:
+        """Called after a stop, a drain or a crash (before the restart), when the children have ended; ``def`` or ``async def``.
+
+        Not called after a kill, or when ``initialize`` had not succeeded. It is bounded by the actor's grace.
+        """
+        return None
+
+    def handle_message(self, message: Any) -> Awaitable[Any] | Any:
+        """Called for a message that no handler takes; ``def`` or ``async def``. What it returns is the reply.
+
+        A class that overrides it may lack handlers. Calling this one from there says that the message is unhandled
+        after all.
+        """
+        raise Unhandled(path=self.context.path, message=message)
+
+    # The runtime
+
+    @property
+    def context(self) -> Context:
+        """The actor's ref, children, system, and what it can do to itself.
+
+        Raises:
+            InvalidContext: Before ``initialize``, or after the end of this incarnation.
+        """
+        cell = self._understudy_cell
+        if cell is None:
+            problem = "exists from initialize on and until the end of the incarnation"
+            raise InvalidContext(what=f"{type(self).__qualname__}.context", problem=problem)
+        return Context(cell, self)
+
+    @property
+    def log(self) -> structlog.typing.FilteringBoundLogger:
+        """A structlog logger, bound to the actor's path."""
+        log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(actor=self.context.path)
+        return log
+
+    def _understudy_plan(self, path: str) -> Plan:
+        """How the actor supervises; for the runtime, once for each incarnation, before ``initialize``."""
+        return PLAIN

@@ -1,0 +1,183 @@
+"""Asks in flight: their envelopes, their deadlines, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+from understudy.exceptions import AskTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from understudy.environment import Environment
+
+__all__ = ["FRAME", "Ask", "DeadlineQueue", "Letter", "Node", "Private", "find_cycle"]
+
+FRAME: ContextVar[Any] = ContextVar("understudy_frame", default=None)
+"""What the code that runs is part of: the ask in hand, else the cell whose pump it is. The only context variable of the
+runtime, and set in tasks of the runtime only."""
+
+
+class Node(Protocol):
+    """One end of a wait: an actor, as far as the search for circles is concerned."""
+
+    @property
+    def path(self) -> str: ...
+
+    def awaited(self) -> Iterator[Node]:
+        """Those for which the handler in hand waits at this moment."""
+        ...
+
+
+class Letter:
+    """A message with its sender's cell. A plain tell needs none: the message itself is stored."""
+
+    __slots__ = ("message", "sender")
+
+    def __init__(self, message: object, sender: Any) -> None:
+        self.message = message
+        self.sender = sender
+
+    @property
+    def sender_path(self) -> str | None:
+        """For reports."""
+        return None if self.sender is None else self.sender.path
+
+
+class Private(Letter):
+    """A message that an actor sends itself, for the handlers whose names begin with ``_``."""
+
+    __slots__ = ()
+
+
+class Ask(Letter):
+    """A message that is waited for.
+
+    Three separate facts: *in hand* (its handler is running), *answered* (the future is done), and the deadline, which
+    binds what the handler does also after the asker has given up.
+    """
+
+    __slots__ = ("cell", "deadline", "future", "in_hand", "seconds")
+
+    def __init__(
+        self, message: object, sender: Any, future: asyncio.Future[Any], cell: Any, seconds: float, deadline: float
+    ) -> None:
+        self.message = message
+        self.sender = sender
+        self.future = future
+        self.cell = cell
+        self.seconds = seconds
+        self.deadline = deadline
+        self.in_hand = False
+
+    def reply(self, value: object) -> bool:
+        """Answer, once; False: nobody waits any more."""
+        if self.future.done():
+            return False
+        self.future.set_result(value)
+        return True
+
+    def fail(self, error: BaseException) -> bool:
+        """Answer with *error*, once; False: nobody waits any more."""
+        if self.future.done():
+            return False
+        self.future.set_exception(error)
+        return True
+
+    def expire(self) -> None:
+        """The deadline has come."""
+        if not self.future.done():
+            state = self.cell.state_of(self)
+            error = AskTimeout(path=self.cell.path, message=self.message, seconds=self.seconds, state=state)
+            self.future.set_exception(error)
+
+
+class DeadlineQueue:
+    """The deadlines of all asks, with one timer between them.
+
+    Most asks are answered within milliseconds and their deadlines are seconds away. So a new ask goes to a plain list;
+    *settle* seconds later those still open are sorted into a heap, and the rest has cost one append each. The timer runs
+    only while something is in the list, or open in the heap.
+    """
+
+    __slots__ = ("_due", "_env", "_fresh", "_heap", "_serial", "_settle", "_timer")
+
+    def __init__(self, env: Environment, *, settle: float = 0.05) -> None:
+        self._env = env
+        self._settle = settle
+        self._fresh: list[Ask] = []
+        self._heap: list[tuple[float, int, Ask]] = []
+        self._serial = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf
+
+    def add(self, ask: Ask, now: float) -> None:
+        """Let *ask* fail at its deadline, unless it is answered before."""
+        if ask.deadline == math.inf:
+            return
+        self._fresh.append(ask)
+        due = min(ask.deadline, now + self._settle)
+        if due < self._due:
+            self._arm(due)
+
+    def close(self) -> None:
+        """Forget them all."""
+        self._fresh.clear()
+        self._heap.clear()
+        self._arm(math.inf)
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = self._env.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._due = None, math.inf
+        now = self._env.now()
+        fresh, self._fresh = self._fresh, []
+        for ask in fresh:
+            if not ask.future.done():
+                self._serial += 1
+                heapq.heappush(self._heap, (ask.deadline, self._serial, ask))
+        heap = self._heap
+        # The loop fires timers up to one tick of its clock early: what is due within that is due now.
+        while heap and (heap[0][2].future.done() or heap[0][0] <= now + 1e-9):
+            heapq.heappop(heap)[2].expire()
+        if heap:
+            self._arm(heap[0][0])
+
+
+def find_cycle(waiting: Node, target: Node) -> list[str] | None:
+    """The paths of a circle that *waiting* would close by waiting for *target*, or None.
+
+    Walked from the target at the moment of waiting over the waits that stand, so that it sees crossing waits too.
+    """
+    if target is waiting:
+        return [waiting.path, waiting.path]
+    came_from: dict[int, tuple[Node, Node | None]] = {id(target): (target, None)}
+    pending = [target]
+    while pending:
+        node = pending.pop()
+        for following in node.awaited():
+            if following is waiting:
+                return _chain(came_from, node, waiting)
+            if id(following) not in came_from:
+                came_from[id(following)] = (following, node)
+                pending.append(following)
+    return None
+
+
+def _chain(came_from: dict[int, tuple[Node, Node | None]], last: Node, waiting: Node) -> list[str]:
+    steps: list[str] = [waiting.path]
+    node: Node | None = last
+    while node is not None:
+        steps.append(node.path)
+        node = came_from[id(node)][1]
+    return [waiting.path, *reversed(steps)]
+
+

@@ -1,0 +1,978 @@
+"""The cell: what stands behind a ref. Mailbox, behaviour, state of life.
+
+    NEW -> STARTING -> RUNNING -> STOPPING -> DOWN -> DEAD
+              ^                                |
+              +---------- start ---------------+
+
+A cell is DOWN between two incarnations, while its parent decides; only the parent buries it (DEAD). Every step of a life
+is made in :meth:`Cell.activate`, in the dispatcher's own context, so that hooks never run in the caller of ``stop``.
+Whatever changes something sets a field and puts the cell into the run queue.
+
+At most one *job*, a task, belongs to a cell at a time: the pump of its ``async def`` handlers, or a hook. After any await
+a job looks whether it is still its cell's job; if not it has been abandoned and returns in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import math
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from understudy.actors._asks import FRAME, Ask, Letter, Private
+from understudy.actors._family import Family
+from understudy.actors._handler import NO_HANDLERS, Handler, HandlerTable
+from understudy.exceptions import (
+    ActorFailed,
+    ActorStopped,
+    InvalidActor,
+    InvalidSpec,
+    InvalidTimeout,
+    Refused,
+    StartTimeout,
+    Unhandled,
+)
+from understudy.instrument import Instrument
+from understudy.mailbox._queue import AsyncMessageQueue
+from understudy.messages import ChildEnded, ChildStarted
+from understudy.reasons import (
+    Crashed,
+    ExitReason,
+    Killed,
+    Normal,
+    RestartsExceeded,
+    Shutdown,
+    StartFailed,
+    frames_of,
+    without_traceback,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from understudy._plans._spec import ChildSpec
+    from understudy._plans._strategies import Plan
+    from understudy.actors._runtime import Runtime
+
+__all__ = ["Cell", "Life", "check_timeout"]
+
+
+class Life(enum.Enum):
+    """The state of a cell."""
+
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DOWN = "down"
+    DEAD = "dead"
+
+
+class Step(enum.Enum):
+    """How far the end of an incarnation has come; each waits for what the one before has begun."""
+
+    HANDLER = enum.auto()
+    CHILDREN = enum.auto()
+    HOOK = enum.auto()
+
+
+class Ending:
+    """The end of an incarnation, from the request on."""
+
+    __slots__ = ("abandon_at", "forced", "hook", "interrupting", "reason", "step")
+
+    def __init__(self, reason: ExitReason, *, hook: bool) -> None:
+        self.reason = reason
+        # Whether the shutdown hook is to run.
+        self.hook = hook
+        # The mark: set before the runtime cancels a job, so that what the job ends with means nothing.
+        self.interrupting = False
+        self.abandon_at = math.inf
+        # The grace was over, or there was none.
+        self.forced = False
+        self.step = Step.HANDLER
+
+    def final_reason(self) -> ExitReason:
+        """The first reason given; a forced end is `Killed`, unless the actor had failed by then."""
+        failed = isinstance(self.reason, Crashed | RestartsExceeded | StartFailed | Killed)
+        return Killed(first=self.reason) if self.forced and not failed else self.reason
+
+
+class Job:
+    """The task of a cell, and the context it runs in.
+
+    Not ``started``: no line of it has run yet, so it must not be cancelled.
+    """
+
+    __slots__ = ("context", "kind", "started", "task")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.context = Context()
+        self.started = False
+        self.task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """The first line of the task."""
+        self.started = True
+        self.task = asyncio.current_task()
+
+    def cancel(self) -> None:
+        """Interrupt it; if it has not started, its first look at the mark does."""
+        if self.started and self.task is not None:
+            self.task.cancel()
+
+
+class Cell:
+    """See the module. Fields that rarely matter are None until they do: an idle actor has to be small."""
+
+    __slots__ = (
+        "_path",
+        "_timer",
+        "actor",
+        "attention",
+        "came_up",
+        "control",
+        "draining",
+        "ending",
+        "family",
+        "for_good",
+        "gate",
+        "hand",
+        "hand_since",
+        "incarnation",
+        "job",
+        "life",
+        "mailbox",
+        "name",
+        "observers",
+        "parent",
+        "queued",
+        "ready",
+        "reason",
+        "runtime",
+        "spec",
+        "table",
+        "uid",
+        "waits",
+    )
+
+    def __init__(self, runtime: Runtime, parent: Cell | None, spec: ChildSpec[Any], name: str) -> None:
+        self.runtime = runtime
+        self.parent = parent
+        self.spec = spec
+        self.name = name
+        self.uid = runtime.env.next_uid()
+        self.incarnation = 0
+        self.life = Life.NEW
+        # Whether any incarnation has ever come up.
+        self.came_up = False
+        runtime.population += 1
+        self.actor: Any = None
+        self.table: HandlerTable = NO_HANDLERS
+        self.mailbox: AsyncMessageQueue[Any] | None = None
+        self.family: Family | None = None
+        # Why no message is accepted any more; None while messages are.
+        self.gate: ExitReason | None = None
+        # In the run queue, or being activated: whoever changes something need not push.
+        self.queued = False
+        # A message would be handled if it came: RUNNING, not queued, no job, nothing waiting. The next tell must push.
+        self.ready = False
+        # Something is to be looked at before the next message.
+        self.attention = False
+        self.job: Job | None = None
+        # The message or envelope whose handler is running, and since when (for async handlers).
+        self.hand: Any = None
+        self.hand_since = 0.0
+        self.ending: Ending | None = None
+        # The end in sight is the last: nobody restarts it.
+        self.for_good = False
+        # Drain until then and stop; stays through restarts.
+        self.draining: float | None = None
+        # Why the last incarnation ended; for a dead cell, why all did.
+        self.reason: ExitReason | None = None
+        self.control: list[ChildStarted | ChildEnded] | None = None
+        # Whom the handler in hand waits for, by the wait.
+        self.waits: dict[object, Cell] | None = None
+        self.observers: list[Callable[[ExitReason], object]] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._path: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Cell {self.path} {self.life.value}>"
+
+    @property
+    def path(self) -> str:
+        """Like ``/user/meters/north``."""
+        path = self._path
+        if path is None:
+            path = self._path = f"{self.parent.path if self.parent is not None else ''}/{self.name}"
+        return path
+
+    @property
+    def down(self) -> bool:
+        """No incarnation is alive."""
+        return self.life in (Life.DOWN, Life.DEAD)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait."""
+        return len(self.mailbox) if self.mailbox is not None else 0
+
+    @property
+    def status(self) -> str:
+        """For people and for refs: starting, running, restarting, stopping or stopped."""
+        if self.life is Life.DEAD:
+            return "stopped"
+        if self.life is Life.STOPPING or self.ending is not None:
+            return "stopping"
+        if self.life is Life.RUNNING:
+            return "running"
+        return "starting" if self.incarnation <= 1 and self.life is not Life.DOWN else "restarting"
+
+    def option(self, name: str) -> Any:
+        """A setting of this actor: of its spec, else of its class, else of the system."""
+        value = getattr(self.spec, name)
+        if value is None:
+            value = getattr(self.spec.factory, "defaults", {}).get(name)
+        if value is None:
+            value = self._builtin(name)
+        return value
+
+    def _builtin(self, name: str) -> Any:
+        if name == "restart":
+            return "permanent"
+        if name == "shutdown" and getattr(self.spec.factory, "supervises", False):
+            return "infinity"
+        return getattr(self.runtime.settings, name)
+
+    # Messages
+
+    def make_mailbox(self) -> AsyncMessageQueue[Any]:
+        """The mailbox, made with the first message."""
+        if self.mailbox is None:
+            self.mailbox = AsyncMessageQueue(self.option("mailbox").capacity)
+        return self.mailbox
+
+    def wake(self) -> None:
+        """A message has been put into the mailbox."""
+        if self.ready:
+            self.ready = False
+            self.queued = True
+            self.runtime.dispatcher.push(self)
+
+    def refuse(self, message: object, sender: str | None) -> None:
+        """*message* was not accepted and nobody waits to hear it."""
+        if self.gate is None:
+            self.report_full()
+            self.runtime.dead_letter(message, self.path, sender, "mailbox full")
+        else:
+            self.runtime.dead_letter(message, self.path, sender, str(self.gate))
+
+    def report_full(self) -> None:
+        """Somebody found no room."""
+        self.runtime.instruments.emit(Instrument.mailbox_full, self.path, self.make_mailbox().capacity)
+
+    def stopped_error(self, message: object = None) -> ActorStopped:
+        """What somebody gets who wants something of an actor that accepts nothing."""
+        return ActorStopped(path=self.path, reason=self.gate or self.reason or Shutdown(), message=message)
+
+    def state_of(self, ask: Ask) -> str:
+        """How far *ask* has got, for the error of the one who waited in vain."""
+        now = self.runtime.env.now()
+        if ask.in_hand:
+            return f"handling it for {now - self.hand_since:.3g} s"
+        waiting = f"{self.waiting} waiting"
+        if self.life is Life.RUNNING and self.hand is not None:
+            return f"handling another message for {now - self.hand_since:.3g} s, {waiting}"
+        if self.life is not Life.RUNNING:
+            attempt = f", attempt {self.incarnation}" if self.incarnation > 1 else ""
+            return f"{self.status}{attempt}, {waiting}"
+        return f"accepted, {waiting}"
+
+    def awaited(self) -> Iterator[Cell]:
+        """Those that this actor's code waits for: see :func:`understudy.actors._asks.find_cycle`."""
+        if self.waits is not None:
+            yield from self.waits.values()
+        if self.family is not None and self.family.booting is not None:
+            yield self.family.booting  # type: ignore[misc]  # pyright: ignore[reportReturnType]
+
+    # Requests from anywhere
+
+    def start(self) -> None:
+        """Begin the next incarnation; for the parent."""
+        assert self.life in (Life.NEW, Life.DOWN), self
+        self.life = Life.STARTING
+        self.incarnation += 1
+        self.enqueue()
+
+    def request_stop(self, reason: ExitReason, *, keep: bool = False) -> None:
+        """End this incarnation with grace; without *keep* for good, which closes the gate and empties the mailbox."""
+        if self.life is Life.DEAD:
+            return
+        if not keep:
+            self._shut(reason)
+        if self.life is Life.DOWN:
+            if not keep and self.parent is not None and self.parent.family is not None:
+                self.parent.family.end_kept(self.name)
+            return
+        if self.ending is None:
+            self._end(reason, hook=True)
+
+    def request_drain(self, timeout: float | None) -> None:
+        """Accept nothing more, handle what is there, then end for good."""
+        if self.life is Life.DEAD or self.for_good:
+            return
+        self.draining = math.inf if timeout is None else self.runtime.env.now() + timeout
+        self.gate = Shutdown("drained")
+        if self.mailbox is not None:
+            self.mailbox.close()
+        if self.life is Life.RUNNING and self.ending is None:
+            self._arm(self.draining, self._drained)
+            self.enqueue()
+
+    def request_kill(self) -> None:
+        """A failure by decree: no grace, no hook; the parent asks the restart type."""
+        if self.down:
+            return
+        if self.ending is None:
+            self._end(Killed(), hook=False)
+        self.force(keep=True)
+
+    def request_end(self) -> None:
+        """A normal end, wished for by the actor itself."""
+        if not self.down and self.ending is None:
+            self._end(Normal(), hook=True)
+
+    def force(self, *, keep: bool) -> None:
+        """No grace, or no more of it: interrupt what runs, kill the children, skip the hook."""
+        if self.down:
+            return
+        if not keep:
+            self._shut(Shutdown("parent killed"))
+        if self.ending is None:
+            self._end(Killed(), hook=False)
+        ending = self.ending
+        assert ending is not None
+        if ending.forced:
+            return
+        ending.forced = True
+        self._interrupt()
+        if ending.step is Step.CHILDREN and self.family is not None:
+            self.family.kill_all(keep=not self.for_good)
+        self.enqueue()
+
+    def give_up(self, reason: RestartsExceeded) -> None:
+        """The family has failed too often."""
+        if self.ending is None:
+            self._end(reason, hook=True)
+
+    def post(self, signal: ChildStarted | ChildEnded) -> None:
+        """Control from a child: served in the next activation, whatever is in hand or waits."""
+        if self.control is None:
+            self.control = []
+        self.control.append(signal)
+        self.enqueue()
+
+    def observe(self, callback: Callable[[ExitReason], object]) -> None:
+        """Call *callback* with the reason at the final end, at once when that has come."""
+        if self.life is Life.DEAD:
+            callback(self.reason or Shutdown())
+        else:
+            self.observers = [*(self.observers or ()), callback]
+
+    def unobserve(self, callback: Callable[[ExitReason], object]) -> None:
+        """Forget *callback*."""
+        self.observers = [each for each in self.observers or () if each != callback] or None
+
+    def bury(self, reason: ExitReason) -> None:
+        """The final end; for the parent, which has freed the name."""
+        assert self.life is Life.DOWN, self
+        if self.family is not None:
+            self.family.bury_all()
+        self.life = Life.DEAD
+        self.reason = reason
+        self._shut(reason)
+        self.gate = reason
+        observers, self.observers = self.observers, None
+        for callback in observers or ():
+            callback(reason)
+        self.runtime.population -= 1
+        if self.came_up:
+            self.runtime.instruments.emit(Instrument.actor_stopped, self.path, reason)
+
+    def abandon_tree(self) -> None:
+        """End this cell and all under it now, without waiting for anything. The name must be free already."""
+        if self.life is Life.DEAD:
+            return
+        if self.family is not None:
+            self.family.abandon_all()
+        first = self.ending.final_reason() if self.ending is not None else self.reason
+        if self.job is not None:
+            self._abandon()
+        self._leave()
+        self.life = Life.DOWN
+        self.bury(Killed(first=first) if not isinstance(first, Killed) else first)
+
+    # Activation
+
+    def enqueue(self) -> None:
+        """Let the dispatcher activate this cell."""
+        if not self.queued:
+            self.ready = False
+            self.queued = True
+            self.runtime.dispatcher.push(self)
+
+    def activate(self, limit: int) -> int:
+        """Serve control, then take the next step of life or handle up to *limit* messages; how many it says."""
+        handled = 0
+        if self.control is not None:
+            self._serve_control()
+        if self.life is Life.RUNNING:
+            if self.job is None and not self.attention and self.mailbox is not None:
+                handled = self._handle(self.mailbox, limit)
+        elif self.life is Life.STARTING and self.actor is None and self.ending is None:
+            self._boot()
+        self.queued = False
+        if self.ending is not None:
+            self._proceed()
+        elif self.life is Life.RUNNING:
+            self._settle()
+        return handled
+
+    def _serve_control(self) -> None:
+        signals, self.control = self.control or (), None
+        for signal in signals:
+            if self.family is None:
+                continue
+            if isinstance(signal, ChildEnded):
+                self.family.child_ended(signal)
+            else:
+                self.family.child_started(signal)
+
+    def _settle(self) -> None:
+        """RUNNING, and nothing is being done: what next?"""
+        if self.job is not None or self.queued:
+            return
+        if self.attention or self.waiting:
+            self.enqueue()
+        elif self.draining is not None:
+            self._drained()
+        else:
+            self.ready = True
+
+    def _drained(self) -> None:
+        self.request_stop(Shutdown("drained"))
+
+    # Starting
+
+    def _boot(self) -> None:
+        try:
+            problem = self.runtime.settings.grace_problem(self.option("shutdown"))
+            if problem is not None:
+                raise InvalidSpec(child=self.path, field="shutdown", problem=problem)  # noqa: TRY301
+            actor = self.spec.factory(*self.spec.args, **self.spec.kwargs)
+            table = actor.__understudy_handlers__
+            plan: Plan = actor._understudy_plan(self.path)
+            # Not by setattr: the class may have made itself frozen.
+            object.__setattr__(actor, "_understudy_cell", self)
+            self.actor, self.table = actor, table
+            if table.initialize is None:
+                return self._initialized(plan)
+            if table.initialize.is_async:
+                self._arm(self.runtime.env.now() + self.option("start_timeout"), self._start_timed_out)
+                return self._start_job("initialize", self._run_initialize, plan)
+            self._check_nothing("initialize", table.initialize.function(actor))
+        except BaseException as error:
+            return self._start_failed(error)
+        return self._initialized(plan)
+
+    async def _run_initialize(self, job: Job, plan: Plan) -> None:
+        error = await self._run_hook(job, self.table.initialize)
+        if self.job is not job:
+            return
+        self.job = None
+        if self.ending is not None:
+            self.enqueue()
+        elif error is not None:
+            self._start_failed(error)
+        else:
+            self._initialized(plan)
+
+    def _initialized(self, plan: Plan) -> None:
+        if self.ending is not None:
+            return
+        self._arm(math.inf)
+        if self.family is not None or plan.children or plan.shared:
+            self._make_family().boot(plan)
+        else:
+            self.family_started()
+
+    def _start_failed(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self.runtime.interrupt()
+        if self.ending is not None:
+            self.enqueue()
+            return
+        frames = self._frames(error)
+        self._fail_start(StartFailed(without_traceback(error), frames))
+
+    def _start_timed_out(self) -> None:
+        error = StartTimeout(path=self.path, seconds=self.option("start_timeout"))
+        self._fail_start(StartFailed(error))
+
+    def _fail_start(self, reason: ExitReason) -> None:
+        if self.incarnation > 1:
+            self.runtime.instruments.emit(Instrument.actor_crashed, self.path, reason, None)
+        self._end(reason, hook=False)
+
+    def family_started(self) -> None:
+        """All declared children are up: so is this actor."""
+        self.life = Life.RUNNING
+        self.came_up = True
+        self.runtime.instruments.emit(Instrument.actor_started, self.path, self.incarnation)
+        if self.parent is not None:
+            self.parent.post(ChildStarted(self.name, self.uid, self.incarnation))
+        if self.draining is not None:
+            self._arm(self.draining, self._drained)
+        self.enqueue()
+
+    def family_failed(self, reason: ExitReason) -> None:
+        """A declared child did not start."""
+        if self.ending is None:
+            self._fail_start(reason)
+
+    def family_stopped(self) -> None:
+        """No child is up any more."""
+        self.enqueue()
+
+    def _make_family(self) -> Family:
+        if self.family is None:
+            self.family = Family(self, lambda spec, name: Cell(self.runtime, self, spec, name))
+        return self.family
+
+    def spawn(self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False) -> Cell:
+        """Start a child at run time. Refused when this actor is on its way out."""
+        if self.life not in (Life.STARTING, Life.RUNNING) or self.ending is not None:
+            raise ActorStopped(path=self.path, reason=self._why_not())
+        child = self._make_family().spawn(spec, waiter, declared=declared).cell
+        assert isinstance(child, Cell)
+        return child
+
+    def _why_not(self) -> ExitReason:
+        return self.ending.reason if self.ending is not None else self.gate or self.reason or Shutdown()
+
+    # Handling
+
+    def _handle(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
+        table, actor, context = self.table, self.actor, self.runtime.dispatcher.context
+        handled = 0
+        for _ in range(min(limit, len(mailbox))):
+            item = mailbox.take()
+            handler = table[type(item)]
+            if handler is None or handler.is_async:
+                count = self._handle_other(mailbox, item)
+                handled += count
+                if not count:
+                    break
+            else:
+                handled += 1
+                self.hand = item
+                try:
+                    result = handler.function(actor, item)
+                    if result is not None:
+                        self._check_sync(handler, result)
+                except BaseException as error:
+                    self._failed(error, item, None)
+                self.hand = None
+            if self.attention or len(context):
+                break
+        return handled
+
+    def _handle_other(self, mailbox: AsyncMessageQueue[Any], item: Any) -> int:
+        """What is no plain tell of a type with a ``def`` handler; 0 when a pump has taken over."""
+        message, ask, handler = self._open(item)
+        if handler is not None and handler.is_async:
+            # A task that has not started may never start, so it gets the message when it runs.
+            mailbox.push_front(item)
+            self._start_job("messages", self._pump)
+            return 0
+        if handler is None:
+            self._unhandled(message, ask, item)
+        elif ask is None or self._admit(ask):
+            self._run_sync(handler, item, message, ask)
+        return 1
+
+    def _open(self, item: Any) -> tuple[Any, Ask | None, Handler | None]:
+        table = self.table
+        if type(item) is Ask:
+            return item.message, item, table[type(item.message)] or table.fallback
+        if type(item) is Private:
+            return item.message, None, table.private[type(item.message)] or table.fallback
+        message = item.message if type(item) is Letter else item
+        return message, None, table[type(message)] or table.fallback
+
+    def _admit(self, ask: Ask) -> bool:
+        """Whether *ask* is still wanted; whom nobody waits for is not started."""
+        if not ask.future.done() and self.runtime.env.now() < ask.deadline:
+            ask.in_hand = True
+            return True
+        ask.expire()
+        self.runtime.dead_letter(ask.message, self.path, ask.sender_path, "nobody waits for the reply any more")
+        return False
+
+    def _run_sync(self, handler: Handler, item: Any, message: Any, ask: Ask | None) -> None:
+        self.hand = item
+        self.hand_since = self.runtime.env.now()
+        try:
+            result = handler.function(self.actor, message)
+            if result is not None:
+                self._check_sync(handler, result)
+        except BaseException as error:
+            self._failed(error, message, ask)
+        else:
+            self._replied(result, ask)
+        self._release(ask)
+
+    async def _pump(self, job: Job) -> None:
+        """Handle messages with ``async def`` handlers until there is none, or the next needs something else."""
+        job.begin()
+        FRAME.set(self)
+        mailbox, dispatcher = self.make_mailbox(), self.runtime.dispatcher
+        task, context = job.task, job.context
+        assert task is not None
+        handled = 0
+        while self.job is job and not self.attention and len(mailbox):
+            item = mailbox.take()
+            message, ask, handler = self._open(item)
+            if handler is None:
+                self._unhandled(message, ask, item)
+                continue
+            if not handler.is_async:
+                mailbox.push_front(item)
+                break
+            if ask is not None and not self._admit(ask):
+                continue
+            if not await self._run_async(job, handler, item, message, ask):
+                return
+            handled += 1
+            # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
+            if task.cancelling() or len(context) > 1 or not dispatcher.may_continue(handled):
+                break
+        if self.job is not job:
+            return
+        self.job = None
+        if self.ending is not None or self.control is not None:
+            self.enqueue()
+        else:
+            self._settle()
+
+    async def _run_async(self, job: Job, handler: Handler, item: Any, message: Any, ask: Ask | None) -> bool:
+        """Whether the job is still the cell's afterwards."""
+        self.hand = item
+        self.hand_since = self.runtime.env.now()
+        if ask is not None:
+            FRAME.set(ask)
+        try:
+            result = await handler.function(self.actor, message)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if self.job is not job:
+                return False
+            if self.ending is not None and self.ending.interrupting:
+                self._interrupted(ask)
+            else:
+                self._failed(error, message, ask)
+        else:
+            if self.job is not job:
+                return False
+            self._replied(result, ask)
+        self._release(ask)
+        if ask is not None:
+            FRAME.set(self)
+        return True
+
+    def _replied(self, result: Any, ask: Ask | None) -> None:
+        if ask is not None and not ask.reply(result):
+            self.runtime.dead_letter(result, ask.sender_path or "(asker)", self.path, "late reply")
+
+    def _failed(self, error: BaseException, message: Any, ask: Ask | None) -> None:
+        if isinstance(error, Refused):
+            self._refused(error, message, ask)
+        elif isinstance(error, Unhandled) and error.message is message and error.path == self.path:
+            self._unhandled(message, ask, message)
+        else:
+            if isinstance(error, KeyboardInterrupt):
+                self.runtime.interrupt()
+            self._crash(error, message, ask)
+
+    def _refused(self, error: Refused, message: Any, ask: Ask | None) -> None:
+        without_traceback(error)
+        if ask is None:
+            self.runtime.instruments.emit(Instrument.refused, self.path, type(message).__name__, str(error))
+        elif not ask.fail(error):
+            self.runtime.dead_letter(error, ask.sender_path or "(asker)", self.path, "late reply")
+
+    def _unhandled(self, message: Any, ask: Ask | None, item: Any) -> None:
+        if ask is not None:
+            ask.fail(Unhandled(path=self.path, message=message))
+        else:
+            sender = item.sender_path if isinstance(item, Letter) else None
+            self.runtime.dead_letter(message, self.path, sender, "unhandled")
+
+    def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
+        frames = self._frames(error)
+        reason = Crashed(without_traceback(error), frames)
+        name = type(message).__name__
+        if ask is not None:
+            failure = ActorFailed(path=self.path, message_type=name, reason=reason)
+            failure.__cause__ = error
+            ask.fail(failure)
+        self.runtime.instruments.emit(Instrument.actor_crashed, self.path, reason, name)
+        if self.ending is None:
+            self._end(reason, hook=True)
+
+    def _interrupted(self, ask: Ask | None) -> None:
+        """The handler in hand was ended by the runtime."""
+        if ask is not None:
+            ask.fail(ActorStopped(path=self.path, reason=self._why_not(), message=ask.message))
+
+    def _release(self, ask: Ask | None) -> None:
+        """The handler has ended: nothing is in hand, and its code waits for nobody."""
+        self.hand = None
+        self.waits = None
+        if ask is not None:
+            ask.in_hand = False
+
+    def _check_sync(self, handler: Handler, result: Any) -> None:
+        if asyncio.iscoroutine(result):
+            result.close()
+            problem = f"handler {handler.name} returned a coroutine: declare it `async def`"
+            raise InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
+
+    def _frames(self, error: BaseException) -> tuple[tuple[str, int, str], ...]:
+        """Where *error* was raised, without the frames of this module."""
+        return tuple(frame for frame in frames_of(error.__traceback__) if frame[0] != __file__)
+
+    # Ending
+
+    def _shut(self, reason: ExitReason) -> None:
+        """The end is final: accept nothing more, and give back what waits."""
+        self.for_good = True
+        if self.gate is None:
+            self.gate = reason
+        if self.mailbox is None:
+            return
+        for item in self.mailbox.close(drain=False):
+            self._lose(item, reason)
+
+    def _lose(self, item: Any, reason: ExitReason) -> None:
+        message, sender = item, None
+        if isinstance(item, Letter):
+            message, sender = item.message, item.sender_path
+        self.runtime.dead_letter(message, self.path, sender, str(reason))
+        if type(item) is Ask:
+            item.fail(ActorStopped(path=self.path, reason=reason, message=message))
+
+    def _end(self, reason: ExitReason, *, hook: bool) -> None:
+        """Begin the end of this incarnation; its grace is one clock from here over handler, children and hook."""
+        starting = self.life is Life.STARTING
+        self.ending = Ending(reason, hook=hook and not starting)
+        self.attention = True
+        self.ready = False
+        grace = self.option("shutdown")
+        if grace == "infinity":
+            self._arm(math.inf)
+        elif grace != "brutal_kill":
+            self._arm(self.runtime.env.now() + grace, self._grace_over)
+        elif isinstance(reason, Shutdown):
+            self.force(keep=True)
+        else:
+            # Nobody has asked for this end, so there is nothing to be brutal about.
+            self._arm(self.runtime.env.now() + self.runtime.settings.shutdown, self._grace_over)
+        if starting:
+            self._interrupt()
+        self.enqueue()
+
+    def _grace_over(self) -> None:
+        self.force(keep=not self.for_good)
+
+    def _interrupt(self) -> None:
+        """Cancel the job now and at intervals, and abandon it in the end."""
+        ending, env = self.ending, self.runtime.env
+        assert ending is not None
+        if self.job is None or ending.interrupting:
+            return
+        ending.interrupting = True
+        ending.abandon_at = env.now() + self.runtime.settings.abandon_after
+        self._cancel_again()
+
+    def _cancel_again(self) -> None:
+        ending, env = self.ending, self.runtime.env
+        if self.job is None or ending is None:
+            return
+        now = env.now()
+        if now >= ending.abandon_at:
+            ending.forced = True
+            self._abandon()
+            self.enqueue()
+            return
+        self.job.cancel()
+        self._arm(min(now + self.runtime.settings.cancel_interval, ending.abandon_at), self._cancel_again)
+
+    def _abandon(self) -> None:
+        """Give up on the job: from now on it is a zombie, and its actor has no context."""
+        job, self.job = self.job, None
+        assert job is not None
+        hand = self.hand
+        if job.started and job.task is not None:
+            stack = self.runtime.env.tasks.abandon(job.task)
+            self.runtime.instruments.emit(Instrument.abandoned, self.path, stack)
+        self._interrupted(hand if type(hand) is Ask else None)
+        self._release(hand if type(hand) is Ask else None)
+
+    def _proceed(self) -> None:
+        """Take the steps of the end that can be taken; called whenever one of them may have become possible."""
+        ending = self.ending
+        assert ending is not None
+        if self.job is not None or self.down:
+            return
+        if ending.step is Step.HANDLER:
+            self.life = Life.STOPPING
+            ending.step = Step.CHILDREN
+            self._stop_children(ending)
+        if ending.step is Step.CHILDREN:
+            if self.family is not None and not self.family.stopped:
+                return
+            ending.step = Step.HOOK
+            if ending.hook and not ending.forced:
+                self._run_shutdown(ending)
+        if self.job is None:
+            self._go_down(ending)
+
+    def _stop_children(self, ending: Ending) -> None:
+        if self.family is None:
+            return
+        if ending.forced:
+            self.family.kill_all(keep=not self.for_good)
+        else:
+            self.family.stop_all(keep=not self.for_good)
+
+    def _run_shutdown(self, ending: Ending) -> None:
+        hook = self.table.shutdown
+        if hook is None:
+            return
+        if hook.is_async:
+            self._start_job("shutdown", self._run_shutdown_job, ending)
+            return
+        try:
+            self._check_nothing("shutdown", hook.function(self.actor, ending.reason))
+        except BaseException as error:
+            self._shutdown_failed(error)
+
+    async def _run_shutdown_job(self, job: Job, ending: Ending) -> None:
+        error = await self._run_hook(job, self.table.shutdown, ending.reason)
+        if self.job is not job:
+            return
+        self.job = None
+        if error is not None and not ending.interrupting:
+            self._shutdown_failed(error)
+        self.enqueue()
+
+    def _shutdown_failed(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self.runtime.interrupt()
+        self.runtime.instruments.emit(Instrument.shutdown_failed, self.path, error)
+        without_traceback(error)
+
+    def _go_down(self, ending: Ending) -> None:
+        reason = ending.final_reason()
+        self._leave()
+        self.life = Life.DOWN
+        self.reason = reason
+        if self.parent is None:
+            self.bury(reason)
+        else:
+            self.parent.post(ChildEnded(self.name, self.uid, self.incarnation, reason))
+
+    def _leave(self) -> None:
+        """Let go of the incarnation."""
+        self._arm(math.inf)
+        if self.actor is not None:
+            # A zombie of it, or whoever kept it, can do nothing to the next incarnation.
+            object.__setattr__(self.actor, "_understudy_cell", None)
+        self.actor = None
+        self.table = NO_HANDLERS
+        self.ending = None
+        self.attention = False
+        self.ready = False
+        self._release(None)
+
+    # Jobs and the one timer
+
+    def _start_job(self, kind: str, body: Callable[..., Any], *args: Any) -> None:
+        job = self.job = Job(kind)
+        task = self.runtime.env.start_task(
+            body(job, *args), name=f"actor:{self.path}", context=job.context, on_done=self._job_done
+        )
+        if self.job is job:
+            job.task = task
+
+    async def _run_hook(self, job: Job, hook: Handler | None, *args: Any) -> BaseException | None:
+        """Run a hook and return what it raised."""
+        assert hook is not None
+        job.begin()
+        FRAME.set(self)
+        if self.ending is not None and self.ending.interrupting:
+            return None
+        self.hand_since = self.runtime.env.now()
+        try:
+            self._check_nothing(hook.name, await hook.function(self.actor, *args))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            return error
+        finally:
+            if self.job is job:
+                self.waits = None
+        return None
+
+    def _job_done(self, task: asyncio.Task[None]) -> None:
+        """The task has ended. Usually its last lines have seen to all; not if it was cancelled before its first one."""
+        job = self.job
+        if job is None or job.task is not task:
+            return
+        self.job = None
+        error = asyncio.CancelledError("cancelled by somebody before it began")
+        if self.ending is not None:
+            self.enqueue()
+        elif job.kind == "initialize":
+            self._start_failed(error)
+        else:
+            self._crash(error, None, None)
+
+    def _check_nothing(self, hook: str, result: object) -> None:
+        if result is None:
+            return
+        if asyncio.iscoroutine(result):
+            result.close()
+        problem = f"{hook} must return None, got {type(result).__name__}"
+        raise InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
+
+    def _arm(self, when: float, action: Callable[[], object] | None = None) -> None:
+        """Set the one timer of this cell, or none."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if action is not None:
+            self._timer = self.runtime.env.call_at(when, action)
+
+
+def check_timeout(timeout: object) -> None:
+    """Refuse what is no positive number of seconds."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout <= 0:
+        raise InvalidTimeout(value=timeout)

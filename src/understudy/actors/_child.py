@@ -1,0 +1,54 @@
+"""``child``: the declaration of an actor, before there is one."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from understudy._plans._spec import ChildSpec
+from understudy.actors._handler import HandlerTable
+from understudy.exceptions import InvalidSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from understudy.actors._actor import Actor
+
+__all__ = ["as_spec", "child"]
+
+M = TypeVar("M")
+P = ParamSpec("P")
+
+
+def child(actor: Callable[P, Actor[M]], /, *args: P.args, **kwargs: P.kwargs) -> ChildSpec[M]:
+    """Declare an actor of the class *actor*, made as ``actor(*args, **kwargs)`` at each start.
+
+    The arguments are passed to each incarnation as they are: a mutable one is shared by all of them. More is said with
+    ``.options(...)``::
+
+        child(Meter, "north").options(name="north", restart="transient", shutdown=2.0)
+
+    Raises:
+        InvalidSpec: The class is no actor, or the arguments do not fit its constructor.
+    """
+    return as_spec(actor, args, kwargs)
+
+
+def as_spec(actor: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ChildSpec[Any]:
+    """*actor* with its arguments as a spec; a spec is one already and takes none."""
+    if isinstance(actor, ChildSpec):
+        if args or kwargs:
+            problem = "belong into child(...), not beside it"
+            raise InvalidSpec(child=f"child {actor.name or actor.label!r}", field="arguments", problem=problem)
+        return actor
+    if not (isinstance(actor, type) and isinstance(getattr(actor, "__understudy_handlers__", None), HandlerTable)):
+        raise InvalidSpec(child="child", field="actor", problem=f"must be a subclass of Actor, got {actor!r}")
+    spec: ChildSpec[Any] = ChildSpec(actor, args, dict(kwargs))
+    try:
+        inspect.signature(actor).bind(*args, **kwargs)
+    except TypeError as error:
+        problem = f"do not fit {actor.__qualname__}{inspect.signature(actor)}: {error}"
+        raise InvalidSpec(child=f"child {spec.label!r}", field="arguments", problem=problem) from None
+    except ValueError:
+        pass  # a constructor without a signature, as some written in C: the start will tell
+    return spec

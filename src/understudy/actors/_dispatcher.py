@@ -1,0 +1,131 @@
+"""The run queue: many activations of actors for one turn of the event loop."""
+
+from __future__ import annotations
+
+from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
+from collections import deque
+from contextvars import Context
+from typing import TYPE_CHECKING, Protocol
+
+from understudy.exceptions import InvalidContext
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from understudy.environment import Environment
+
+__all__ = ["Dispatcher", "Runnable"]
+
+_STRETCH = 16
+
+
+class Runnable(Protocol):
+    """What waits in the run queue."""
+
+    def activate(self, limit: int) -> int:
+        """Handle at most *limit* messages, say how many, and push itself again if there are more. Never raises."""
+        ...
+
+
+class Dispatcher:
+    """Runs cells that have work, all of them together for one slice of time in each turn of the event loop.
+
+    The slice bounds how long timers and I/O wait, whatever the number of busy actors. A ``def`` handler runs here, in
+    :attr:`context`; pumps of ``async def`` handlers are tasks and ask :meth:`may_continue` before each further message.
+    """
+
+    __slots__ = ("_complain", "_env", "_limit", "_marked", "_queue", "_slice", "_stretch", "closed", "context", "slice_end")
+
+    def __init__(
+        self, env: Environment, *, limit: int, slice_seconds: float, complain: Callable[[str, BaseException], None]
+    ) -> None:
+        self._env = env
+        self._complain = complain
+        self._limit = limit
+        self._slice = slice_seconds
+        self._queue: deque[Runnable] = deque()
+        # Whether a turn is due in this or the next iteration of the event loop.
+        self._marked = False
+        # Messages between two looks at the clock. One, once that many have cost more than the slice.
+        self._stretch = min(_STRETCH, limit)
+        self.slice_end = 0.0
+        self.closed = False
+        self.context = Context()
+        """Where ``def`` handlers run: empty between two messages, replaced when a handler has left something in it."""
+
+    def push(self, cell: Runnable) -> None:
+        """Put *cell*, which is not in the queue, at its end."""
+        self._queue.append(cell)
+        if not self._marked:
+            self._mark()
+
+    def check_loop(self) -> None:
+        """Refuse to be used from another thread, event loop or process than the one that runs the system."""
+        if _get_running_loop() is not self._env.loop:
+            raise InvalidContext(
+                what="ActorRef",
+                problem="used outside of the event loop of its system (another thread, loop or forked process): "
+                "use tell_threadsafe or ask_threadsafe",
+            )
+
+    def may_continue(self, handled: int) -> bool:
+        """Whether a pump that has *handled* so many messages may take another in this iteration of the loop.
+
+        A pump that resumes after a wait finds no turn under way and opens a slice of its own, which lasts until the turn
+        that it marks begins.
+        """
+        if handled >= self._limit and self._queue:
+            return False
+        now = self._env.stopwatch()
+        if self._marked:
+            return now < self.slice_end
+        self.slice_end = now + self._slice
+        self._mark()
+        return True
+
+    def close(self) -> None:
+        """Forget all work; nothing runs from here on."""
+        self._queue.clear()
+        self.closed = True
+
+    def _mark(self) -> None:
+        if not self.closed:
+            self._marked = True
+            self._env.loop.call_soon(self._turn, context=self.context)
+
+    def _turn(self) -> None:
+        try:
+            self._run_slice()
+        except BaseException as error:
+            # No user code gets here; a defect of the runtime must not stop all actors.
+            self._complain("an activation failed", error)
+        self._marked = False
+        if self._queue:
+            self._mark()
+
+    def _run_slice(self) -> None:
+        queue, stopwatch, context = self._queue, self._env.stopwatch, self.context
+        started = stopwatch()
+        self.slice_end = end = started + self._slice
+        stretch = left = self._stretch
+        # A stopwatch that stands still must not make a turn endless.
+        turns = max(len(queue), self._limit) * 16
+        while queue and turns > 0:
+            turns -= 1
+            left -= queue.popleft().activate(min(self._limit, left)) or 1
+            if left <= 0:
+                now = stopwatch()
+                if now >= end:
+                    break
+                stretch = self._next_stretch((now - started) / stretch)
+                started, left = now, stretch
+            if len(context):
+                self.context = Context()
+                break
+        self._stretch = stretch
+
+    def _next_stretch(self, cost: float) -> int:
+        """How many messages of that *cost* fit in a small part of the slice."""
+        if cost * _STRETCH >= self._slice:
+            return 1
+        return self._limit if cost * self._limit * 8 < self._slice else min(_STRETCH, self._limit)

@@ -1,0 +1,329 @@
+"""Handlers: methods that take one type of message, collected and checked when their class is made."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+
+import typing_extensions
+
+from understudy.actors._asks import Ask, Letter, Private
+from understudy.exceptions import InvalidActor
+from understudy.messages import reply_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["NO_HANDLERS", "Handler", "HandlerTable", "accepted_types", "handler"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_MARK = "__understudy_handler__"
+_ALIASES: tuple[type, ...] = tuple(
+    {alias for module in (typing, typing_extensions) if (alias := getattr(module, "TypeAliasType", None)) is not None}
+)
+
+
+def handler(method: F) -> F:
+    """Mark a method of an actor as the handler of the type that its parameter is annotated with.
+
+    A plain ``def`` runs at once and nothing else runs meanwhile; an ``async def`` may wait. What it returns is the reply.
+    A method that overrides a handler is one, marked or not. A handler whose name begins with ``_`` takes messages that
+    the actor sends itself; its type need not be among those that the actor declares.
+
+    Raises:
+        InvalidActor: At the creation of the class, when the handlers do not fit what the class declares to accept.
+    """
+    setattr(method, _MARK, True)
+    return method
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One entry of a table."""
+
+    function: Callable[[Any, Any], Any]
+    name: str
+    is_async: bool
+
+
+class HandlerTable(dict[type, "Handler | None"]):
+    """Handlers by the exact type of the message; the nearest base is looked up once for each new type.
+
+    None stands for: no handler, ask ``fallback``; envelopes have none either, so that who opens them is asked. Handlers
+    of private messages have a table of their own, so that nobody outside can reach them. Hooks that do nothing are None.
+    """
+
+    private: HandlerTable
+    fallback: Handler | None
+    initialize: Handler | None
+    shutdown: Handler | None
+
+    def __init__(self) -> None:
+        super().__init__({Ask: None, Letter: None, Private: None})
+        self.private = self
+        self.fallback = self.initialize = self.shutdown = None
+
+    def __missing__(self, message: type) -> Handler | None:
+        found = next((entry for base in message.__mro__ if (entry := self.get(base)) is not None), None)
+        self[message] = found
+        return found
+
+    @classmethod
+    def of(cls, actor: type, root: type) -> HandlerTable:
+        """The table of the class *actor*, a subclass of *root*, which has the hooks that do nothing.
+
+        Raises:
+            InvalidActor: The handlers do not fit each other, or what the class declares to accept.
+        """
+        accepted = accepted_types(actor, root)
+        table = cls()
+        table.private = cls()
+        scope = _scope(actor, accepted or ())
+        for name, function in _marked(actor):
+            _check_shape(actor, name, function)
+            target = table.private if name.startswith("_") else table
+            for message in _message_types(actor, name, function, scope):
+                target._add(actor, message, Handler(function, name, inspect.iscoroutinefunction(function)))
+                _check_reply(actor, name, function, message, scope)
+                if accepted is not None and target is table:
+                    _check_wanted(actor, name, message, accepted)
+        table.fallback = _hook(actor, root, "handle_message")
+        table.initialize = _hook(actor, root, "initialize")
+        table.shutdown = _hook(actor, root, "shutdown")
+        if table.fallback is None:
+            table._check_complete(actor, accepted or ())
+        return table
+
+    def _add(self, actor: type, message: type, entry: Handler) -> None:
+        other = self.get(message)
+        if other is not None:
+            problem = f"{other.name} and {entry.name} both handle {_show(message)}: keep one of them"
+            raise InvalidActor(actor=actor.__qualname__, problem=problem)
+        self[message] = entry
+
+    def _check_complete(self, actor: type, accepted: tuple[Any, ...]) -> None:
+        for message in accepted:
+            if isinstance(message, type) and not any(base in self for base in message.__mro__):
+                raise InvalidActor(
+                    actor=actor.__qualname__,
+                    problem=f"no handler for {_show(message)}: add a @handler method whose parameter is annotated with it, "
+                    "or override handle_message",
+                )
+
+
+NO_HANDLERS = HandlerTable()
+"""The table of a cell without an actor."""
+
+
+def _hook(actor: type, root: type, name: str) -> Handler | None:
+    function = getattr(actor, name)
+    if function is getattr(root, name):
+        return None
+    return Handler(function, name, inspect.iscoroutinefunction(function))
+
+
+def accepted_types(actor: type, root: type) -> tuple[Any, ...] | None:
+    """The members of ``M`` in ``class X(root[M])``, flattened; None while ``M`` is a type variable or not given.
+
+    Raises:
+        InvalidActor: ``M`` holds something whose instances cannot be told apart by their class.
+    """
+    declared = _declared(actor, root)
+    if declared is None or isinstance(declared, TypeVar | typing_extensions.TypeVar):
+        return None
+    members = tuple(dict.fromkeys(_flatten(declared)))
+    for member in members:
+        _check_type(actor, "the messages it declares", member)
+    return members
+
+
+def _declared(actor: type, root: type) -> Any:
+    for base in actor.__dict__.get("__orig_bases__", actor.__bases__):
+        origin = get_origin(base) or base
+        if origin is root:
+            return get_args(base)[0] if get_args(base) else None
+        if not (isinstance(origin, type) and issubclass(origin, root)):
+            continue
+        inherited = _declared(origin, root)
+        parameters: tuple[Any, ...] = getattr(origin, "__parameters__", ())
+        if inherited in parameters:
+            arguments = get_args(base)
+            return arguments[parameters.index(inherited)] if arguments else None
+        return inherited
+    return None
+
+
+def _flatten(declared: Any) -> Iterator[Any]:
+    if isinstance(declared, _ALIASES):
+        yield from _flatten(declared.__value__)
+    elif get_origin(declared) in (Union, types.UnionType):
+        for member in get_args(declared):
+            yield from _flatten(member)
+    elif declared not in (typing.Never, typing.NoReturn):
+        yield type(None) if declared is None else declared
+
+
+def _scope(actor: type, accepted: tuple[Any, ...]) -> dict[str, Any]:
+    """Names for annotations that are kept as text: what the class accepts may have been made in a function."""
+    scope: dict[str, Any] = {}
+    for message in accepted:
+        for part in (message, *_flatten(reply_type(message) if isinstance(message, type) else None)):
+            scope.update(_names(part))
+    return scope | {actor.__name__: actor}
+
+
+def _names(part: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(part, type) and get_origin(part) is None:
+        yield part.__name__, part
+    for argument in get_args(part):
+        yield from _names(argument)
+
+
+def _marked(actor: type) -> Iterator[tuple[str, Any]]:
+    names = dict.fromkeys(
+        name for base in reversed(actor.__mro__) for name, value in vars(base).items() if getattr(value, _MARK, False)
+    )
+    for name in names:
+        yield name, inspect.getattr_static(actor, name)
+
+
+def _check_shape(actor: type, name: str, function: Any) -> None:
+    problem = None
+    if not inspect.isfunction(function):
+        problem = f"handler {name} must be a plain method, not a {type(function).__name__}"
+    elif inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        problem = f"handler {name} is a generator: return the reply instead of yielding it"
+    elif len(_positional(function)) != 2:
+        problem = f"handler {name} must take exactly one message besides self"
+    if problem is not None:
+        raise InvalidActor(actor=actor.__qualname__, problem=problem)
+
+
+def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    parameters = inspect.signature(function, **_TEXT).parameters.values()
+    return [each for each in parameters if each.default is each.empty or each.kind is each.VAR_POSITIONAL]
+
+
+def _message_types(actor: type, name: str, function: Any, scope: dict[str, Any]) -> list[type]:
+    annotation = _annotation(actor, name, function, scope, _positional(function)[1].name)
+    if annotation is inspect.Parameter.empty:
+        raise InvalidActor(
+            actor=actor.__qualname__,
+            problem=f"handler {name} does not say what it takes: annotate its parameter with a type of message",
+        )
+    members = list(dict.fromkeys(_flatten(annotation)))
+    for member in members:
+        _check_type(actor, f"handler {name}", member)
+    return members
+
+
+def _annotation(actor: type, name: str, function: Any, scope: dict[str, Any], parameter: str) -> Any:
+    try:
+        annotation = _annotations(function).get(parameter, inspect.Parameter.empty)
+        if isinstance(annotation, str):
+            # Evaluated as Python itself would have done at the definition; the text is the class author's own code.
+            annotation = eval(annotation, function.__globals__, dict(scope))  # noqa: S307
+    except Exception as error:
+        what = "return annotation" if parameter == "return" else f"annotation of {parameter!r}"
+        text = _text_of(function, parameter)
+        raise InvalidActor(
+            actor=actor.__qualname__,
+            problem=f"handler {name}: the {what}{text} cannot be resolved ({error}): "
+            "import the name at the top of the module, not under TYPE_CHECKING or in a function",
+        ) from error
+    return annotation
+
+
+def _annotations(function: Any) -> dict[str, Any]:
+    inner = inspect.unwrap(function)
+    annotations: dict[str, Any] = inner.__annotations__
+    return annotations
+
+
+def _text_of(function: Any, parameter: str) -> str:
+    try:
+        annotation = _annotations(function).get(parameter)
+    except Exception:
+        return ""
+    return f" {annotation!r}" if isinstance(annotation, str) else ""
+
+
+def _check_type(actor: type, where: str, member: Any) -> None:
+    metadata: Any = getattr(member, "__pydantic_generic_metadata__", None)
+    problem = None
+    if metadata and metadata["args"]:
+        problem = f"{where}: {_show(member)} is a parametrised generic: name it, `class Name({_show(member)}): ...`"
+    elif member is Any or not isinstance(member, type) or get_origin(member) is not None:
+        problem = f"{where}: {_show(member)} is no class of messages"
+    if problem is not None:
+        raise InvalidActor(actor=actor.__qualname__, problem=problem)
+
+
+def _check_wanted(actor: type, name: str, message: type, accepted: tuple[Any, ...]) -> None:
+    if not any(issubclass(message, other) or issubclass(other, message) for other in accepted):
+        raise InvalidActor(
+            actor=actor.__qualname__,
+            problem=f"handler {name} takes {_show(message)}, which the class does not declare: "
+            f"add it to Actor[...], or begin the name with _ if only the actor itself sends it",
+        )
+
+
+def _check_reply(actor: type, name: str, function: Any, message: type, scope: dict[str, Any]) -> None:
+    if not hasattr(message, "_understudy_reply"):
+        return  # not a Message: it can only be told, and what its handler returns goes nowhere
+    returned = _annotation(actor, name, function, scope, "return")
+    expected = reply_type(message)
+    if returned is inspect.Parameter.empty or _fits(returned, expected):
+        return
+    raise InvalidActor(
+        actor=actor.__qualname__,
+        problem=f"handler {name} returns {_show(returned)}, but {_show(message)} is answered with {_show(expected)}",
+    )
+
+
+def _fits(returned: Any, expected: Any) -> bool:
+    """Whether a value of *returned* can stand where *expected* is wanted; in doubt, yes: type checkers know more."""
+    if Any in (returned, expected) or object is expected or returned == expected:
+        return True
+    if isinstance(returned, _ALIASES) or get_origin(returned) in (Union, types.UnionType):
+        return all(_fits(member, expected) for member in _flatten(returned))
+    if isinstance(expected, _ALIASES) or get_origin(expected) in (Union, types.UnionType):
+        return any(_fits(returned, member) for member in _flatten(expected))
+    given, wanted = _runtime_class(returned), _runtime_class(expected)
+    if given is None or wanted is None:
+        return True
+    return issubclass(given, wanted) or (given, wanted) in _PROMOTIONS
+
+
+def _runtime_class(annotation: Any) -> type | None:
+    if annotation is None:
+        return type(None)
+    if annotation in (typing.Never, typing.NoReturn):
+        return None
+    origin = get_origin(annotation) or annotation
+    if not isinstance(origin, type) or getattr(origin, "_is_protocol", False):
+        return None
+    return origin
+
+
+_PROMOTIONS = {(int, float), (int, complex), (float, complex)}
+
+
+def _show(annotation: Any) -> str:
+    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
+
+
+def _signature_options() -> dict[str, Any]:
+    # From 3.14 on annotations are evaluated when looked at; only names and defaults are wanted here.
+    if "annotation_format" not in inspect.signature(inspect.signature).parameters:
+        return {}
+    import annotationlib  # type: ignore[import-not-found,unused-ignore]  # pyright: ignore
+
+    return {"annotation_format": annotationlib.Format.FORWARDREF}  # pyright: ignore
+
+
+_TEXT = _signature_options()

@@ -1,0 +1,393 @@
+"""The address of an actor."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import math
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Generic, Never, Self
+
+from pydantic_core import core_schema
+from typing_extensions import TypeVar
+
+from understudy.actors._asks import FRAME, Ask, Letter, find_cycle
+from understudy.actors._cell import check_timeout
+from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, MailboxFull
+from understudy.mailbox._queue import QueueClosed
+from understudy.reasons import Shutdown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import GetCoreSchemaHandler
+
+    from understudy.actors._cell import Cell
+    from understudy.messages import Asks
+    from understudy.reasons import ExitReason
+
+__all__ = ["ActorRef", "Waiting"]
+
+M = TypeVar("M", contravariant=True)
+R = TypeVar("R")
+
+
+class ActorRef(Generic[M]):
+    """The address of an actor that takes messages of type *M*.
+
+    It outlives restarts: the same ref reaches the next incarnation, through the same mailbox. It belongs to the event
+    loop of its system; other threads use :meth:`tell_threadsafe` and :meth:`ask_threadsafe`. Two refs to one actor are
+    equal. It may be a field of a message; it cannot be pickled.
+    """
+
+    __slots__ = ("__weakref__", "_cell")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    @property
+    def path(self) -> str:
+        """Like ``/user/meters/north``."""
+        return self._cell.path
+
+    @property
+    def uid(self) -> int:
+        """Tells two actors apart that have had the same path, one after the other."""
+        return self._cell.uid
+
+    @property
+    def status(self) -> str:
+        """``"starting"``, ``"running"``, ``"restarting"``, ``"stopping"`` or ``"stopped"``, at this moment."""
+        return self._cell.status
+
+    # Messages
+
+    def tell(self, message: M, *, sender: ActorRef[Any] | None = None) -> bool:
+        """Put *message* into the mailbox, at once or not at all.
+
+        At most once, in the order sent. Never waits, and never raises for the state of the actor.
+
+        Args:
+            message: An object of a type that the actor handles. It is not copied.
+            sender: Whom the handler shall find in ``self.context.sender``.
+
+        Returns:
+            False: the actor has stopped or its mailbox is full, and the message has become a dead letter.
+
+        Raises:
+            InvalidContext: Called outside of the event loop of the system.
+        """
+        cell = self._cell
+        if not cell.queued:
+            cell.runtime.dispatcher.check_loop()
+        mailbox = cell.mailbox
+        if cell.gate is None:
+            if mailbox is None:
+                mailbox = cell.make_mailbox()
+            if mailbox.offer(message if sender is None else Letter(message, sender._cell)):
+                if cell.ready:
+                    cell.wake()
+                return True
+        cell.refuse(message, None if sender is None else sender.path)
+        return False
+
+    def tell_quietly(self, message: M) -> bool:
+        """:meth:`tell`, but a message that is not accepted leaves no trace; for messages about lost messages."""
+        cell = self._cell
+        accepted = cell.gate is None and cell.make_mailbox().offer(message)
+        if accepted:
+            cell.wake()
+        return accepted
+
+    async def send(self, message: M, *, timeout: float | None = None) -> None:
+        """Put *message* into the mailbox; wait for room while it is full (back-pressure).
+
+        Who waits is served first come, first served, and no ``tell`` overtakes. If this raises, the message was not
+        put. That it returns does not say that the message has been handled, or will be.
+
+        Args:
+            message: An object of a type that the actor handles.
+            timeout: Seconds to wait for room; by default without limit.
+
+        Raises:
+            TimeoutError: No room in time.
+            ActorStopped: The actor was, or went, down for good; carries the message.
+            AskCycle: The actor is, directly or not, waiting for this one.
+            InvalidTimeout: Not a positive number of seconds.
+        """
+        check_timeout(timeout)
+        cell = self._cell
+        cell.runtime.dispatcher.check_loop()
+        if cell.gate is None and not cell.make_mailbox().offer(message):
+            cell.report_full()
+            await self._put(message, message, timeout, Waiting.now())
+        elif cell.gate is not None:
+            cell.refuse(message, None)
+            raise cell.stopped_error(message)
+        cell.wake()
+
+    async def ask(self, message: Asks[M, R], *, timeout: float | None = None) -> R:
+        """Send *message* and wait for the reply.
+
+        At most once. Messages from one sender arrive in the order sent; nothing is promised between senders. A timeout
+        says nothing about whether the actor handled the message; a late reply becomes a dead letter. An ask whose
+        deadline has passed, or whose asker was cancelled, is not started any more.
+
+        Args:
+            message: A :class:`understudy.Message` that the actor handles.
+            timeout: Seconds to wait. None: what is left of the ask being handled, else the message class's
+                ``reply_within``, else the system's ``ask_timeout`` (5.0). A given value is cut to what is left;
+                ``math.inf`` waits as long as that allows.
+
+        Raises:
+            AskTimeout: No reply in time; says whether the message was accepted, started, or waiting behind a restart.
+            Refused: The actor said no; its state is untouched.
+            ActorFailed: The handler crashed; ``__cause__`` is what it raised.
+            Unhandled: The actor has no handler for it.
+            ActorStopped: The actor was, or went, down before replying; carries the reason.
+            AskCycle: The actor is, directly or not, waiting for this one.
+            InvalidTimeout: Not a positive number of seconds.
+        """
+        check_timeout(timeout)
+        cell = self._cell
+        runtime = cell.runtime
+        runtime.dispatcher.check_loop()
+        now = runtime.env.now()
+        waiting = Waiting.now()
+        seconds = waiting.seconds(timeout, message, now, runtime.settings.ask_timeout)
+        ask = Ask(message, waiting.cell, runtime.env.loop.create_future(), cell, seconds, now + seconds)
+        if cell.gate is not None:
+            cell.refuse(message, ask.sender_path)
+            raise cell.stopped_error(message)
+        waiting.begin(cell, ask, message)
+        try:
+            if not cell.make_mailbox().offer(ask):
+                cell.report_full()
+                await self._put_ask(ask, waiting)
+            cell.wake()
+            runtime.asks.add(ask, now)
+            reply: R = await ask.future
+            return reply
+        finally:
+            waiting.end(ask)
+            if not ask.future.done():
+                ask.future.cancel()
+            elif not ask.future.cancelled():
+                ask.future.exception()  # seen, also when a cancellation of the asker has won over it
+
+    async def _put_ask(self, ask: Ask, waiting: Waiting) -> None:
+        cell = self._cell
+        try:
+            await self._put(ask, ask.message, None if ask.seconds == math.inf else ask.seconds, None)
+        except TimeoutError:
+            state = f"never accepted: {cell.waiting:,} waiting, and no room for more"
+            raise AskTimeout(path=cell.path, message=ask.message, seconds=ask.seconds, state=state) from None
+
+    async def _put(self, item: object, message: object, timeout: float | None, waiting: Waiting | None) -> None:
+        cell = self._cell
+        if waiting is not None:
+            waiting.begin(cell, item, message)
+        try:
+            await cell.make_mailbox().put(item, timeout=timeout)
+        except QueueClosed:
+            cell.refuse(message, None)
+            raise cell.stopped_error(message) from None
+        finally:
+            if waiting is not None:
+                waiting.end(item)
+
+    # Life
+
+    def stop(self) -> None:
+        """Ask the actor to end for good; returns at once.
+
+        The message in hand is completed, the others become dead letters, ``shutdown`` runs. Nobody restarts it. Its
+        grace (the spec's ``shutdown``) bounds all of that.
+        """
+        self._cell.runtime.dispatcher.check_loop()
+        self._cell.request_stop(_STOPPED)
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Ask the actor to handle what is in its mailbox, accept nothing more, and end for good; returns at once.
+
+        A restart in between does not end the draining.
+
+        Args:
+            timeout: Seconds after which what is left is treated as by :meth:`stop`; by default there is no limit but
+                the system's.
+
+        Raises:
+            InvalidTimeout: Not a positive number of seconds.
+        """
+        check_timeout(timeout)
+        self._cell.runtime.dispatcher.check_loop()
+        self._cell.request_drain(timeout)
+
+    def kill(self) -> None:
+        """End the incarnation by force; returns at once.
+
+        The handler in hand is interrupted at its next ``await`` (a ``def`` handler always ends first), ``shutdown`` does
+        not run. It is a failure: the parent restarts the actor, or does not, by its restart type.
+        """
+        self._cell.runtime.dispatcher.check_loop()
+        self._cell.request_kill()
+
+    async def wait_stopped(self, timeout: float | None = None) -> ExitReason:
+        """Wait for the final end, past all restarts, and return its reason.
+
+        Raises:
+            TimeoutError: It has not ended in time.
+            InvalidTimeout: Not a positive number of seconds.
+        """
+        check_timeout(timeout)
+        cell = self._cell
+        ended: asyncio.Future[ExitReason] = cell.runtime.env.loop.create_future()
+        callback = _Resolve(ended)
+        cell.observe(callback)
+        try:
+            async with asyncio.timeout(None if timeout == math.inf else timeout):
+                return await ended
+        except TimeoutError:
+            raise TimeoutError(f"{cell.path} has not stopped within {timeout:g} s ({cell.status})") from None
+        finally:
+            cell.unobserve(callback)
+
+    def when_stopped(self, callback: Callable[[ExitReason], object]) -> None:
+        """Call *callback* with the reason at the final end, at once when that has come; for the runtime."""
+        self._cell.observe(callback)
+
+    # Other threads
+
+    def tell_threadsafe(self, message: M) -> None:
+        """:meth:`tell`, from any thread. Nothing is known of its outcome; a refused message becomes a dead letter."""
+        self._cell.runtime.env.loop.call_soon_threadsafe(self.tell, message)
+
+    def ask_threadsafe(self, message: Asks[M, R], *, timeout: float | None = None) -> concurrent.futures.Future[R]:
+        """:meth:`ask`, from any other thread; cancelling the future cancels the ask."""
+        check_timeout(timeout)
+        result: concurrent.futures.Future[R] = concurrent.futures.Future()
+        self._cell.runtime.env.loop.call_soon_threadsafe(self._ask_for, result, message, timeout)
+        return result
+
+    def _ask_for(self, result: concurrent.futures.Future[R], message: Asks[M, R], timeout: float | None) -> None:
+        env = self._cell.runtime.env
+        task = env.start_task(
+            self._ask_into(result, message, timeout), name=f"ask:{self.path}", context=Context(), on_done=None
+        )
+
+        def cancel(future: concurrent.futures.Future[R]) -> None:
+            if future.cancelled():
+                env.loop.call_soon_threadsafe(task.cancel)
+
+        result.add_done_callback(cancel)
+
+    async def _ask_into(
+        self, result: concurrent.futures.Future[R], message: Asks[M, R], timeout: float | None
+    ) -> None:
+        try:
+            reply = await self.ask(message, timeout=timeout)
+        except asyncio.CancelledError:
+            result.cancel()
+        except BaseException as error:
+            if result.set_running_or_notify_cancel():
+                result.set_exception(error)
+        else:
+            if result.set_running_or_notify_cancel():
+                result.set_result(reply)
+
+    # As a value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorRef) and self._cell is other._cell
+
+    def __hash__(self) -> int:
+        return self._cell.uid
+
+    def __repr__(self) -> str:
+        return f"ActorRef({self._cell.path})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> Never:
+        raise InvalidContext(
+            what=f"ActorRef {self.path}",
+            problem="a ref belongs to the event loop of its system and cannot be pickled: send its path",
+        )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.is_instance_schema(ActorRef)
+
+
+class Waiting:
+    """The actor whose code waits, if it is an actor's, and the ask that it is handling."""
+
+    __slots__ = ("ask", "cell")
+
+    def __init__(self, cell: Cell | None, ask: Ask | None) -> None:
+        self.cell = cell
+        self.ask = ask
+
+    @classmethod
+    def now(cls) -> Waiting:
+        """Who runs at this moment.
+
+        The handler of an ask is recognised in tasks that it has made too, as long as the message is in hand; that of a
+        tell in its own task only.
+        """
+        frame = FRAME.get()
+        if frame is None:
+            return _NOBODY
+        if type(frame) is Ask:
+            return cls(frame.cell, frame) if frame.in_hand else _NOBODY
+        job = frame.job
+        return cls(frame, None) if job is not None and job.task is asyncio.current_task() else _NOBODY
+
+    def seconds(self, timeout: float | None, message: object, now: float, default: float) -> float:
+        """How long to wait, never longer than what is left of the ask in hand."""
+        left = math.inf if self.ask is None else max(self.ask.deadline - now, 0.0)
+        if timeout is None:
+            timeout = left if left < math.inf else getattr(message, "reply_within", None) or default
+        return min(timeout, left)
+
+    def begin(self, target: Cell, token: object, message: object) -> None:
+        """From here on this actor waits for *target*.
+
+        Raises:
+            AskCycle: It would wait for ever.
+        """
+        cell = self.cell
+        if cell is None:
+            return
+        chain = find_cycle(cell, target)
+        if chain is not None:
+            raise AskCycle(chain=chain, message=message)
+        if cell.waits is None:
+            cell.waits = {}
+        cell.waits[token] = target
+
+    def end(self, token: object) -> None:
+        """The wait is over; it may have been forgotten before, when the handler ended."""
+        if self.cell is not None and self.cell.waits is not None:
+            self.cell.waits.pop(token, None)
+
+
+_NOBODY = Waiting(None, None)
+_STOPPED = Shutdown("stopped")
+
+
+class _Resolve:
+    """Sets a future that may be cancelled."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self._future = future
+
+    def __call__(self, value: object) -> None:
+        if not self._future.done():
+            self._future.set_result(value)

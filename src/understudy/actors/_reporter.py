@@ -1,0 +1,157 @@
+"""The system actor that writes the log: events are made on the spot, their lines here, afterwards."""
+
+from __future__ import annotations
+
+import linecache
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import structlog
+
+from understudy.actors._actor import Actor
+from understudy.actors._handler import handler
+from understudy.instrument import Instrument
+from understudy.reasons import Crashed, Frame, StartFailed
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+    from collections.abc import Sequence
+
+    from understudy._plans._spec import Options
+    from understudy.actors._ref import ActorRef
+    from understudy.actors._runtime import Runtime
+    from understudy.reasons import ExitReason
+
+__all__ = ["Line", "LogInstrument", "Reporter"]
+
+_WINDOW = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line to be written. Equal keys within a second become one line and a count."""
+
+    key: tuple[str, ...]
+    level: str
+    event: str
+    fields: dict[str, Any]
+    frames: tuple[Frame, ...] = ()
+
+
+class Flush:
+    """A second is over."""
+
+
+@dataclass(slots=True)
+class _Recent:
+    line: Line
+    until: float
+    suppressed: int = field(default=0)
+
+
+class Reporter(Actor[Line]):
+    """Writes the first of equal lines at once and counts the others, which follow as one line when a second is over."""
+
+    defaults: ClassVar[Options] = {"shutdown": 1.0}
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._env = runtime.env
+        self._recent: dict[tuple[str, ...], _Recent] = {}
+        self._timer: TimerHandle | None = None
+
+    @handler
+    def write(self, line: Line) -> None:
+        now = self._env.now()
+        recent = self._recent.get(line.key)
+        if recent is not None and now < recent.until:
+            recent.suppressed += 1
+            return
+        if recent is not None:
+            self._summarise(recent)
+        self._recent[line.key] = _Recent(line, now + _WINDOW)
+        _write(line, line.fields)
+        if self._timer is None:
+            self._timer = self._env.call_at(now + _WINDOW, self._wake)
+
+    @handler
+    def _flush(self, message: Flush) -> None:
+        now = self._env.now()
+        self._timer = None
+        for key, recent in list(self._recent.items()):
+            if now >= recent.until:
+                self._summarise(recent)
+                del self._recent[key]
+        if self._recent:
+            self._timer = self._env.call_at(min(each.until for each in self._recent.values()), self._wake)
+
+    def shutdown(self, reason: ExitReason) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for recent in self._recent.values():
+            self._summarise(recent)
+
+    def _wake(self) -> None:
+        self.context.tell_self(Flush())
+
+    def _summarise(self, recent: _Recent) -> None:
+        if recent.suppressed:
+            line = recent.line
+            _write(Line(line.key, line.level, f"{line.event} again", {}), {**line.fields, "times": recent.suppressed})
+
+
+class LogInstrument(Instrument):
+    """Hands what a person should read to the :class:`Reporter`."""
+
+    def __init__(self) -> None:
+        self.ref: ActorRef[Line] | None = None
+        """The reporter; before it has started there is nothing to report."""
+
+    def actor_crashed(self, path: str, reason: ExitReason, message_type: str | None) -> None:
+        frames = reason.frames if isinstance(reason, Crashed | StartFailed) else ()
+        fields = {"actor": path, "reason": str(reason), "handling": message_type}
+        self._report("error", "crashed", fields, frames)
+
+    def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
+        line = Line(("restarting", path, str(reason)), "warning", "restarting", {"actor": path, "failures": failures})
+        self._put(line)
+
+    def gave_up(self, path: str, reason: ExitReason) -> None:
+        self._report("error", "gave up", {"actor": path, "reason": str(reason)})
+
+    def shutdown_failed(self, path: str, error: BaseException) -> None:
+        self._report("error", "shutdown hook failed", {"actor": path, "error": f"{type(error).__name__}: {error}"})
+
+    def refused(self, path: str, message_type: str, text: str) -> None:
+        self._report("info", "refused", {"actor": path, "handling": message_type, "why": text})
+
+    def abandoned(self, path: str, stack: Sequence[str]) -> None:
+        self._report("error", "abandoned a task that would not end", {"actor": path, "stack": "\n".join(stack)})
+
+    def mailbox_full(self, path: str, capacity: float) -> None:
+        remedy = "use `await ref.send(...)`, or set `mailbox=`"
+        self._report("warning", "mailbox is full", {"actor": path, "capacity": capacity, "remedy": remedy})
+
+    def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        fields = {"recipient": recipient, "message": type(message).__name__, "why": why}
+        self._report("info", "dead letter", fields)
+
+    def _report(self, level: str, event: str, fields: dict[str, Any], frames: tuple[Frame, ...] = ()) -> None:
+        self._put(Line((event, *map(str, fields.values())), level, event, fields, frames))
+
+    def _put(self, line: Line) -> None:
+        if self.ref is not None:
+            self.ref.tell_quietly(line)
+
+
+def _write(line: Line, fields: dict[str, Any]) -> None:
+    log: Any = structlog.get_logger("understudy")
+    shown = {name: value for name, value in fields.items() if value is not None}
+    if line.frames:
+        shown["exception"] = "\n".join(_render(frame) for frame in line.frames)
+    getattr(log, line.level)(line.event, **shown)
+
+
+def _render(frame: Frame) -> str:
+    file, number, where = frame
+    source = linecache.getline(file, number).strip()
+    return f'  File "{file}", line {number}, in {where}' + (f"\n    {source}" if source else "")

@@ -1,0 +1,84 @@
+"""What the command line takes. Only imported when the extra ``cli`` is there."""
+
+from __future__ import annotations
+
+import io
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from understudy.cli._logs import LogFormat, logs_to_stderr
+from understudy.cli._progress import progress_on
+from understudy.cli._running import run_tree
+from understudy.cli._targets import declare, load
+from understudy.cli._trees import draw
+from understudy.exceptions import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["run_app"]
+
+app = typer.Typer(
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Run supervised programs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def run_app(args: Sequence[str] | None) -> int:
+    """Do what *args* say and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
+    try:
+        app(args=None if args is None else list(args), prog_name="understudy")
+    except SystemExit as leave:
+        if isinstance(leave.code, str):
+            print(leave.code, file=sys.stderr)
+            return 1
+        return leave.code or 0
+    return 0
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"understudy {version('understudy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _understudy(  # pyright: ignore[reportUnusedFunction]
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("run")
+def _run(  # pyright: ignore[reportUnusedFunction]
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="module:Name, file.py, file.py:Name, or a folder with a program.py.")
+    ],
+    args: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGS]", help="What the program takes.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and no log below warnings.")] = False,
+    log_format: Annotated[LogFormat, typer.Option(help="How log and progress are written to stderr.")] = "console",
+    tree: Annotated[bool, typer.Option("--tree", help="Print the declared tree and leave, starting nothing.")] = False,
+) -> None:
+    """Run the supervised program TARGET until it ends, or until Ctrl-C."""
+    with logs_to_stderr(log_format, quiet=quiet):
+        try:
+            spec = declare(load(target), args or ())
+            if tree:
+                print(draw(spec))
+                return
+        except UsageError as error:
+            print(f"understudy: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        raise typer.Exit(run_tree(spec, progress_on(quiet=quiet, plain=log_format == "json")))

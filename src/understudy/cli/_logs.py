@@ -1,0 +1,79 @@
+"""Where log lines go: to stderr, for people or as JSON, a line each."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, cast
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from structlog.typing import Processor
+
+__all__ = ["LogFormat", "logs_to_stderr"]
+
+LogFormat: TypeAlias = Literal["console", "json"]
+
+
+@contextmanager
+def logs_to_stderr(log_format: LogFormat, *, quiet: bool) -> Iterator[None]:
+    """Send what structlog, :mod:`logging` and :mod:`warnings` have to say to stderr; with *quiet*, from warnings up."""
+    before = structlog.get_config() if structlog.is_configured() else None
+    _configure(log_format, logging.WARNING if quiet else logging.INFO)
+    handler = _ToStructlog(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        logging.getLogger().removeHandler(handler)
+        structlog.reset_defaults() if before is None else structlog.configure(**before)
+
+
+def _configure(log_format: LogFormat, level: int) -> None:
+    for_programs = log_format == "json"
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso" if for_programs else "%H:%M:%S", utc=for_programs),
+            *(_as_json() if for_programs else _for_people()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _as_json() -> list[Processor]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+
+
+def _for_people() -> list[Processor]:
+    traceback = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(pad_event_to=0, colors=sys.stderr.isatty(), exception_formatter=traceback)]
+
+
+class _Stderr:
+    """Whatever ``sys.stderr`` is at the moment: the progress line puts itself in its place."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+class _ToStructlog(logging.Handler):
+    """Passes on what libraries log, and what asyncio complains about."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        facts: dict[str, Any] = {"logger": record.name}
+        if record.exc_info is not None:
+            facts["exc_info"] = record.exc_info
+        structlog.get_logger().log(record.levelno, record.getMessage().rstrip(), **facts)

@@ -1,0 +1,125 @@
+"""The ports to the outside: clock, random numbers, ids, tasks and their registry.
+
+Nothing else in the core may read a clock, draw a random number or create a task. Whoever replaces this object decides
+when anything happens, which is what makes a run repeatable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import random
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from contextvars import Context
+
+__all__ = ["Environment", "TaskRegistry", "forget_task"]
+
+T = TypeVar("T")
+
+_EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+
+class Environment:
+    """One for each system, bound to the event loop that runs it."""
+
+    __slots__ = ("_uids", "loop", "now", "random", "stopwatch", "tasks")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.now: Callable[[], float] = loop.time
+        """Seconds on the event loop's clock, which may be virtual. All deadlines are points on it."""
+        self.stopwatch: Callable[[], float] = time.perf_counter
+        """Seconds of real time, to measure how long this process has been computing."""
+        self.random = random.Random()  # noqa: S311 - jitter and routing, no secrets
+        self.tasks = TaskRegistry()
+        self._uids = itertools.count(1)
+
+    def next_uid(self) -> int:
+        """A number that no other actor of this system has had."""
+        return next(self._uids)
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> asyncio.TimerHandle | None:
+        """Call *callback* at *when* on the clock of :attr:`now`; None when that is never."""
+        return None if when == math.inf else self.loop.call_at(when, callback)
+
+    def start_task(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        name: str,
+        context: Context,
+        on_done: Callable[[asyncio.Task[T]], object] | None = None,
+    ) -> asyncio.Task[T]:
+        """Run *coroutine* as an owned task, eagerly where Python can (3.12 and later).
+
+        The registry holds it until it ends. It must not raise: the caller wraps user code so that an exception becomes
+        a value. *on_done* is called when the task was still running on return from here and has ended since; it is
+        called also when the task was cancelled before its first step, which no line of *coroutine* can notice.
+        """
+        task: asyncio.Task[T] = asyncio.Task(coroutine, loop=self.loop, name=name, context=context, **_EAGER)
+        if not task.done():
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard, context=context)
+            if on_done is not None:
+                task.add_done_callback(on_done, context=context)
+        return task
+
+
+class TaskRegistry:
+    """All tasks of a system that have not ended, in the order in which they began.
+
+    A pending task that nobody refers to is collected as garbage; these references keep them alive.
+    """
+
+    __slots__ = ("_tasks", "abandoned")
+
+    def __init__(self) -> None:
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self.abandoned: list[str] = []
+        """Names of the tasks that would not end and were given up on."""
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        return iter(list(self._tasks))
+
+    def add(self, task: asyncio.Task[Any]) -> None:
+        """Own *task*."""
+        self._tasks[task] = None
+
+    def discard(self, task: asyncio.Task[Any]) -> None:
+        """*task* has ended."""
+        self._tasks.pop(task, None)
+
+    def abandon(self, task: asyncio.Task[Any]) -> list[str]:
+        """Give up on *task*, which goes on running as a zombie, and return where it stands, a line for each frame."""
+        stack = [line.rstrip() for line in _where(task)]
+        self.abandoned.append(task.get_name())
+        forget_task(task)
+        self.discard(task)
+        return stack
+
+
+def forget_task(task: asyncio.Task[Any]) -> None:
+    """Take *task* out of ``asyncio.all_tasks()``.
+
+    ``asyncio.run`` would otherwise wait at its end for a task that resists every cancel, for ever. This is the one
+    private name of asyncio in use; a test on each Python guards it.
+    """
+    asyncio.tasks._unregister_task(task)  # type: ignore[attr-defined]  # pyright: ignore
+    # It may be destroyed pending, when the loop is closed under it; that has been reported already.
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore
+
+
+def _where(task: asyncio.Task[Any]) -> list[str]:
+    frames = task.get_stack()
+    summary = traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in frames), lookup_lines=False)
+    return summary.format()

@@ -1,0 +1,282 @@
+"""What the runtime raises. The class owns the sentence; call sites pass facts, and facts are attributes.
+
+    UnderstudyError
+    +-- StartError              the actor did not come up; ``__cause__`` says why
+    |   +-- StartTimeout
+    +-- NameTaken               carries the live ref
+    +-- ActorStopped            gone for good: find another
+    +-- ActorFailed             the handler crashed; ``__cause__`` is what it raised
+    +-- Refused                 the actor said no; raise it, or a subclass, in a handler
+    +-- Unhandled               the actor has no handler for this type
+    +-- AskTimeout              no reply in time: the outcome is unknown (also a ``TimeoutError``)
+    +-- AskCycle                the wait could never end
+    +-- NoReply                 the promised reply was dropped
+    +-- MailboxFull             wait, or give it a larger mailbox
+    +-- ActorNotFound           no actor under that path
+    +-- WrongActorType          an actor, but of another class
+    +-- SystemCollapsed         the root gave up; carries the chain of reasons
+    +-- InvalidSpec             also a ``ValueError``; at declaration
+    +-- InvalidActor            also a ``TypeError``; at class creation
+    +-- InvalidTimeout          also a ``ValueError``
+    +-- InvalidContext          used at the wrong time or in the wrong place
+    +-- UsageError              bad arguments of a program
+
+Every one of them survives ``copy.copy`` and ``pickle`` with its facts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from understudy import reasons
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "ActorFailed",
+    "ActorNotFound",
+    "ActorStopped",
+    "AskCycle",
+    "AskTimeout",
+    "InvalidActor",
+    "InvalidContext",
+    "InvalidSpec",
+    "InvalidTimeout",
+    "MailboxFull",
+    "NameTaken",
+    "NoReply",
+    "Refused",
+    "StartError",
+    "StartTimeout",
+    "SystemCollapsed",
+    "UnderstudyError",
+    "Unhandled",
+    "UsageError",
+    "WrongActorType",
+]
+
+
+class UnderstudyError(Exception):
+    """The root of all errors of the runtime."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Rebuilt from the sentence and the facts, past the constructors, so that a subclass may take what it likes.
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(cls: type[UnderstudyError], args: tuple[Any, ...], facts: dict[str, Any]) -> UnderstudyError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
+
+class StartError(UnderstudyError):
+    """The actor did not start and nothing of it is left. ``__cause__`` is the reason."""
+
+    def __init__(self, *, path: str, reason: reasons.ExitReason) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path} did not start: {self._why(reason)}")
+
+    @staticmethod
+    def _why(reason: reasons.ExitReason) -> str:
+        return str(reason).removeprefix("did not start: ")
+
+
+class StartTimeout(StartError):
+    """``initialize`` had not ended at its deadline."""
+
+    def __init__(self, *, path: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(path=path, reason=reasons.Killed())
+        self.args = (f"{path} did not start: initialize had not ended after {seconds:g} s",)
+
+
+class NameTaken(UnderstudyError):
+    """Another actor has that name. ``ref`` is its live ref; it is undisturbed."""
+
+    def __init__(self, *, path: str, ref: Any) -> None:
+        self.path = path
+        self.ref = ref
+        super().__init__(f"the name {path} is taken: use `ref` of this error, or choose another name")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A ref belongs to its event loop and does not travel; the path does.
+        return _rebuild, (type(self), self.args, {"path": self.path, "ref": None})
+
+
+class ActorStopped(UnderstudyError):
+    """The actor was, or went, down before it could reply, accept the message or obey. Carries the reason."""
+
+    def __init__(self, *, path: str, reason: reasons.ExitReason, message: object = None) -> None:
+        self.path = path
+        self.reason = reason
+        self.message = message
+        what = "" if message is None else f" and did not handle {_name(message)}"
+        super().__init__(f"{path} has stopped ({reason}){what}")
+
+
+class ActorFailed(UnderstudyError):
+    """The handler crashed. ``__cause__`` is what it raised; where, is in the notes.
+
+    Each asker gets an object of its own.
+    """
+
+    def __init__(self, *, path: str, message_type: str, reason: reasons.ExitReason) -> None:
+        self.path = path
+        self.message_type = message_type
+        self.reason = reason
+        super().__init__(f"{path} failed while handling {message_type} ({reason})")
+
+    def __getattr__(self, name: str) -> Any:
+        # Reading source lines costs far more than failing, so the notes are made when somebody prints them.
+        if name != "__notes__":
+            raise AttributeError(name)
+        frames = self.__dict__["reason"].frames if isinstance(self.__dict__.get("reason"), reasons.Crashed) else ()
+        if not frames:
+            raise AttributeError(name)
+        return [f"in {self.path}:\n" + "\n".join(f'  File "{file}", line {line}, in {at}' for file, line, at in frames)]
+
+
+class Refused(UnderstudyError):  # noqa: N818 - the field's word; it is an answer rather than an error
+    """An expected "no": raise it in a handler. The asker gets it; state and counters stay as they are.
+
+    Subclasses may take typed fields::
+
+        class Insufficient(Refused):
+            def __init__(self, missing: int) -> None:
+                super().__init__(f"{missing} short")
+                self.missing = missing
+    """
+
+
+class Unhandled(UnderstudyError):
+    """The actor has no handler for this type of message. It is unharmed."""
+
+    def __init__(self, *, path: str, message: object) -> None:
+        self.path = path
+        self.message = message
+        super().__init__(f"{path} has no handler for {_name(message)}")
+
+
+class AskTimeout(UnderstudyError, TimeoutError):
+    """No reply in time. Whether the actor handled the message is unknown; ``state`` says how far it was seen to get."""
+
+    def __init__(self, *, path: str, message: object, seconds: float, state: str) -> None:
+        self.path = path
+        self.message = message
+        self.seconds = seconds
+        self.state = state
+        super().__init__(f"{path} did not reply to {_name(message)} within {seconds:.3g} s ({state})")
+
+
+class AskCycle(UnderstudyError):
+    """The wait could never end: each actor of the chain waits for the next, and the last for the first."""
+
+    def __init__(self, *, chain: Sequence[str], message: object = None) -> None:
+        self.chain = tuple(chain)
+        self.message = message
+        what = "" if message is None else f" ({_name(message)})"
+        super().__init__(f"waiting in a circle{what}: {' -> '.join(self.chain)}")
+
+
+class NoReply(UnderstudyError):
+    """The actor promised a reply and its incarnation ended, or the promise was dropped, without one."""
+
+    def __init__(self, *, path: str, message: object) -> None:
+        self.path = path
+        self.message = message
+        super().__init__(f"{path} promised a reply to {_name(message)} and dropped the promise")
+
+
+class MailboxFull(UnderstudyError):
+    """There is no room. ``message`` is the undelivered message."""
+
+    def __init__(self, *, path: str, capacity: float, message: object = None) -> None:
+        self.path = path
+        self.capacity = capacity
+        self.message = message
+        super().__init__(f"{path} is full ({capacity:,}): use `await ref.send(...)`, or set `mailbox=`")
+
+
+class ActorNotFound(UnderstudyError):
+    """Nothing is alive under that path. ``nearest`` lists names that come close."""
+
+    def __init__(self, *, path: str, nearest: Sequence[str] = ()) -> None:
+        self.path = path
+        self.nearest = tuple(nearest)
+        hint = f"; nearest: {', '.join(self.nearest)}" if self.nearest else ""
+        super().__init__(f"there is no actor {path}{hint}")
+
+
+class WrongActorType(UnderstudyError):
+    """There is an actor under that path, but its class is another."""
+
+    def __init__(self, *, path: str, expected: str, actual: str) -> None:
+        self.path = path
+        self.expected = expected
+        self.actual = actual
+        super().__init__(f"{path} is a {actual}, not a {expected}")
+
+
+class SystemCollapsed(UnderstudyError):
+    """The tree given to the system ended abnormally. ``chain`` is who failed, outermost first."""
+
+    def __init__(self, *, system: str, path: str, reason: reasons.ExitReason) -> None:
+        self.system = system
+        self.path = path
+        self.reason = reason
+        self.chain = tuple(reasons.describe(reason))
+        steps = "".join(f"\n  because {line}" for line in self.chain[1:])
+        super().__init__(f"system {system!r} collapsed: {path} ended: {self.chain[0]}{steps}")
+
+
+class InvalidSpec(UnderstudyError, ValueError):
+    """A declaration that cannot work: says which child, which field, what is allowed. Nothing was started."""
+
+    def __init__(self, *, child: str, field: str, problem: str) -> None:
+        self.child = child
+        self.field = field
+        self.problem = problem
+        super().__init__(f"{field} {problem} ({child})")
+
+
+class InvalidActor(UnderstudyError, TypeError):
+    """An actor class that contradicts itself: says which class, which method, and what to do."""
+
+    def __init__(self, *, actor: str, problem: str) -> None:
+        self.actor = actor
+        self.problem = problem
+        super().__init__(f"{actor}: {problem}")
+
+
+class InvalidTimeout(UnderstudyError, ValueError):
+    """A timeout that is no positive number of seconds; nothing was sent."""
+
+    def __init__(self, *, value: object, allowed: str = "a positive number of seconds, math.inf or None") -> None:
+        self.value = value
+        self.allowed = allowed
+        super().__init__(f"timeout must be {allowed}, got {value!r}")
+
+
+class InvalidContext(UnderstudyError, RuntimeError):
+    """Something of the runtime was used at a time or in a place where it cannot work."""
+
+    def __init__(self, *, what: str, problem: str) -> None:
+        self.what = what
+        self.problem = problem
+        super().__init__(f"{what}: {problem}")
+
+
+class UsageError(UnderstudyError):
+    """Arguments that make no sense; raised by a program's ``from_args``. The command line exits with code 2."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(problem)
+
+
+def _name(message: object) -> str:
+    return type(message).__name__

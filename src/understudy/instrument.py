@@ -1,0 +1,103 @@
+"""The seam for whoever wants to know: the runtime calls an :class:`Instrument` and does not know who listens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from understudy.reasons import ExitReason
+
+__all__ = ["Counters", "Instrument", "Instruments"]
+
+P = ParamSpec("P")
+
+
+class Instrument:
+    """What the runtime reports, each exactly once, on the spot and synchronously.
+
+    Override what you want to know. An instrument must not block and must not raise; what it raises is reported to the
+    event loop's exception handler and changes nothing. Paths are absolute, times are seconds.
+    """
+
+    def actor_started(self, path: str, incarnation: int) -> None:
+        """*initialize* has ended and all declared children are up."""
+
+    def actor_stopped(self, path: str, reason: ExitReason) -> None:
+        """The final end: the name is free."""
+
+    def actor_crashed(self, path: str, reason: ExitReason, message_type: str | None) -> None:
+        """An incarnation failed; *message_type* was in hand, None outside of a handler."""
+
+    def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
+        """The supervisor has decided to start it anew; *failures* is how many fell into its window."""
+
+    def gave_up(self, path: str, reason: ExitReason) -> None:
+        """The actor at *path* has exceeded its restarts, or those of a child."""
+
+    def shutdown_failed(self, path: str, error: BaseException) -> None:
+        """The ``shutdown`` hook raised; the end went on without it."""
+
+    def refused(self, path: str, message_type: str, text: str) -> None:
+        """A handler raised ``Refused`` on a message that nobody waits for."""
+
+    def abandoned(self, path: str, stack: Sequence[str]) -> None:
+        """A task would not end and was given up on; *stack* is where it stands."""
+
+    def mailbox_full(self, path: str, capacity: float) -> None:
+        """A message found no room."""
+
+    def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        """A message was not handled."""
+
+    def system_phase(self, system: str, phase: str) -> None:
+        """The system has entered a phase of its life."""
+
+
+class Instruments:
+    """Those who listen. One that raises is reported to *complain* and does not keep the others from hearing."""
+
+    __slots__ = ("_complain", "_listeners")
+
+    def __init__(self, listeners: Sequence[Instrument], complain: Callable[[str, BaseException], None]) -> None:
+        self._listeners = tuple(listeners)
+        self._complain = complain
+
+    def emit(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call the method *event* of each listener: ``emit(Instrument.actor_started, path, 1)``."""
+        for listener in self._listeners:
+            try:
+                getattr(listener, event.__name__)(*args, **kwargs)
+            except Exception as error:
+                self._complain(f"{type(listener).__name__}.{event.__name__} raised", error)
+
+
+class Counters(Instrument):
+    """Plain integers, read whenever somebody wants them."""
+
+    def __init__(self) -> None:
+        self.started = 0
+        self.stopped = 0
+        self.crashed = 0
+        self.restarted = 0
+        self.abandoned_tasks = 0
+        self.dead_letters = 0
+
+    def actor_started(self, path: str, incarnation: int) -> None:
+        self.started += 1
+
+    def actor_stopped(self, path: str, reason: ExitReason) -> None:
+        self.stopped += 1
+
+    def actor_crashed(self, path: str, reason: ExitReason, message_type: str | None) -> None:
+        self.crashed += 1
+
+    def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
+        self.restarted += 1
+
+    def abandoned(self, path: str, stack: Sequence[str]) -> None:
+        self.abandoned_tasks += 1
+
+    def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        self.dead_letters += 1

@@ -1,0 +1,142 @@
+"""``run``: like ``asyncio.run``, with an end that nothing can hold up."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from understudy.environment import forget_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["run"]
+
+T = TypeVar("T")
+
+_PATIENCE = 5.0
+_INTERVAL = 0.1
+
+
+def run(
+    main: Coroutine[Any, Any, T],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> T:
+    """Run *main* in a new event loop and return its result.
+
+    In the main thread SIGINT and SIGTERM cancel *main*, so that systems in it stop in order; the second of them shortens
+    that by force, as does each after it. What was installed for them before is restored. When *main* has ended, tasks
+    that are left are cancelled, repeatedly; those that would not end within five seconds are named on stderr and left
+    behind, where ``asyncio.run`` would wait for ever.
+
+    Not promised: an end while threads of ``asyncio.to_thread`` or of an executor are running; Python waits for them when
+    the interpreter exits.
+
+    Raises:
+        KeyboardInterrupt: *main* was cancelled by SIGINT, and ended.
+        SystemExit: Likewise by SIGTERM, with the exit code 143.
+        RuntimeError: An event loop is running in this thread already.
+    """
+    if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
+        main.close()
+        raise RuntimeError("understudy.run cannot be called from a running event loop: await the coroutine instead")
+    loop = loop_factory() if loop_factory is not None else asyncio.new_event_loop()
+    if debug is not None:
+        loop.set_debug(debug)
+    asyncio.set_event_loop(loop)
+    task = loop.create_task(main, name="main")
+    signals = _Signals(loop, task)
+    try:
+        with signals:
+            return loop.run_until_complete(task)
+    except asyncio.CancelledError:
+        signals.raise_exit()
+        raise
+    finally:
+        _close(loop)
+
+
+class _Signals:
+    """SIGINT and SIGTERM, for the time of a ``with``."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+        self._loop = loop
+        self._task = task
+        self._previous: dict[int, Any] = {}
+        self._first: int | None = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous = signal.getsignal(number)
+            try:
+                self._loop.add_signal_handler(number, self._on_signal, number)
+            except NotImplementedError:  # an event loop on Windows
+                signal.signal(number, lambda got, _: self._loop.call_soon_threadsafe(self._on_signal, got))
+            self._previous[number] = previous
+
+    def __exit__(self, *_: object) -> None:
+        for number, previous in self._previous.items():
+            try:
+                self._loop.remove_signal_handler(number)
+            except NotImplementedError:
+                pass
+            signal.signal(number, previous)
+
+    def _on_signal(self, number: int) -> None:
+        self._first = self._first or number
+        self._task.cancel()
+
+    def raise_exit(self) -> None:
+        """Say that a signal was the end of it, if one was."""
+        if self._first == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        if self._first is not None:
+            raise SystemExit(128 + self._first) from None
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        left = loop.run_until_complete(_cancel_rest())
+        loop.run_until_complete(_bounded(loop.shutdown_asyncgens()))
+        if left:
+            print(f"understudy: would not end and were left behind: {', '.join(left)}", file=sys.stderr)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _cancel_rest() -> list[str]:
+    """Cancel all tasks that are left, at intervals; return the names of those that would not end."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _PATIENCE
+    while rest := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
+        if loop.time() >= deadline:
+            for task in rest:
+                forget_task(task)
+            return [task.get_name() for task in rest]
+        for task in rest:
+            task.cancel()
+        await asyncio.wait(rest, timeout=_INTERVAL)
+        for task in rest:
+            _report(loop, task)
+    return []
+
+
+def _report(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        what = f"{task.get_name()} failed while the event loop was closing"
+        loop.call_exception_handler({"message": what, "exception": error, "task": task})
+
+
+async def _bounded(closing: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(closing)
+    _, pending = await asyncio.wait({task}, timeout=_PATIENCE)
+    for each in pending:
+        forget_task(each)

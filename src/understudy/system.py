@@ -1,0 +1,495 @@
+"""``ActorSystem``: the root. It owns every task, the names, the clock, the dispatcher and the shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import itertools
+from contextvars import Context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
+
+from understudy._plans._spec import ChildSpec, check_name
+from understudy._tree import Tree, node_of
+from understudy.actors._actor import Actor
+from understudy.actors._cell import Cell
+from understudy.actors._child import as_spec, child
+from understudy.actors._context import spawn_under
+from understudy.actors._dead_letters import (
+    CountDeadLetters,
+    DeadLetters,
+    SubscribeDeadLetters,
+    UnsubscribeDeadLetters,
+)
+from understudy.actors._ref import ActorRef
+from understudy.actors._reporter import LogInstrument, Reporter
+from understudy.actors._runtime import Runtime
+from understudy.actors._settings import Settings
+from understudy.environment import Environment
+from understudy.exceptions import (
+    ActorNotFound,
+
+    InvalidContext,
+    InvalidSpec,
+    SystemCollapsed,
+    WrongActorType,
+)
+from understudy.instrument import Instrument
+from understudy.reasons import ExitReason, Shutdown, is_abnormal, root_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from types import TracebackType
+
+__all__ = ["ActorSystem", "Phases", "Statistics"]
+
+M = TypeVar("M")
+P = ParamSpec("P")
+Phase: TypeAlias = Literal["before", "after"]
+
+_NEAREST = 10_000
+"""How many paths are looked through for names that come close to one that is not there."""
+
+
+class Guardian(Actor[Never]):
+    """What stands at ``/user`` and ``/system``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counts since the start of a system, and how many actors are alive now."""
+
+    actors: int
+    started: int
+    stopped: int
+    crashed: int
+    restarted: int
+    dead_letters: int
+    abandoned: int
+
+
+class Phases:
+    """What users want done during the shutdown, besides the ends of actors.
+
+    ``before`` any actor is stopped, and ``after`` all have ended. The tasks of a phase run at once, each phase within
+    ``Settings.phase_timeout``; one that fails or does not end in time is reported and does not stop the others.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, list[tuple[str, Callable[[], Awaitable[object]]]]] = {name: [] for name in get_args(Phase)}
+
+    def add(self, phase: Phase, task: Callable[[], Awaitable[object]], *, name: str | None = None) -> None:
+        """Call *task* and await what it returns in that phase; *name* is for reports."""
+        if phase not in self._tasks:
+            problem = f"must be 'before' or 'after', got {phase!r}"
+            raise InvalidSpec(child="phases", field="phase", problem=problem)
+        self._tasks[phase].append((name or getattr(task, "__qualname__", repr(task)), task))
+
+    def of(self, phase: Phase) -> Sequence[tuple[str, Callable[[], Awaitable[object]]]]:
+        """What was added, in that order."""
+        return self._tasks[phase]
+
+
+class ActorSystem:
+    """A supervision tree, running for as long as the body of ``async with``.
+
+    ::
+
+        async with ActorSystem(Meters) as system:
+            north = system.lookup("meters/north", Meter)
+
+    It enters when the whole tree has started. Leaving it stops everything in order: first what was spawned, then the
+    tree in the reverse order of its start, within ``Settings.shutdown_timeout`` whatever user code does. When it has
+    closed, no task of it is left but those that would not end (``abandoned``).
+
+    The tree is never restarted. Its abnormal end is the collapse of the system: the body is cancelled, and leaving it
+    raises ``SystemCollapsed`` with the chain of causes. Its normal end is the end of the system: actors stop, the body
+    goes on. It installs no signal handlers; a cancel of the task inside ``async with`` is an orderly stop, and a second
+    one shortens it by force. It can be used once.
+
+    Args:
+        tree: A supervisor class, a spec, or what :func:`understudy.supervisor` has declared; None for an empty system.
+        name: Its name, for people.
+        settings: Defaults for its actors and the bounds of its shutdown.
+        instruments: Who else shall be told what happens.
+
+    Raises:
+        InvalidSpec: The tree or the name cannot be used.
+        StartError: On entering: an actor of the tree did not start; everything has been stopped again.
+        SystemCollapsed: On leaving: the tree ended abnormally.
+    """
+
+    def __init__(
+        self,
+        tree: ChildSpec[Any] | type[Actor[Any]] | None = None,
+        *,
+        name: str = "system",
+        settings: Settings | None = None,
+        instruments: Iterable[Instrument] = (),
+    ) -> None:
+        self.name = check_name(name, "system")
+        self.phases = Phases()
+        self._spec = None if tree is None else as_spec(tree, (), {}).options(restart="temporary")
+        self._settings = settings if settings is not None else Settings()
+        self._instruments = tuple(instruments)
+        self._runtime: Runtime | None = None
+        self._guardians: dict[str, Cell] = {}
+        self._dead_letters: ActorRef[Any] | None = None
+        # The tree's abnormal end, or an interrupt, if that is why the system stops.
+        self._collapse: tuple[str, ExitReason] | None = None
+        self._interrupted = False
+        self._stopping: str | None = None
+        self._forced = False
+        # The task inside `async with`, while it is inside, and whether we have cancelled it.
+        self._body: asyncio.Task[Any] | None = None
+        self._body_cancelled = False
+
+    # Entering and leaving
+
+    async def __aenter__(self) -> Self:
+        if self._runtime is not None:
+            raise InvalidContext(what=f"system {self.name!r}", problem="a system can be entered once; make a new one")
+        await self._open()
+        try:
+            await self._start()
+        except BaseException as error:
+            self.stop("it did not start")
+            if isinstance(error, asyncio.CancelledError):
+                await self._close(swallow=0)
+            else:
+                await self._close(swallow=0, error=error)
+            raise
+        self._body = asyncio.current_task()
+        self._check_body()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        body, self._body = self._body, None
+        self.stop("left")
+        pending = 0
+        if self._body_cancelled:
+            assert body is not None
+            body.uncancel()
+            pending = 0 if isinstance(error, asyncio.CancelledError) else 1
+        await self._close(swallow=pending, error=error)
+        outside = body is not None and body.cancelling() > 0 and isinstance(error, asyncio.CancelledError)
+        if self._interrupted and not outside:
+            raise KeyboardInterrupt
+        if self._collapse is not None and not outside:
+            self._raise_collapse(error)
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        log = LogInstrument()
+        env = Environment(loop)
+        runtime = self._runtime = Runtime(env, self._settings, (log, *self._instruments), self)
+        runtime.interrupt = self._interrupt
+        self._stop_requested: asyncio.Future[None] = loop.create_future()
+        self._closed: asyncio.Future[None] = loop.create_future()
+        # One group with one child: its structure holds, and whatever happens to the actors' tasks cannot reach it.
+        self._group = asyncio.TaskGroup()
+        await self._group.__aenter__()
+        self._group.create_task(self._steward(runtime), name=f"system:{self.name}")
+        for name in ("system", "user"):
+            spec = child(Guardian).options(name=name)
+            self._guardians[name] = cell = Cell(runtime, None, spec, name)
+            cell.start()
+        self._log = log
+
+    async def _start(self) -> None:
+        runtime, guardians = self._running(), self._guardians
+        reporter = child(Reporter, runtime).options(name="reporter", mailbox=100_000)
+        self._log.ref = await spawn_under(guardians["system"], reporter)
+        letters = child(DeadLetters, runtime).options(name="dead_letters")
+        self._dead_letters = await spawn_under(guardians["system"], letters)
+        if self._spec is not None:
+            self._phase("starting")
+            tree = await spawn_under(guardians["user"], self._spec, declared=True)
+            tree.when_stopped(lambda reason: self._tree_ended(tree.path, reason))
+        self._phase("running")
+
+    async def _close(self, *, swallow: int, error: BaseException | None = None) -> None:
+        """Wait for the steward, whatever cancels come; the last of them is raised afterwards."""
+        cancelled: asyncio.CancelledError | None = None
+        while not self._closed.done():
+            try:
+                await asyncio.wait({self._closed})
+            except asyncio.CancelledError as cancel:
+                if swallow:
+                    swallow -= 1  # our own, which came too late for the body
+                    continue
+                self.kill()
+                cancelled = cancel
+        await self._group.__aexit__(None, None, None)
+        if cancelled is not None and not isinstance(error, asyncio.CancelledError):
+            raise cancelled
+
+    def _raise_collapse(self, error: BaseException | None) -> None:
+        assert self._collapse is not None
+        path, reason = self._collapse
+        collapsed = SystemCollapsed(system=self.name, path=path, reason=reason)
+        if error is not None and not isinstance(error, asyncio.CancelledError):
+            collapsed.add_note(f"the body of `async with` had failed too: {type(error).__name__}: {error}")
+        raise collapsed from root_error(reason)
+
+    # Actors
+
+    @overload
+    async def spawn(self, actor: ChildSpec[M], /) -> ActorRef[M]: ...
+    @overload
+    async def spawn(self, actor: Callable[P, Actor[M]], /, *args: P.args, **kwargs: P.kwargs) -> ActorRef[M]: ...
+    async def spawn(self, actor: Any, /, *args: Any, **kwargs: Any) -> ActorRef[Any]:
+        """Start an actor beside the tree, under ``/user``; returns when its ``initialize`` has ended.
+
+        It is restarted alone when it fails, within a budget of its own, and ends with the system.
+
+        Args:
+            actor: The class, or what :func:`understudy.child` has made of it.
+            *args: For the constructor of the class, passed to each incarnation as they are.
+            **kwargs: Likewise.
+
+        Raises:
+            StartError: The constructor or ``initialize`` failed (``__cause__``); nothing is left.
+            StartTimeout: ``initialize`` had not ended in time; nothing is left.
+            NameTaken: Something under ``/user`` has that name; carries its ref.
+            InvalidSpec: The class is no actor, or the arguments do not fit its constructor.
+            ActorStopped: The system is on its way out.
+        """
+        spec = as_spec(actor, args, kwargs)
+        self._running()
+        return await spawn_under(self._guardians["user"], spec)
+
+    @overload
+    def lookup(self, path: str, actor: type[Actor[M]]) -> ActorRef[M]: ...
+    @overload
+    def lookup(self, path: str) -> ActorRef[Any]: ...
+    def lookup(self, path: str, actor: type[Actor[Any]] | None = None) -> ActorRef[Any]:
+        """The ref of the actor at *path*, like ``/user/meters/north`` or, for short, ``meters/north``.
+
+        Args:
+            path: Absolute, or below ``/user``.
+            actor: The class that it must have, for you and for the type checker.
+
+        Raises:
+            ActorNotFound: Nothing is alive there; lists names that come close.
+            WrongActorType: Its class is another.
+        """
+        cell = self._resolve(path)
+        if cell is None:
+            absolute = self._absolute(path)
+            known = [node.path for node in itertools.islice(self.tree().walk(), _NEAREST)]
+            raise ActorNotFound(path=absolute, nearest=difflib.get_close_matches(absolute, known, n=3))
+        factory = cell.spec.factory
+        if actor is not None and not (isinstance(factory, type) and issubclass(factory, actor)):
+            raise WrongActorType(path=cell.path, expected=actor.__name__, actual=getattr(factory, "__name__", "?"))
+        return ActorRef(cell)
+
+    @overload
+    def find(self, path: str, actor: type[Actor[M]]) -> ActorRef[M] | None: ...
+    @overload
+    def find(self, path: str) -> ActorRef[Any] | None: ...
+    def find(self, path: str, actor: type[Actor[Any]] | None = None) -> ActorRef[Any] | None:
+        """Like :meth:`lookup`, with None for an actor that is not there."""
+        if self._resolve(path) is None:
+            return None
+        return self.lookup(path) if actor is None else self.lookup(path, actor)
+
+    @property
+    def dead_letters(self) -> ActorRef[SubscribeDeadLetters | UnsubscribeDeadLetters | CountDeadLetters]:
+        """The actor that tells others of messages that were lost: ask it ``SubscribeDeadLetters(subscriber=ref)``."""
+        self._running()
+        assert self._dead_letters is not None
+        return self._dead_letters
+
+    # Looking
+
+    def tree(self) -> Tree:
+        """All actors at this moment; ``str()`` of it draws them, and it has ``.mermaid()`` and ``.json()``."""
+        self._running()
+        return Tree(self.name, tuple(node_of(cell) for cell in self._guardians.values()))
+
+    snapshot = tree
+
+    def statistics(self) -> Statistics:
+        """Counts since the start; guardians and system actors are counted too."""
+        counters = self._running().counters
+        return Statistics(
+            actors=self._running().population,
+            started=counters.started,
+            stopped=counters.stopped,
+            crashed=counters.crashed,
+            restarted=counters.restarted,
+            dead_letters=counters.dead_letters,
+            abandoned=counters.abandoned_tasks,
+        )
+
+    @property
+    def abandoned(self) -> tuple[str, ...]:
+        """Names of the tasks that would not end and were given up on."""
+        return tuple(self._running().env.tasks.abandoned)
+
+    # Ending
+
+    def stop(self, detail: str = "") -> None:
+        """Request the orderly end; returns at once, also in a handler. A second request joins the first."""
+        if self._stopping is None:
+            self._running()
+            self._stopping = detail
+            if not self._stop_requested.done():
+                self._stop_requested.set_result(None)
+
+    def kill(self) -> None:
+        """Request the end by force: no grace, no ``shutdown`` hooks; also in the middle of an orderly one."""
+        self.stop("killed")
+        self._forced = True
+        for cell in self._guardians.values():
+            if self._phase_now in ("actors", "system") and cell.ending is not None:
+                cell.force(keep=False)
+
+    async def wait_stopped(self) -> None:
+        """Wait until the system has ended: every actor, and every task."""
+        self._running()
+        await asyncio.wait({self._closed})
+
+    # The steward
+
+    async def _steward(self, runtime: Runtime) -> None:
+        """Wait for the request to stop, take the phases of the shutdown, return when no task is left."""
+        await self._undisturbed(self._stop_requested, None)
+        deadline = runtime.env.now() + self._settings.shutdown_timeout
+        await self._run_tasks("before", deadline)
+        self._phase("links")
+        for phase, name in (("actors", "user"), ("system", "system")):
+            self._phase(phase)
+            await self._end_guardian(self._guardians[name], deadline)
+        await self._run_tasks("after", deadline)
+        await self._end_tasks(runtime)
+        runtime.asks.close()
+        runtime.dispatcher.close()
+        self._phase("stopped")
+        self._closed.set_result(None)
+
+    async def _end_guardian(self, guardian: Cell, deadline: float) -> None:
+        ended: asyncio.Future[None] = guardian.runtime.env.loop.create_future()
+        guardian.observe(lambda _: ended.set_result(None))
+        if self._forced:
+            guardian.force(keep=False)
+        else:
+            guardian.request_stop(Shutdown(self._stopping or "system shutdown"))
+        await self._undisturbed(ended, deadline)
+        if not ended.done():
+            guardian.abandon_tree()
+
+    async def _run_tasks(self, phase: Phase, deadline: float) -> None:
+        self._phase(phase)
+        env = self._running().env
+        tasks = {
+            env.start_task(self._run_task(name, task), name=f"{phase}:{name}", context=Context())
+            for name, task in self.phases.of(phase)
+        }
+        if self._forced:
+            deadline = env.now()
+        await self._join(tasks, min(env.now() + self._settings.phase_timeout, deadline))
+
+    async def _run_task(self, name: str, task: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await task()
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:
+            self._running().complain(f"the shutdown task {name} failed", error)
+
+    async def _end_tasks(self, runtime: Runtime) -> None:
+        """No actor is left; what is, are asks from other threads."""
+        await self._join(set(runtime.env.tasks), runtime.env.now())
+
+    async def _join(self, tasks: Iterable[asyncio.Task[Any]], deadline: float) -> None:
+        """Wait for *tasks*; after *deadline* cancel them, again at intervals, and abandon them in the end."""
+        runtime = self._running()
+        env = runtime.env
+        await self._wait_all(tasks, deadline)
+        abandon_at = env.now() + self._settings.abandon_after
+        while env.now() < abandon_at and (pending := [task for task in tasks if not task.done()]):
+            for task in pending:
+                task.cancel()
+            await self._wait_all(pending, min(env.now() + self._settings.cancel_interval, abandon_at))
+        for task in tasks:
+            if not task.done():
+                runtime.instruments.emit(Instrument.abandoned, task.get_name(), env.tasks.abandon(task))
+
+    async def _wait_all(self, tasks: Iterable[asyncio.Task[Any]], deadline: float) -> None:
+        for task in tasks:
+            await self._undisturbed(task, deadline)
+
+    async def _undisturbed(self, future: asyncio.Future[Any], deadline: float | None) -> None:
+        """Wait for *future*. A cancel of the steward, which only somebody outside can do, is a request to stop."""
+        env = self._running().env
+        while not future.done():
+            left = None if deadline is None else deadline - env.now()
+            if left is not None and left <= 0:
+                return
+            try:
+                await asyncio.wait({future}, timeout=left)
+            except asyncio.CancelledError:
+                if self._stopping is None:
+                    self.stop("cancelled")
+                else:
+                    self.kill()
+
+    # What ends a system
+
+    def _tree_ended(self, path: str, reason: ExitReason) -> None:
+        if self._stopping is not None:
+            return
+        if is_abnormal(reason):
+            self._collapse = (path, reason)
+            self.stop(f"{path} has ended")
+            self._cancel_body()
+        else:
+            self.stop(f"{path} has ended")
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        self.stop("KeyboardInterrupt")
+        self._cancel_body()
+
+    def _cancel_body(self) -> None:
+        if self._body is not None and not self._body_cancelled:
+            self._body_cancelled = True
+            self._body.cancel()
+
+    def _check_body(self) -> None:
+        # It may have ended between the start of the tree and here.
+        if self._collapse is not None or self._interrupted:
+            self._cancel_body()
+
+    # Odds and ends
+
+    def _phase(self, phase: str) -> None:
+        self._phase_now = phase
+        self._running().instruments.emit(Instrument.system_phase, self.name, phase)
+
+    def _running(self) -> Runtime:
+        if self._runtime is None:
+            problem = "it is not running: use it inside of `async with`"
+            raise InvalidContext(what=f"system {self.name!r}", problem=problem)
+        return self._runtime
+
+    def _absolute(self, path: str) -> str:
+        return path if path.startswith("/") else f"/user/{path}"
+
+    def _resolve(self, path: str) -> Cell | None:
+        self._running()
+        first, *rest = self._absolute(path).strip("/").split("/")
+        cell = self._guardians.get(first)
+        for name in rest:
+            family = cell.family if cell is not None else None
+            found = family.children.get(name) if family is not None else None
+            if found is None:
+                return None
+            cell = found.cell  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+        return None if cell is None or cell.status == "stopped" else cell
+
+

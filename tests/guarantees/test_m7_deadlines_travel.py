@@ -1,0 +1,232 @@
+"""M7: a queued ask that nobody waits for any more is not started; what is asked on the way gets what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.cast import Gate, Hold, Holder, Note, settle
+from understudy import Actor, ActorSystem, AskTimeout, Message, Settings, child, handler
+
+
+class Forward(Message[str]):
+    """Ask *whom* after *pause* seconds, with that timeout; tells when and how it ended."""
+
+    whom: Any
+    what: Any
+    timeout: float | None = None
+    pause: float = 0.0
+    in_task: bool = False
+
+
+class Relay(Actor[Forward]):
+    def __init__(self, ends: list[tuple[str, float]]) -> None:
+        self.ends = ends
+
+    @handler
+    async def forward(self, message: Forward) -> str:
+        if message.pause:
+            await asyncio.sleep(message.pause)
+        asking = message.whom.ask(message.what, timeout=message.timeout)
+        try:
+            result = str(await (asyncio.ensure_future(asking) if message.in_task else asking))
+        except AskTimeout:
+            result = "AskTimeout"
+        self.ends.append((result, asyncio.get_running_loop().time()))
+        return result
+
+
+class Quick(Message[int]):
+    reply_within: ClassVar[float | None] = 1.5
+
+
+class QuickHolder(Actor[Quick]):
+    @handler
+    async def hold(self, message: Quick) -> int:
+        await asyncio.sleep(1_000)
+        return 1
+
+
+@pytest.mark.asyncio
+async def test_a_queued_ask_whose_deadline_has_passed_is_not_started() -> None:
+    gate, log = Gate(), []
+    async with ActorSystem() as system:
+        ref = await system.spawn(Holder, gate, log)
+        ref.tell(Hold(value=0))
+        await gate.reached()
+        hopeless = asyncio.create_task(ref.ask(Note(value=1), timeout=1.0))
+        patient = asyncio.create_task(ref.ask(Note(value=2), timeout=60.0))
+        ref.tell(Note(value=3))
+        with pytest.raises(AskTimeout):
+            await hopeless
+        gate.open()
+        assert await patient == 2
+        await settle()
+        assert log == [0, 2, 3]
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 5])
+@pytest.mark.asyncio
+async def test_asks_whose_deadline_has_passed_do_not_keep_the_mailbox_full(capacity: int) -> None:
+    gate, log = Gate(), []
+    async with ActorSystem() as system:
+        ref = await system.spawn(child(Holder, gate, log).options(mailbox=capacity))
+        ref.tell(Hold(value=0))
+        await gate.reached()
+        hopeless = [asyncio.create_task(ref.ask(Note(value=value), timeout=1.0)) for value in range(1, capacity + 3)]
+        sender = asyncio.create_task(ref.send(Note(value=99)))
+        await asyncio.gather(*hopeless, return_exceptions=True)
+        gate.open()
+        await sender
+        await settle()
+        assert log == [0, 99]
+        assert all(isinstance(ask.exception(), AskTimeout) for ask in hopeless)
+
+
+@pytest.mark.parametrize("timeout", [None, 50.0, math.inf])
+@pytest.mark.parametrize("in_task", [False, True])
+@pytest.mark.asyncio
+async def test_an_ask_made_while_handling_one_gets_no_more_than_what_is_left(
+    timeout: float | None, in_task: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        relay, target = await system.spawn(Relay, ends), await system.spawn(Holder, Gate())
+        begun = loop.time()
+        with pytest.raises(AskTimeout):
+            await relay.ask(
+                Forward(whom=target, what=Hold(), timeout=timeout, pause=0.6, in_task=in_task), timeout=2.0
+            )
+        assert loop.time() - begun == pytest.approx(2.0, abs=0.2)
+        await asyncio.sleep(1)
+        [(result, ended)] = ends
+        assert result == "AskTimeout"
+        assert ended - begun == pytest.approx(2.0, abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_an_ask_made_while_handling_one_gets_all_that_is_left_when_it_names_no_timeout() -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        relay, target = await system.spawn(Relay, ends), await system.spawn(Holder, Gate())
+        begun = loop.time()
+        with pytest.raises(AskTimeout):
+            await relay.ask(Forward(whom=target, what=Hold()), timeout=60.0)
+        await asyncio.sleep(1)
+        assert ends[0][1] - begun == pytest.approx(60.0, abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_an_ask_made_while_handling_one_may_ask_for_less() -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        relay, target = await system.spawn(Relay, ends), await system.spawn(Holder, Gate())
+        begun = loop.time()
+        assert await relay.ask(Forward(whom=target, what=Hold(), timeout=1.0), timeout=60.0) == "AskTimeout"
+        assert loop.time() - begun == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_the_deadline_goes_through_a_chain_of_asks() -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        relays = [await system.spawn(Relay, ends) for _ in range(3)]
+        target = await system.spawn(Holder, Gate())
+        message: Message[Any] = Hold()
+        for relay in (target, *relays[:-1]):
+            message = Forward(whom=relay, what=message, timeout=1_000.0, pause=0.1)
+        begun = loop.time()
+        with pytest.raises(AskTimeout):
+            await relays[-1].ask(message, timeout=3.0)
+        await asyncio.sleep(2_000)
+        assert len(ends) == 3
+        assert all(ended - begun == pytest.approx(3.0, abs=0.2) for _result, ended in ends)
+
+
+@pytest.mark.asyncio
+async def test_an_ask_made_after_the_deadline_fails_at_once_and_is_not_started() -> None:
+    log: list[int] = []
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        relay, target = await system.spawn(Relay, ends), await system.spawn(Holder, None, log)
+        begun = loop.time()
+        with pytest.raises(AskTimeout):
+            await relay.ask(Forward(whom=target, what=Note(value=1), pause=3.0), timeout=1.0)
+        await asyncio.sleep(10)
+        [(result, ended)] = ends
+        assert result == "AskTimeout"
+        assert ended - begun == pytest.approx(3.0, abs=0.05)
+        assert log == []
+
+
+@pytest.mark.asyncio
+async def test_a_told_message_sets_no_deadline() -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        relay, target = await system.spawn(Relay, ends), await system.spawn(Holder, Gate())
+        begun = loop.time()
+        relay.tell(Forward(whom=target, what=Hold(), timeout=30.0))
+        await asyncio.sleep(100)
+        assert ends[0][0] == "AskTimeout"
+        assert ends[0][1] - begun == pytest.approx(30.0, abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_the_deadline_of_one_message_is_not_that_of_the_next() -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        relay, target = await system.spawn(Relay, ends), await system.spawn(Holder, Gate())
+        first = asyncio.create_task(relay.ask(Forward(whom=target, what=Note(value=1)), timeout=1.0))
+        await settle()
+        begun = loop.time()
+        relay.tell(Forward(whom=target, what=Hold(), timeout=30.0))
+        assert await first == "1"
+        await asyncio.sleep(100)
+        assert ends[1][1] - begun == pytest.approx(30.0, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("inherited", "expected"),
+    [(None, 1.5), (60.0, 60.0), (1.0, 1.0)],
+)
+@pytest.mark.asyncio
+async def test_without_a_timeout_it_is_what_is_left_else_that_of_the_class(
+    inherited: float | None, expected: float
+) -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        relay, target = await system.spawn(Relay, ends), await system.spawn(QuickHolder)
+        begun = loop.time()
+        message = Forward(whom=target, what=Quick())
+        if inherited is None:
+            relay.tell(message)
+        else:
+            with pytest.raises(AskTimeout):
+                await relay.ask(message, timeout=inherited)
+        await asyncio.sleep(100)
+        assert ends[0][1] - begun == pytest.approx(expected, abs=0.2)
+
+
+@pytest.mark.parametrize(("of_system", "expected"), [(None, 5.0), (2.5, 2.5)])
+@pytest.mark.asyncio
+async def test_without_anything_it_is_that_of_the_system(of_system: float | None, expected: float) -> None:
+    loop = asyncio.get_running_loop()
+    settings = Settings() if of_system is None else Settings(ask_timeout=of_system)
+    async with ActorSystem(settings=settings) as system:
+        target = await system.spawn(Holder, Gate())
+        begun = loop.time()
+        with pytest.raises(AskTimeout) as caught:
+            await target.ask(Hold())
+        assert loop.time() - begun == pytest.approx(expected, abs=0.2)
+        assert caught.value.seconds == expected

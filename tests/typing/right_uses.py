@@ -1,0 +1,223 @@
+"""Uses that both type checkers accept, with the types that they infer. Nothing here is run."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import math
+from collections.abc import Sequence
+from typing import assert_type
+
+import understudy
+from understudy import (
+    Actor,
+    ActorRef,
+    ActorSystem,
+    ChildSpec,
+    DeadLetter,
+    ExitReason,
+    Mailbox,
+    Message,
+    Settings,
+    Supervisor,
+    child,
+    handler,
+    supervisor,
+)
+
+# --- The first example of the README ----------------------------------------------------------------------------------
+
+
+class Observe(Message[int]):  # a frozen pydantic model; an ask of it returns an int
+    value: int
+
+
+class Total(Message[int]): ...
+
+
+class Meter(Actor[Observe | Total]):
+    def __init__(self, place: str) -> None:
+        self.place, self.total = place, 0
+
+    @handler
+    def observe(self, message: Observe) -> int:
+        self.total += message.value
+        return self.total
+
+    @handler
+    async def report(self, message: Total) -> int:
+        return self.total
+
+
+class Meters(Supervisor):
+    strategy = "one_for_one"
+    max_restarts, max_seconds = 3, 5.0
+
+    def children(self) -> list[ChildSpec]:
+        return [
+            child(Meter, "north").options(name="north"),
+            child(Meter, "south").options(name="south", restart="transient", shutdown=2.0),
+        ]
+
+
+async def main() -> None:
+    async with ActorSystem(Meters) as system:
+        north = system.lookup("meters/north", Meter)
+        assert_type(north, ActorRef[Observe | Total])
+        print(await north.ask(Observe(value=5)))
+        north.tell(Observe(value=3))
+        print(system.tree())
+
+
+def run_the_example() -> None:
+    assert_type(understudy.run(main()), None)
+
+
+# --- Messages and replies ---------------------------------------------------------------------------------------------
+
+
+class Ping(Message): ...
+
+
+class Names(Message[tuple[str, ...]]):
+    prefix: str = ""
+
+
+class Find(Message[str | None]):
+    name: str
+
+
+class Book(Actor[Names | Find | Ping | str]):
+    @handler
+    def names(self, message: Names) -> tuple[str, ...]:
+        return (message.prefix,)
+
+    @handler
+    async def find(self, message: Find) -> str | None:
+        return message.name or None
+
+    @handler
+    def ping(self, message: Ping) -> None: ...
+
+    @handler
+    def text(self, message: str) -> None:
+        self.log.info("text", text=message)
+
+
+async def a_reply_has_the_type_that_the_message_says(book: ActorRef[Names | Find | Ping | str]) -> None:
+    assert_type(await book.ask(Names()), tuple[str, ...])
+    assert_type(await book.ask(Find(name="a"), timeout=1.0), str | None)
+    assert_type(await book.ask(Find(name="a"), timeout=math.inf), str | None)
+    assert_type(book.ask_threadsafe(Names(), timeout=1.0), concurrent.futures.Future[tuple[str, ...]])
+
+
+async def a_bare_message_is_answered_with_none(book: ActorRef[Ping], meter: ActorRef[Observe]) -> None:
+    reply = await book.ask(Ping())
+    assert_type(reply, None)
+
+
+async def any_object_may_be_told(book: ActorRef[Names | Find | Ping | str]) -> None:
+    assert_type(book.tell("a text"), bool)
+    assert_type(book.tell(Ping(), sender=book), bool)
+    assert_type(await book.send("a text", timeout=1.0), None)
+    book.tell_threadsafe("a text")
+
+
+# --- Refs -------------------------------------------------------------------------------------------------------------
+
+
+async def a_ref_knows_how_to_end_its_actor(meter: ActorRef[Observe]) -> None:
+    assert_type(meter.stop(), None)
+    assert_type(meter.drain(), None)
+    assert_type(meter.drain(timeout=2.0), None)
+    assert_type(meter.kill(), None)
+    assert_type(await meter.wait_stopped(timeout=1.0), ExitReason)
+    assert_type(meter.path, str)
+    assert_type(meter.uid, int)
+
+
+class Forward(Message):
+    """A ref may travel in a message, and says there too what it accepts."""
+
+    to: ActorRef[Observe]
+
+
+async def who_accepts_more_may_stand_for_who_accepts_less(meter: ActorRef[Observe | Total]) -> None:
+    observer: ActorRef[Observe] = meter
+    assert_type(await observer.ask(Observe(value=1)), int)
+    nobody_writes: Sequence[ActorRef[Observe]] = [meter, observer]
+    assert_type(nobody_writes[0], ActorRef[Observe])
+    Forward(to=meter)
+
+
+# --- Declaring and starting -------------------------------------------------------------------------------------------
+
+
+class Clock(Actor[Ping]):
+    restart = "transient"
+    shutdown = "infinity"
+    mailbox = 100
+    start_timeout = 2.0
+
+    @handler
+    async def ping(self, message: Ping) -> None: ...
+
+
+def a_child_is_declared_with_its_constructors_arguments() -> list[ChildSpec]:
+    assert_type(child(Meter, "north"), ChildSpec[Observe | Total])
+    assert_type(child(Meter, place="north").options(name="north"), ChildSpec[Observe | Total])
+    return [
+        child(Meter, place="north"),
+        child(Book).options(restart="permanent", shutdown="infinity", mailbox=10, start_timeout=1.0),
+        child(Book).options(restart="temporary", shutdown="brutal_kill", mailbox=math.inf),
+        child(Clock).options(mailbox=Mailbox(capacity=100, policy="block")),
+        supervisor("inner", child(Book), child(Clock), strategy="one_for_one", max_restarts=1, max_seconds=2.0),
+    ]
+
+
+async def what_is_spawned_accepts_what_its_class_handles(system: ActorSystem) -> None:
+    assert_type(await system.spawn(Meter, "east"), ActorRef[Observe | Total])
+    assert_type(await system.spawn(Meter, place="east"), ActorRef[Observe | Total])
+    assert_type(await system.spawn(child(Meter, "west").options(name="west")), ActorRef[Observe | Total])
+    assert_type(system.lookup("/user/book", Book), ActorRef[Names | Find | Ping | str])
+    assert_type(system.find("west", Meter), ActorRef[Observe | Total] | None)
+
+
+class Host(Actor[Names]):
+    async def initialize(self) -> None:
+        self.guest = await self.context.spawn(Meter, "inside")
+        assert_type(self.guest, ActorRef[Observe | Total])
+        assert_type(await self.context.spawn(child(Book).options(name="book")), ActorRef[Names | Find | Ping | str])
+        assert_type(self.context.system, ActorSystem)
+
+    @handler
+    async def names(self, message: Names) -> tuple[str, ...]:
+        assert_type(self.context.path, str)
+        return (str(await self.guest.ask(Total())),)
+
+    async def shutdown(self, reason: ExitReason) -> None:
+        self.log.info("shutdown", reason=reason)
+
+
+class Anything(Actor[object]):
+    """Hooks may be plain functions, and `handle_message` takes what no handler does."""
+
+    def initialize(self) -> None: ...
+
+    def handle_message(self, message: object) -> None: ...
+
+
+class Letters(Actor[DeadLetter]):
+    @handler
+    def letter(self, message: DeadLetter) -> None: ...
+
+
+async def a_system_takes_a_tree_of_any_kind() -> None:
+    async with ActorSystem() as system:
+        assert_type(system, ActorSystem)
+        assert_type(system.name, str)
+        assert_type(system.tree().mermaid(), str)
+        assert_type(system.tree().json(), str)
+    async with ActorSystem(child(Clock), name="clock", settings=Settings(ask_timeout=1.0)):
+        pass
+    async with ActorSystem(supervisor("top", child(Clock))):
+        pass
