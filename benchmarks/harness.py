@@ -11,10 +11,26 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-__all__ = ["Comparison", "Plan", "Row", "Run", "Side", "Spread", "Stopwatch", "WrongResult", "compete", "expect", "say"]
+__all__ = [
+    "PATIENCE",
+    "Comparison",
+    "Plan",
+    "Row",
+    "Run",
+    "Side",
+    "Spread",
+    "Stopwatch",
+    "WrongResult",
+    "compete",
+    "expect",
+    "say",
+]
 
 RETAKES = 3
 """How often a disturbed sample is taken again."""
+
+PATIENCE = 60.0
+"""Seconds after which a sample will not end any more: something got lost."""
 
 
 class WrongResult(Exception):
@@ -102,13 +118,22 @@ class Row:
     label: str
     """Which of the workload's targets it is held against."""
     what: str
-    value: Spread
+    value: Spread | None
+    """None when there is no right result to take a value from."""
     unit: str
     baseline: str
     """What Q takes, for information."""
     own: str
     """What understudy takes, for information."""
     samples: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
+    wrong: str | None = None
+    """What is wrong with the result."""
+
+    @classmethod
+    def without_value(cls, workload: str, label: str, what: str, wrong: WrongResult) -> Row:
+        """The line of something that was done wrong."""
+        say(f"{workload}: {what}: {wrong}")
+        return cls(workload, label, what, None, "", "", "", wrong=str(wrong))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +156,13 @@ class Comparison:
         count = plan.count(self.count)
         what = self.what.format(count=count)
         say(f"{self.workload}: {what}")
-        seconds = compete((Side("Q", self.baseline), *self.sides), count, plan.repeats)
+        seconds, wrong = compete((Side("Q", self.baseline), *self.sides), count, plan.repeats)
         reference = seconds["Q"]
         for side in self.sides:
+            mistake = wrong.get("Q") or wrong.get(side.label)
+            if mistake is not None:
+                yield Row.without_value(self.workload, side.label, f"{what}, {side.label}", mistake)
+                continue
             own = seconds[side.label]
             speeds = [theirs / ours for theirs, ours in zip(reference, own, strict=True)]
             yield Row(
@@ -153,19 +182,28 @@ class Comparison:
         return f"{1e-6 / seconds:.2f} M/s" if seconds < 1e-6 else f"{1e-3 / seconds:.0f} k/s"
 
 
-def compete(sides: Sequence[Side], count: int, repeats: int) -> dict[str, list[float]]:
-    """The seconds that each side takes, by label, *repeats* of each.
+def compete(sides: Sequence[Side], count: int, repeats: int) -> tuple[dict[str, list[float]], dict[str, WrongResult]]:
+    """The seconds that each side takes, by label, *repeats* of each; and what was wrong, which ends its part in this.
 
     They take turns, and each begins equally often, so that a machine that gets slower meanwhile is unfair to nobody.
     """
-    for side in sides:
-        _sample(side.run, max(count // 10, 1))
     seconds: dict[str, list[float]] = {side.label: [] for side in sides}
+    wrong: dict[str, WrongResult] = {}
+
+    def attempt(side: Side, sample: Callable[[], object]) -> None:
+        if side.label not in wrong:
+            try:
+                sample()
+            except WrongResult as error:
+                wrong[side.label] = error
+
+    for side in sides:
+        attempt(side, lambda side=side: _sample(side.run, max(count // 10, 1)))
     for turn in range(repeats):
         first = turn % len(sides)
         for side in (*sides[first:], *sides[:first]):
-            seconds[side.label].append(_undisturbed(side.run, count))
-    return seconds
+            attempt(side, lambda side=side: seconds[side.label].append(_undisturbed(side.run, count)))
+    return seconds, wrong
 
 
 def _undisturbed(run: Run, count: int) -> float:
@@ -185,7 +223,11 @@ def _sample(run: Run, count: int) -> Stopwatch:
     watch = Stopwatch()
 
     async def main() -> None:
-        await run(count, watch)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await run(count, watch)
+        except TimeoutError:
+            raise WrongResult(f"not done after {PATIENCE:.0f} s") from None
 
     gc.collect()
     asyncio.run(main())

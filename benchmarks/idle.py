@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks.harness import Plan, Row, Spread, WrongResult, expect, say
+from benchmarks.harness import PATIENCE, Plan, Row, Spread, WrongResult, expect, say
 from benchmarks.spawning import Idle, Ping, idle_task
 from understudy import ActorRef, ActorSystem, child
 
@@ -45,12 +45,17 @@ class Memory:
         count = plan.count(self.count)
         say(f"{self.workload}: memory of {count:,} idle actors")
         queue = _measured("memory", "queue", count)["bytes"]
-        for label, what in self.kinds:
-            found = _measured("memory", label, count)
+        for label, words in self.kinds:
+            what = f"memory of one of {count:,} idle, {words}"
+            try:
+                found = _measured("memory", label, count)
+            except WrongResult as error:
+                yield Row.without_value(self.workload, label, what, error)
+                continue
             yield Row(
                 workload=self.workload,
                 label=label,
-                what=f"memory of one of {count:,} idle, {what}",
+                what=what,
                 value=Spread.of([found["bytes"]]),
                 unit="B",
                 baseline=f"{queue:.0f} B",
@@ -69,8 +74,12 @@ class IdleCpu:
         count = plan.count(self.count)
         seconds = 0.2 if plan.quick else self.seconds
         say(f"{self.workload}: {count:,} idle actors for {seconds} s")
-        queue = _measured("sleep", "queue", count, seconds)
-        found = _measured("sleep", "used", count, seconds)
+        try:
+            queue = _measured("sleep", "queue", count, seconds)
+            found = _measured("sleep", "used", count, seconds)
+        except WrongResult as error:
+            yield Row.without_value(self.workload, "wake-ups", f"{count:,} idle for {seconds:g} s", error)
+            return
         for label, what, unit in (
             ("wake-ups", "wake-ups", ""),
             ("threads", "threads", ""),
@@ -92,7 +101,12 @@ def _measured(what: str, kind: str, count: int, seconds: float = 0.0) -> dict[st
     command = [sys.executable, "-m", "benchmarks.idle", what, kind, str(count), str(seconds)]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - ourselves
+    try:
+        done = subprocess.run(  # noqa: S603 - ourselves
+            command, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=2 * PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise WrongResult(f"not done after {2 * PATIENCE:.0f} s") from None
     if done.returncode != 0:
         raise WrongResult(f"{' '.join(command[2:])} ended with exit code {done.returncode}")
     found: dict[str, float] = json.loads(done.stdout)
@@ -180,9 +194,10 @@ async def memory(kind: str, count: int) -> dict[str, float]:
         bytes_now, objects_now = _memory()
         found["bytes"] = (bytes_now - start - own_bytes) / count
         found["tracked"] = (objects_now - objects - own_objects) / count
+        tracemalloc.stop()
 
+    gc.disable()  # there is nothing to collect yet, and each look at all these objects takes long
     await populate(count, look)
-    tracemalloc.stop()
     return found
 
 

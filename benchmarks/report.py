@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from benchmarks.harness import Row
-from benchmarks.targets import Target, judge, target
+from benchmarks.targets import Target, Verdict, judge, target
 
 __all__ = ["as_json", "as_markdown"]
 
@@ -17,7 +17,7 @@ HEADINGS = ("id", "workload", "Q", "understudy", "measured", "lowest to highest"
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """A table, and beneath it how many fall short."""
+    """A table, and beneath it how many fall short and what went wrong."""
     lines = [HEADINGS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     ruler = tuple("-" * width for width in widths)
@@ -46,25 +46,27 @@ def _verdict(row: Row) -> dict[str, object]:
         "must": wanted and wanted.must,
         "stretch": wanted and wanted.stretch,
         "more_is_better": wanted and wanted.more,
-        "reached": judge(row.value.median, wanted) or None,
+        "reached": _reached(row) or None,
     }
+
+
+def _reached(row: Row) -> Verdict:
+    return judge(row.value.median, target(row.workload, row.label)) if row.value else "wrong result"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     wanted = target(row.workload, row.label)
-    verdict = judge(row.value.median, wanted)
-    value = row.value
-    spread = "" if value.low == value.high else f"{_number(value.low)} to {_number(value.high)}"
+    value, reached = row.value, _reached(row)
     return (
         row.workload,
         row.what,
         row.baseline,
         row.own,
-        f"{_number(value.median)} {row.unit}",
-        spread,
+        f"{_number(value.median)} {row.unit}" if value else "",
+        f"{_number(value.low)} to {_number(value.high)}" if value and value.low < value.high else "",
         _bound(wanted, wanted.must) if wanted else "",
         _bound(wanted, wanted.stretch) if wanted else "",
-        f"**{verdict}**" if verdict == "falls short" else verdict,
+        f"**{reached}**" if reached in ("falls short", "wrong result") else reached,
     )
 
 
@@ -77,10 +79,8 @@ def _number(value: float) -> str:
 
 
 def _summary(rows: Sequence[Row]) -> str:
-    verdicts = [(row, judge(row.value.median, target(row.workload, row.label))) for row in rows]
-    judged = sum(verdict != "" for _, verdict in verdicts)
-    short = [f"{row.workload} {row.what}" for row, verdict in verdicts if verdict == "falls short"]
+    judged = sum(target(row.workload, row.label) is not None for row in rows)
+    short = [row for row in rows if _reached(row) == "falls short"]
+    wrong = [f"- {row.workload} {row.what}: {row.wrong}\n" for row in rows if row.wrong]
     where = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    if short:
-        return f"{where}: {len(short)} of {judged} fall short: {'; '.join(short)}."
-    return f"{where}: {judged} of {judged} reach what they must."
+    return f"{where}: {judged} have targets, {len(short)} fall short, {len(wrong)} wrong.\n{''.join(wrong)}"

@@ -11,7 +11,7 @@ __all__ = ["SYNC", "ASYNC", "Target", "Verdict", "judge", "target"]
 SYNC = "def handler"
 ASYNC = "async def handler"
 
-Verdict: TypeAlias = Literal["stretch", "must", "falls short", ""]
+Verdict: TypeAlias = Literal["stretch", "must", "falls short", "wrong result", ""]
 
 
 @dataclass(frozen=True, slots=True)

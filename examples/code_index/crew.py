@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from understudy import Actor, ActorFailed, ActorStopped, handler
+from understudy import Actor, ActorFailed, ActorStopped, ActorSystem, handler
 
 from .files import python_files
 from .messages import Failed, Feed, Finished, NextFile, Parse, Parsed, Progress, TakeStock
@@ -53,8 +53,6 @@ class Feeder(Actor[Feed]):
     that other messages have their turn in between, above all the request to stop.
     """
 
-    restart = "transient"
-
     def __init__(self, number: int) -> None:
         self.number = number
 
@@ -93,6 +91,7 @@ class Parser(Actor[Parse]):
         self.workers = workers
 
     def initialize(self) -> None:
+        self.workers.check()
         self.index = self.context.system.lookup("code_index/index", Index)
 
     @handler
@@ -158,7 +157,9 @@ class Reporter(Actor[Progress | Finished]):
     async def finished(self, message: Finished) -> None:
         index = self.context.system.lookup("code_index/index", Index)
         tally = await index.ask(TakeStock(query=self.query))
-        counted = self.context.system.statistics()
+        system = self.context.system
+        assert isinstance(system, ActorSystem)
+        counted = system.statistics()
         seconds = time.perf_counter() - self.began
         lines = summary(message.seen, tally, crashes=counted.crashed, restarts=counted.restarted, seconds=seconds)
         print(*lines, sep="\n")

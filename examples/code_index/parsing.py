@@ -65,6 +65,5 @@ def definitions(tree: ast.Module) -> Iterator[Definition]:
             case _:
                 pass
         for block in ("body", "orelse", "finalbody", "handlers", "cases"):
-            inner = getattr(node, block, ())
-            if isinstance(inner, list):  # the body of a lambda or of a conditional expression is no list
-                pending.extend(inner)
+            statements: list[ast.AST] = getattr(node, block, [])
+            pending.extend(statements)

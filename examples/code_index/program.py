@@ -40,10 +40,10 @@ MOST = 60  # processes; the limit of Windows is 61
 class Parsers(Supervisor):
     """The parsers and the processes they use."""
 
-    # A crash is no news here: each file that cannot be parsed is one, and a folder may hold nothing else. The usual 3 in
-    # 5 seconds would take twelve such files for a fault of the program. What bad files cannot do is to crash parsers
-    # faster than they are read and parsed: XXX a second are the most that were measured with two processes. Processes
-    # that do not come up fail a hundred times as fast: that is a fault, and no restart will mend it.
+    # A crash is no news here: each file that cannot be parsed is one, and a folder may hold nothing else. The usual 3
+    # in 5 seconds would take the fourth such file for a fault of the program. But bad files cannot crash parsers faster
+    # than they are read and parsed: of 4,000 files of one bad line each, at most 44 did so within 0.05 s. Parsers that
+    # do not even start, because their processes do not come up, fail many times as fast, and no restart helps them.
     max_restarts, max_seconds = 200, 0.05
 
     def __init__(self, workers: int) -> None:
@@ -84,7 +84,11 @@ class CodeIndex(Supervisor):
 
     def children(self) -> list[ChildSpec]:
         numbers = range(1, 2 * self.workers + 1)
-        feeders = [child(Feeder, number).options(name=f"feeder-{number}") for number in numbers]
+        feeders = [
+            # What a feeder has in hand is a wait for its parser: there is nothing in it to be finished or put in order.
+            child(Feeder, number).options(name=f"feeder-{number}", restart="transient", shutdown="brutal_kill")
+            for number in numbers
+        ]
         return [
             child(Reporter, self.query),
             child(Index),
@@ -103,9 +107,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser = _Arguments("understudy run examples/code_index --", description=CodeIndex.__doc__, allow_abbrev=False)
     parser.add_argument("folders", nargs="*", type=Path, help="default: the standard library, and broken files")
     parser.add_argument("--query", metavar="NAME", help="say where this name is defined")
-    parser.add_argument(
-        "--workers", type=_count, default=_processors(), help="processes (default: %(default)s)"
-    )
+    parser.add_argument("--workers", type=_count, default=_processors(), help="processes (default: %(default)s)")
     return parser
 
 

@@ -20,6 +20,10 @@ class Failure:
     kind: str
     text: str
 
+    def __str__(self) -> str:
+        text = self.text if len(self.text) <= 100 else f"{self.text[:99]}…"
+        return f"{self.kind}: {text}" if text else self.kind
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -66,7 +70,7 @@ def summary(seen: Collection[Path], tally: Tally, *, crashes: int, restarts: int
     if failures:
         yield f"Parsers crashed on these {len(failures):,} files, and their understudies went on:"
         width = max(len(_short(failure.path)) for failure in failures)
-        yield from (f"  {_short(failure.path):{width}}  {failure.kind}: {failure.text}" for failure in failures)
+        yield from (f"  {_short(failure.path):{width}}  {failure}" for failure in failures)
         yield ""
     yield f"files seen    {len(seen):7,}"
     yield f"  indexed     {len(tally.indexed):7,}"

@@ -9,15 +9,20 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Generator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from .parsing import Module, parse
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "WorkersLost"]
+
+
+class WorkersLost(Exception):
+    """There are no processes, and there is no hope of any."""
 
 
 class Workers:
@@ -29,6 +34,7 @@ class Workers:
     def __init__(self, count: int) -> None:
         self.count = count
         self._pool: ProcessPoolExecutor | None = None  # from open to close
+        self._hopeless = False
         self._started: list[Future[int]] = []
 
     def open(self) -> None:
@@ -44,22 +50,34 @@ class Workers:
 
         Raises:
             BrokenProcessPool: The process that had it in hand died, and with it the others. The next file gets new
-                ones, unless these never came up: then they never will, and each further file fails at once.
+                ones, unless these never came up: then others will not either.
             Exception: What the parser raised.
         """
         pool = self._pool
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, parse, path)
         except BrokenProcessPool:
-            if pool is self._pool and self._came_up():  # the first to notice
-                self.open()
+            if pool is self._pool:  # the first to notice
+                self._hopeless = not self._came_up()
+                if not self._hopeless:
+                    self.open()
             raise
+
+    def check(self) -> None:
+        """Whether there is any use in trying.
+
+        Raises:
+            WorkersLost: The processes do not come up.
+        """
+        if self._hopeless:
+            raise WorkersLost("the worker processes die before they have done anything")
 
     async def close(self) -> None:
         """End the processes; what they have in hand is finished, what waits is dropped."""
         if (pool := self._pool) is not None:
             self._pool = None
-            await asyncio.to_thread(pool.shutdown, cancel_futures=True)  # it waits, which the event loop must not
+            with ThreadPoolExecutor(1) as thread:  # it waits, which the event loop must not
+                await asyncio.get_running_loop().run_in_executor(thread, partial(pool.shutdown, cancel_futures=True))
 
     def _came_up(self) -> bool:
         return any(start.done() and start.exception() is None for start in self._started)
@@ -81,7 +99,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def _interrupts_held() -> Generator[None]:
     """Start processes with Ctrl-C blocked, since they cannot ignore it before they have got going.
 
     The parent misses nothing: a signal that arrives meanwhile is delivered afterwards.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import types
 from typing import Any
 
 import pytest
 
 from understudy import Actor, ActorSystem, InvalidActor, Message, handler
 
-PRELUDE = """
+IMPORTS = """
 from dataclasses import dataclass
 from typing import Any, Generic, Optional, TypeAlias, TypeVar, Union
-from understudy import Actor, ActorRef, Message, handler
+from understudy import Actor, Message, handler
+"""
 
+MESSAGES = """
 class Ping(Message[int]):
     value: int = 1
 
@@ -36,17 +39,16 @@ postponed_or_not = pytest.mark.parametrize("postponed", [False, True], ids=["eva
 
 def define(source: str, postponed: bool, local: bool = False) -> dict[str, Any]:
     """Run *source* as a module of its own, or inside of a function of one, with its annotations postponed or not."""
-    source = textwrap.dedent(source)
+    source = MESSAGES + textwrap.dedent(source)
     if local:
-        prelude, body = textwrap.dedent(PRELUDE), source
-        source = prelude + "\ndef scope():\n" + textwrap.indent(body, "    ") + "\n    return locals()\n"
-    else:
-        source = PRELUDE + source
-    if postponed:
-        source = "from __future__ import annotations\n" + source
-    namespace: dict[str, Any] = {"__name__": "a_module_of_its_own"}
-    exec(compile(source, "<definition>", "exec", dont_inherit=True), namespace)
-    return {**namespace, **namespace["scope"]()} if local else namespace
+        source = "def scope():\n" + textwrap.indent(source, "    ") + "\n    return locals()\n"
+    source = ("from __future__ import annotations\n" if postponed else "") + IMPORTS + source
+    module = types.ModuleType("a_module_of_its_own")
+    namespace = module.__dict__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)  # where typing and dataclasses look names up
+        exec(compile(source, "<definition>", "exec", dont_inherit=True), namespace)
+        return {**namespace, **namespace["scope"]()} if local else dict(namespace)
 
 
 async def replies(cls: type[Actor[Any]], *messages: Any) -> list[object]:
@@ -244,7 +246,7 @@ WRONG = {
             def on_env(self, message: Env[int]) -> int:
                 return 1
         """,
-        ["X", "Env[int]", "subclass"],
+        ["X", "(Env[int]):"],
     ),
     "a parametrised generic message in a union": (
         """
@@ -260,7 +262,7 @@ WRONG = {
             def on_env(self, message: Env[int]) -> int:
                 return 1
         """,
-        ["X", "Env[int]", "subclass"],
+        ["X", "(Env[int]):"],
     ),
     "a mixin with a surplus handler": (
         """
@@ -431,13 +433,13 @@ RIGHT = {
         """,
         {"Ping": 1, "Pong": "pong"},
     ),
-    "an alias with its annotation, in a union, also for a handler": (
+    "an alias with its annotation, in a union": (
         """
         Numbers: TypeAlias = Ping | Pang
 
         class X(Actor[Numbers | Pong]):
             @handler
-            def on_numbers(self, message: Numbers) -> int:
+            def on_numbers(self, message: Ping | Pang) -> int:
                 return 1
 
             @handler
@@ -475,21 +477,19 @@ RIGHT = {
     ),
     "a reply of a narrower class": (
         """
-        class Shape: ...
-        class Square(Shape): ...
-        class Draw(Message[Shape]): ...
         class Flag(Message[int]): ...
+        class Error(Message[Exception]): ...
 
-        class X(Actor[Draw | Flag]):
-            @handler
-            def on_draw(self, message: Draw) -> Square:
-                return Square
-
+        class X(Actor[Flag | Error]):
             @handler
             def on_flag(self, message: Flag) -> bool:
                 return True
+
+            @handler
+            def on_error(self, message: Error) -> ValueError:
+                return ValueError
         """,
-        {"Draw": "Square", "Flag": True},
+        {"Flag": True, "Error": "ValueError"},
     ),
     "a reply of a class from the same scope": (
         """
@@ -639,6 +639,28 @@ RIGHT = {
         """,
         {"Ping": 1, "Pong": "pong"},
     ),
+    "messages that stay open through two classes": (
+        """
+        K = TypeVar("K")
+        M = TypeVar("M")
+
+        class Base(Actor[M], Generic[K, M]):
+            pass
+
+        class Middle(Base[str, T]):
+            pass
+
+        class X(Middle[Ping | Pong]):
+            @handler
+            def on_ping(self, message: Ping) -> int:
+                return 1
+
+            @handler
+            def on_pong(self, message: Pong) -> str:
+                return "pong"
+        """,
+        {"Ping": 1, "Pong": "pong"},
+    ),
     "a named subclass of a generic message": (
         """
         class Env(Message[int], Generic[T]):
@@ -697,11 +719,31 @@ async def test_what_is_right_works(case: str, local: bool, postponed: bool) -> N
     assert [getattr(reply, "__name__", reply) for reply in found] == list(expected.values())
 
 
+@pytest.mark.parametrize(("postponed", "local"), [(False, False), (False, True), (True, False)])
+@pytest.mark.parametrize("alias", ["Numbers: TypeAlias =", "type Numbers ="])
+@pytest.mark.asyncio
+async def test_a_handler_may_take_an_alias_that_can_be_seen(alias: str, postponed: bool, local: bool) -> None:
+    if alias.startswith("type ") and sys.version_info < (3, 12):
+        pytest.skip("the syntax came with Python 3.12")
+    defined = define(
+        f"{alias} Ping | Pang\n"
+        + textwrap.dedent("""
+        class X(Actor[Numbers]):
+            @handler
+            def on_numbers(self, message: Numbers) -> int:
+                return 1
+        """),
+        postponed,
+        local,
+    )
+    assert await replies(defined["X"], defined["Ping"](), defined["Pang"]()) == [1, 1]
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax came with Python 3.12")
 @postponed_or_not
 @pytest.mark.parametrize("local", [False, True], ids=["in a module", "in a function"])
 @pytest.mark.asyncio
-async def test_an_alias_of_the_new_syntax_works_alone_nested_and_for_a_handler(local: bool, postponed: bool) -> None:
+async def test_an_alias_of_the_new_syntax_works_alone_and_nested(local: bool, postponed: bool) -> None:
     defined = define(
         """
         type Numbers = Ping | Pang
@@ -709,7 +751,7 @@ async def test_an_alias_of_the_new_syntax_works_alone_nested_and_for_a_handler(l
 
         class X(Actor[All]):
             @handler
-            def on_numbers(self, message: Numbers) -> int:
+            def on_numbers(self, message: Ping | Pang) -> int:
                 return 1
 
             @handler
@@ -801,6 +843,33 @@ async def test_messages_that_are_no_messages_can_be_told() -> None:
         ref.tell(defined["Plain"](7))
         ref.tell("text")
         assert await ref.ask(defined["Ping"]()) == 2
+
+
+@postponed_or_not
+@pytest.mark.asyncio
+async def test_two_messages_of_one_name_can_be_told_apart(postponed: bool) -> None:
+    # As by `from elsewhere import Ping as OtherPing`.
+    defined = define(
+        """
+        OurPing = Ping
+
+        class Ping(Message[str]): ...
+
+        OtherPing = Ping
+        Ping = OurPing
+
+        class X(Actor[Ping | OtherPing]):
+            @handler
+            def on_ping(self, message: Ping) -> int:
+                return 1
+
+            @handler
+            def on_other_ping(self, message: OtherPing) -> str:
+                return "other"
+        """,
+        postponed,
+    )
+    assert await replies(defined["X"], defined["Ping"](), defined["OtherPing"]()) == [1, "other"]
 
 
 # Dispatch.

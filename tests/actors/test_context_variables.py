@@ -244,6 +244,47 @@ async def test_not_from_initialize_nor_from_the_constructor(cls: Any, question: 
     assert ("shutdown", "nothing") in seen
 
 
+class Leaves(Actor[Set | SetLater]):
+    """Sets the variable and ends in the same message."""
+
+    def __init__(self, seen: list[tuple[str, str]], fails: bool) -> None:
+        self.seen, self.fails = seen, fails
+
+    def initialize(self) -> None:
+        self.seen.append(("initialize", VAR.get()))
+
+    def shutdown(self, reason: object) -> None:
+        self.seen.append(("shutdown", VAR.get()))
+
+    def _leave(self, value: str) -> str:
+        VAR.set(value)
+        if self.fails:
+            raise ValueError("boom")
+        self.context.stop()
+        return value
+
+    @handler
+    def leave(self, message: Set) -> str:
+        return self._leave(message.value)
+
+    @handler
+    async def leave_later(self, message: SetLater) -> str:
+        return self._leave(message.value)
+
+
+@setters
+@pytest.mark.parametrize("fails", [False, True], ids=["stops", "fails"])
+@pytest.mark.asyncio
+async def test_not_from_the_last_message_to_the_hook_at_the_end(fails: bool, setter: Any) -> None:
+    seen: list[tuple[str, str]] = []
+    async with ActorSystem() as system:
+        ref = await system.spawn(Leaves, seen, fails)
+        ref.tell(setter(value="by the last message"))
+        await settle()
+    assert [where for where, _ in seen] == ["initialize", "shutdown"] * 2
+    assert blind(seen)
+
+
 @questions
 @both
 @pytest.mark.asyncio

@@ -323,11 +323,7 @@ def test_a_declared_tree_is_run_as_it_is() -> None:
     [
         (Plain, ["--fast"], "app.py takes no arguments (it has no from_args), got: --fast"),
         (TREE, ["--fast"], "app.py takes no arguments (it has no from_args), got: --fast"),
-        (
-            Needing,
-            [],
-            "app.py needs arguments (missing a required argument: 'number') and has no from_args to make them",
-        ),
+        (Needing, [], "app.py needs a from_args: arguments do not fit Needing(number:"),
         (Taking, ["usage"], "a number is needed"),
         (Taking, ["nothing"], "app.py: from_args must return a ChildSpec, got NoneType"),
         (Taking, ["no name"], "app.py declares what cannot work: name must be letters"),

@@ -149,6 +149,39 @@ async def test_no_message_is_handled_while_the_shutdown_hook_runs() -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_next_incarnation_begins_when_the_handler_of_the_last_has_ended() -> None:
+    steps: list[str] = []
+    gate = Gate()
+
+    class Tidy(Actor[Add | AddAtOnce]):
+        def initialize(self) -> None:
+            steps.append("initialize")
+
+        @handler
+        async def add(self, message: Add) -> int:
+            try:
+                await gate.hold()
+            finally:
+                await asyncio.sleep(0.05)  # within the time until it is cancelled again
+                steps.append("tidied up")
+            return 1
+
+        @handler
+        def add_at_once(self, message: AddAtOnce) -> int:
+            steps.append("next")
+            return 1
+
+    async with ActorSystem() as system:
+        ref = await system.spawn(Tidy)
+        ref.tell(Add())
+        await gate.reached()
+        ref.tell(AddAtOnce())
+        ref.kill()
+        await asyncio.sleep(1)
+        assert steps == ["initialize", "tidied up", "initialize", "next"]
+
+
+@pytest.mark.asyncio
 async def test_two_actors_do_work_at_the_same_time() -> None:
     gate = Gate()
 

@@ -59,6 +59,7 @@ async def test_a_queued_ask_whose_deadline_has_passed_is_not_started() -> None:
         await gate.reached()
         hopeless = asyncio.create_task(ref.ask(Note(value=1), timeout=1.0))
         patient = asyncio.create_task(ref.ask(Note(value=2), timeout=60.0))
+        await settle()
         ref.tell(Note(value=3))
         with pytest.raises(AskTimeout):
             await hopeless
@@ -98,9 +99,7 @@ async def test_an_ask_made_while_handling_one_gets_no_more_than_what_is_left(
         relay, target = await system.spawn(Relay, ends), await system.spawn(Holder, Gate())
         begun = loop.time()
         with pytest.raises(AskTimeout):
-            await relay.ask(
-                Forward(whom=target, what=Hold(), timeout=timeout, pause=0.6, in_task=in_task), timeout=2.0
-            )
+            await relay.ask(Forward(whom=target, what=Hold(), timeout=timeout, pause=0.6, in_task=in_task), timeout=2.0)
         assert loop.time() - begun == pytest.approx(2.0, abs=0.2)
         await asyncio.sleep(1)
         [(result, ended)] = ends
@@ -165,6 +164,43 @@ async def test_an_ask_made_after_the_deadline_fails_at_once_and_is_not_started()
         assert result == "AskTimeout"
         assert ended - begun == pytest.approx(3.0, abs=0.05)
         assert log == []
+
+
+@pytest.mark.asyncio
+async def test_an_ask_of_a_full_mailbox_made_after_the_deadline_fails_at_once_too() -> None:
+    log: list[int] = []
+    gate = Gate()
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        relay = await system.spawn(Relay, ends)
+        target = await system.spawn(child(Holder, gate, log).options(mailbox=1))
+        target.tell(Hold(value=0))
+        await gate.reached()
+        assert target.tell(Note(value=1))
+        begun = loop.time()
+        with pytest.raises(AskTimeout):
+            await relay.ask(Forward(whom=target, what=Note(value=2), pause=3.0), timeout=1.0)
+        await asyncio.sleep(10)
+        [(result, ended)] = ends
+        assert result == "AskTimeout"
+        assert ended - begun == pytest.approx(3.0, abs=0.05)
+        gate.open()
+        await settle()
+        assert log == [0, 1]
+
+
+@pytest.mark.asyncio
+async def test_where_there_is_no_end_of_time_all_that_is_left_has_none_either() -> None:
+    gate = Gate()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        relay, target = await system.spawn(Relay, ends), await system.spawn(Holder, gate)
+        asked = asyncio.create_task(relay.ask(Forward(whom=target, what=Hold(value=7)), timeout=math.inf))
+        await asyncio.sleep(3600)
+        assert ends == []
+        gate.open()
+        assert await asked == "7"
 
 
 @pytest.mark.asyncio

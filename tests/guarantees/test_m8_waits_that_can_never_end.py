@@ -21,6 +21,7 @@ from understudy import (
     StartError,
     child,
     handler,
+    supervisor,
 )
 
 Script = Callable[[Any], Awaitable[object]]
@@ -307,7 +308,7 @@ async def test_a_circle_through_a_full_mailbox_is_found_after_the_timeout_of_the
 # Sends.
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.product([send, ask], repeat=2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.product([send, ask], repeat=2)))
 @pytest.mark.asyncio
 async def test_a_circle_of_full_mailboxes_fails_at_once(first: Any, second: Any) -> None:
     outcomes: dict[str, object] = {}
@@ -355,6 +356,32 @@ async def test_sends_in_a_circle_that_find_room_are_no_circle() -> None:
         gate.open()
         await settle()
         assert outcomes == {"a": "sent", "b": "sent"}
+
+
+@pytest.mark.asyncio
+async def test_of_two_equal_sends_each_is_waited_for() -> None:
+    outcomes: dict[str, object] = {}
+    gate_b, ask_b = Gate(), Gate()
+    async with ActorSystem() as system:
+        a, b = await cast(system, "ab", mailbox=1)
+
+        async def send_twice(actor: Node) -> object:
+            return await asyncio.gather(send(b)(actor), send(b)(actor))
+
+        b.tell(Do(script=after(gate_b)))
+        await gate_b.reached()
+        assert b.tell(Do(script=after(ask_b, noted(outcomes, "b", ask(a)))))
+        a_is_asked = asyncio.create_task(a.ask(Do(script=noted(outcomes, "a", send_twice))))
+        await settle()
+        gate_b.open()
+        await ask_b.reached()
+        await settle()  # the first send has been accepted, the second waits on
+        watch = Watch()
+        ask_b.open()
+        await settle()
+        assert outcomes == {"a": ["sent", "sent"], "b": ("a", "b")}
+        assert watch.at_once()
+        await a_is_asked
 
 
 @pytest.mark.asyncio
@@ -430,6 +457,46 @@ async def test_a_circle_through_two_spawns_and_a_third_actor_is_found() -> None:
             error = error.__cause__
         assert error is not None
         assert ring(error) == ("a", "b", "c", "z")
+
+
+@pytest.mark.asyncio
+async def test_a_declared_child_that_asks_its_supervisor_on_its_way_up_fails_at_once() -> None:
+    async def ask_parent(actor: Node) -> object:
+        return await actor.context.parent.ask(Do(script=done), timeout=60.0)
+
+    async with ActorSystem() as system:
+        watch = Watch()
+        with pytest.raises(StartError) as caught:
+            await system.spawn(supervisor("a", child(Node, ask_parent).options(name="b")))
+        assert watch.at_once()
+        error: BaseException | None = caught.value
+        while error is not None and not isinstance(error, AskCycle):
+            error = error.__cause__
+        assert error is not None
+        assert ring(error) == ("a", "b")
+
+
+@pytest.mark.asyncio
+async def test_a_restarted_child_may_ask_its_parent_on_its_way_up() -> None:
+    replies: list[object] = []
+    starts: list[int] = []
+
+    async def ask_parent(actor: Node) -> object:
+        starts.append(1)
+        if len(starts) > 1:
+            replies.append(await actor.context.parent.ask(Do(script=done)))
+        return None
+
+    async def spawn(actor: Node) -> object:
+        return await actor.context.spawn(child(Node, ask_parent).options(name="b"))
+
+    async with ActorSystem() as system:
+        [a] = await cast(system, "a")
+        b: Any = await a.ask(Do(script=spawn))
+        b.kill()
+        await settle()
+        assert replies == ["done"]
+        assert b.status == "running"
 
 
 @pytest.mark.asyncio

@@ -104,7 +104,7 @@ async def test_a_subclass_of_a_handled_message_is_handled() -> None:
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.asyncio
 async def test_handle_message_takes_what_no_handler_does(is_async: bool) -> None:
-    class Open(Actor[Note | Unknown]):
+    class Noting:
         def __init__(self) -> None:
             self.rest: list[object] = []
 
@@ -112,12 +112,12 @@ async def test_handle_message_takes_what_no_handler_does(is_async: bool) -> None
         def note(self, message: Note) -> int:
             return message.value
 
-    class Plain(Open):
+    class Plain(Noting, Actor[Note | Unknown]):
         def handle_message(self, message: object) -> object:
             self.rest.append(message)
             return len(self.rest)
 
-    class Awaiting(Open):
+    class Awaiting(Noting, Actor[Note | Unknown]):
         async def handle_message(self, message: object) -> object:
             await asyncio.sleep(0)
             self.rest.append(message)

@@ -33,6 +33,7 @@ from understudy import (
     Shutdown,
     StartError,
     StartFailed,
+    supervisor,
 )
 
 
@@ -399,7 +400,7 @@ async def test_a_killed_handler_that_ends_with_a_foreign_cancel_was_killed() -> 
         assert await player.wait_stopped() == Killed()
 
 
-# KeyboardInterrupt.
+# KeyboardInterrupt: as the first Ctrl-C, it stops the system in good order and then ends the program.
 
 
 def interrupt(_: object) -> None:
@@ -420,42 +421,59 @@ async def interrupt_later(_: object) -> None:
 async def test_a_keyboard_interrupt_in_a_handler_becomes_an_orderly_stop_of_the_system(message: Call | Flat) -> None:
     diary = Diary()
     journal: list[str] = []
-    a, b = Part("a", journal), Part("b", journal)
-    async with ActorSystem(instruments=[diary]) as system:
-        first, second = await system.spawn(a.spec()), await system.spawn(b.spec())
-        journal.clear()
-        first.tell(message)
-        await system.wait_stopped()  # and this body is not cancelled
-        assert sorted(journal) == ["a down", "a stops", "b down", "b stops"]
-        assert (first.status, second.status) == ("stopped", "stopped")
-        assert (a.starts, b.starts) == (1, 1)
-        assert isinstance(diary.reasons(second.path)[0], Shutdown)
+    a, b = Part("a", journal, shutdown=takes(1.0)), Part("b", journal, shutdown=takes(1.0))
+    with pytest.raises(KeyboardInterrupt):
+        async with ActorSystem(supervisor("root", a.spec(), b.spec()), instruments=[diary]) as system:
+            first, second = (system.lookup(f"root/{name}", Player) for name in "ab")
+            journal.clear()
+            first.tell(message)
+            await asyncio.sleep(1000)
+    assert now() < 3
+    assert journal == ["b stops", "b down", "a stops", "a down"]
+    assert (first.status, second.status) == ("stopped", "stopped")
+    assert (a.starts, b.starts) == (1, 1)
+    assert isinstance(diary.reasons(second.path)[0], Shutdown)
+    assert current().cancelling() == 0
 
 
 @pytest.mark.asyncio
 async def test_who_asked_for_what_was_interrupted_does_not_wait_for_ever() -> None:
-    part = Part()
-    async with ActorSystem() as system:
-        ref = await system.spawn(part.spec())
-        with pytest.raises((ActorFailed, ActorStopped)):
-            await ref.ask(Call(what=interrupt))
-        await system.wait_stopped()
+    with pytest.raises(KeyboardInterrupt):
+        async with ActorSystem() as system:
+            ref = await system.spawn(Part().spec())
+            asked = asyncio.ensure_future(ref.ask(Call(what=interrupt), timeout=1000))
+            await asyncio.sleep(1000)
+    assert now() < 1
+    with pytest.raises((ActorFailed, ActorStopped)):
+        await asked
 
 
 @pytest.mark.asyncio
 async def test_a_handler_that_is_suspended_may_finish_after_an_interrupt() -> None:
     gate = Gate()
-    async with ActorSystem() as system:
-        first, second = await system.spawn(Part("a").spec()), await system.spawn(Part("b").spec())
-        asked = asyncio.ensure_future(second.ask(Call(what=gate)))
-        await gate.reached.wait()
-        first.tell(Flat(what=interrupt))
-        await settle()
-        assert not asked.done()
-        gate.open()
-        assert await asked == "passed"
-        await system.wait_stopped()
-        assert gate.cancelled_at == []
+    with pytest.raises(KeyboardInterrupt):
+        async with ActorSystem() as system:
+            first, second = await system.spawn(Part("a").spec()), await system.spawn(Part("b").spec())
+            asked = asyncio.ensure_future(second.ask(Call(what=gate)))
+            await gate.reached.wait()
+            asyncio.get_running_loop().call_later(1.0, gate.open)
+            first.tell(Flat(what=interrupt))
+            await asyncio.sleep(1000)
+    assert await asked == "passed"
+    assert gate.cancelled_at == []
+
+
+@pytest.mark.asyncio
+async def test_a_keyboard_interrupt_in_a_hook_stops_the_system_in_good_order_too() -> None:
+    other = Part("other")
+    with pytest.raises(KeyboardInterrupt):
+        async with ActorSystem() as system:
+            await system.spawn(other.spec())
+            with pytest.raises(StartError):
+                await system.spawn(Part(initialize=interrupt).spec())
+            await asyncio.sleep(1000)
+    assert other.journal[-1] == "other down"
+    assert now() < 1
 
 
 @pytest.mark.asyncio

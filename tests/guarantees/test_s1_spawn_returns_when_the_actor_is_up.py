@@ -262,6 +262,20 @@ async def test_the_shutdown_hook_does_not_run_after_a_failed_initialize() -> Non
 
 
 @pytest.mark.asyncio
+async def test_a_spawn_that_is_cancelled_leaves_nothing() -> None:
+    gate, log = Gate(), []
+    async with ActorSystem() as system:
+        spawning = asyncio.create_task(system.spawn(child(Slow, gate, log).options(name="slow")))
+        await gate.reached()
+        spawning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await spawning
+        await settle()
+        nothing_is_left(system, "/user/slow")
+        assert log == ["made", "initializing", "cancelled"]
+
+
+@pytest.mark.asyncio
 async def test_initialize_that_does_not_end_is_cancelled_at_its_deadline() -> None:
     gate, log = Gate(), []
     loop = asyncio.get_running_loop()
@@ -321,10 +335,8 @@ async def test_the_start_deadline_is_that_of_the_spec_else_of_the_class_else_of_
     spec: float | None, of_class: float | None, of_system: float | None, expected: float
 ) -> None:
     class Configured(Slow):
-        pass
+        defaults = {} if of_class is None else {"start_timeout": of_class}
 
-    if of_class is not None:
-        Configured.start_timeout = of_class
     settings = Settings() if of_system is None else Settings(start_timeout=of_system)
     declared = child(Configured, Gate(), [])
     if spec is not None:

@@ -47,4 +47,4 @@ def test_a_mailbox_cannot_be_changed_and_equals_its_like() -> None:
     assert mailbox == Mailbox(capacity=5)
     assert hash(mailbox) == hash(Mailbox(capacity=5))
     with pytest.raises(ValidationError):
-        mailbox.capacity = 6  # type: ignore[misc]
+        mailbox.capacity = 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from typing import TYPE_CHECKING, Any, TypeVar
+from unittest import mock
 
 import pytest
 
@@ -108,21 +109,12 @@ async def test_each_way_of_putting_wakes_a_getter() -> None:
 async def test_one_item_wakes_one_getter_and_no_herd() -> None:
     queue = AsyncMessageQueue[int]()
     getters = await started(*(queue.get() for _ in range(300)))
-    loop, steps = asyncio.get_running_loop(), 0
-    original = loop.call_soon
+    loop = asyncio.get_running_loop()
 
-    def counting(*args: Any, **kwargs: Any) -> asyncio.Handle:
-        nonlocal steps
-        steps += 1
-        return original(*args, **kwargs)
-
-    loop.call_soon = counting  # type: ignore[method-assign]
-    try:
+    with mock.patch.object(loop, "call_soon", wraps=loop.call_soon) as call_soon:
         queue.put_nowait(1)
-    finally:
-        loop.call_soon = original  # type: ignore[method-assign]
 
-    assert steps == 1
+    assert call_soon.call_count == 1
     assert await getters[0] == 1
     assert queue.statistics().getters_waiting == 299
     await cancelled(*getters[1:])

@@ -14,6 +14,7 @@ Exit codes:
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ __all__ = ["main"]
 def main(args: Sequence[str] | None = None) -> int:
     """Do what *args* say, by default those of this process, and return the exit code."""
     try:
-        import rich  # noqa: F401
-        import typer  # noqa: F401
+        for extra in ("rich", "typer"):
+            import_module(extra)
     except ModuleNotFoundError as missing:
         print(f'understudy: the command line needs {missing.name}: pip install "understudy[cli]"', file=sys.stderr)
         return 2

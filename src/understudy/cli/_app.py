@@ -7,14 +7,15 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 
 from understudy.cli._logs import LogFormat, logs_to_stderr
 from understudy.cli._progress import progress_on
-from understudy.cli._running import run_tree
+from understudy.cli._running import causes, run_tree
 from understudy.cli._targets import declare, load
 from understudy.cli._trees import draw
-from understudy.exceptions import UsageError
+from understudy.exceptions import StartError, SystemCollapsed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _understudy(  # pyright: ignore[reportUnusedFunction]
+def _understudy(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
@@ -62,7 +63,7 @@ def _understudy(  # pyright: ignore[reportUnusedFunction]
 
 
 @app.command("run")
-def _run(  # pyright: ignore[reportUnusedFunction]
+def _run(
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="module:Name, file.py, file.py:Name, or a folder with a program.py.")
     ],
@@ -76,9 +77,19 @@ def _run(  # pyright: ignore[reportUnusedFunction]
         try:
             spec = declare(load(target), args or ())
             if tree:
-                print(draw(spec))
-                return
+                print(draw(spec, target))
+            else:
+                raise typer.Exit(run_tree(spec, progress_on(quiet=quiet, plain=log_format == "json")))
         except UsageError as error:
-            print(f"understudy: {error}", file=sys.stderr)
+            _complain(log_format, [str(error)])
             raise typer.Exit(2) from None
-        raise typer.Exit(run_tree(spec, progress_on(quiet=quiet, plain=log_format == "json")))
+        except (StartError, SystemCollapsed) as error:
+            _complain(log_format, list(causes(error)))
+            raise typer.Exit(1) from None
+
+
+def _complain(log_format: LogFormat, lines: Sequence[str]) -> None:
+    if log_format == "json":
+        structlog.get_logger().error(lines[0], because=[line.strip().removeprefix("because ") for line in lines[1:]])
+    else:
+        print(f"understudy: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, cast
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
 __all__ = ["LogFormat", "logs_to_stderr"]
 
@@ -20,7 +20,7 @@ LogFormat: TypeAlias = Literal["console", "json"]
 
 
 @contextmanager
-def logs_to_stderr(log_format: LogFormat, *, quiet: bool) -> Iterator[None]:
+def logs_to_stderr(log_format: LogFormat, *, quiet: bool) -> Generator[None]:
     """Send what structlog, :mod:`logging` and :mod:`warnings` have to say to stderr; with *quiet*, from warnings up."""
     before = structlog.get_config() if structlog.is_configured() else None
     _configure(log_format, logging.WARNING if quiet else logging.INFO)
@@ -56,7 +56,25 @@ def _as_json() -> list[Processor]:
 
 def _for_people() -> list[Processor]:
     traceback = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(pad_event_to=0, colors=sys.stderr.isatty(), exception_formatter=traceback)]
+    renderer = structlog.dev.ConsoleRenderer(
+        pad_event_to=0, sort_keys=False, colors=sys.stderr.isatty(), exception_formatter=traceback
+    )
+    return [_EachStackOnce(), renderer]
+
+
+class _EachStackOnce:
+    """Shows the stack of a crash when it is new: many crashes in one place fill no screens."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
+        stack: object = event.get("exception")
+        if isinstance(stack, str):
+            if stack in self._shown:
+                del event["exception"]
+            self._shown.add(stack)
+        return event
 
 
 class _Stderr:

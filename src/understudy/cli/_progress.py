@@ -49,9 +49,8 @@ class LiveLine(Progress):
     def __init__(self) -> None:
         # Refreshed by `show` alone: a thread would show a line that lives while the event loop hangs. What the program
         # prints may only be led past the line, through stderr, when both are the same terminal.
-        self._live = Live(
-            console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty()
-        )
+        console = Console(stderr=True, soft_wrap=True)
+        self._live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty())
 
     def start(self) -> None:
         self._live.start()

@@ -3,23 +3,119 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from understudy.cli._progress import facts, progress_on
-from understudy.exceptions import InvalidSpec, StartError, SystemCollapsed
+from understudy.cli._progress import facts
+from understudy.exceptions import InvalidSpec, StartError, UsageError
+from understudy.reasons import Crashed, Killed, RestartsExceeded, StartFailed
 from understudy.runner import run
 from understudy.system import ActorSystem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from understudy._plans._spec import ChildSpec
     from understudy.cli._progress import Progress
+    from understudy.exceptions import InvalidSpec, StartError, UsageError
+from understudy.reasons import ExitReason
 
-__all__ = ["run_tree"]
+__all__ = ["causes", "run_tree"]
+
+KILLED = 128
+"""Plus the number of the signal: what a shell says of a process that died of it."""
 
 
 def run_tree(spec: ChildSpec[Any], progress: Progress) -> int:
-    """Start the tree, wait for its end, and return the exit code."""
-    raise NotImplementedError
+    """Start the tree, wait for its end, and return the exit code.
+
+    The first SIGINT or SIGTERM stops it in order, which is as good an end as its own: 0. The second kills: 130, 143.
+
+    Raises:
+        UsageError: Its declaration does not validate.
+        StartError: It did not start.
+        SystemCollapsed: It ended abnormally.
+    """
+    attempt = _Run(spec, progress)
+    try:
+        progress.start()
+        run(attempt.main())
+    except KeyboardInterrupt:
+        return KILLED + signal.SIGINT if attempt.signals > 1 else 0
+    except SystemExit:  # from SIGTERM; a SystemExit in an actor is that actor's crash
+        return KILLED + signal.SIGTERM if attempt.signals > 1 else 0
+    except StartError as error:
+        if invalid := _invalid_spec(error):
+            raise UsageError(f"{error.path} declares what cannot work: {invalid}") from error
+        raise
+    finally:
+        progress.stop()
+    return 0
+
+
+class _Run:
+    """One run of a tree."""
+
+    def __init__(self, spec: ChildSpec[Any], progress: Progress) -> None:
+        self._system = ActorSystem(spec, name=spec.name or spec.label)
+        self._progress = progress
+        self._began = time.monotonic()
+        self.signals = 0
+        """How many have come; known at the end."""
+
+    async def main(self) -> None:
+        """From the start to the end."""
+        try:
+            async with self._system:
+                self._log("started")
+                await self._watch()
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            # The runner cancels this task for each signal; the system takes back its own cancel, that of a collapse.
+            self.signals = task.cancelling()
+            self._log("ended")
+
+    async def _watch(self) -> None:
+        """Show how things are, until the system has ended."""
+        ended = asyncio.ensure_future(self._system.wait_stopped())
+        try:
+            while not ended.done():
+                await asyncio.wait({ended}, timeout=self._progress.interval)
+                if not ended.done():
+                    self._progress.show(self._system.statistics(), self._seconds())
+        except asyncio.CancelledError:
+            self._log("stopping")
+            raise
+        finally:
+            ended.cancel()
+
+    def _log(self, event: str) -> None:
+        structlog.get_logger().info(event, **facts(self._system.statistics(), self._seconds()))
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _invalid_spec(error: BaseException | None) -> InvalidSpec | None:
+    while error is not None and not isinstance(error, InvalidSpec):
+        error = error.__cause__
+    return error
+
+
+def causes(error: BaseException) -> Iterator[str]:
+    """*error* and the chain of what led to it, a line each, outermost first, and where the last of it happened."""
+    yield from str(error).splitlines()
+    reason: ExitReason | None = getattr(error, "reason", None)
+    while isinstance(reason, RestartsExceeded | Killed):
+        reason = reason.last_reason if isinstance(reason, RestartsExceeded) else reason.first
+    if isinstance(reason, Crashed | StartFailed) and reason.frames:
+        file, line, function = reason.frames[-1]
+        yield f"  at {file}:{line} in {function}"
+    inner = error.__cause__
+    while inner is not None and (inner := inner.__cause__) is not None:
+        yield f"  because {type(inner).__name__}: {inner}"
+    yield from getattr(error, "__notes__", ())

@@ -10,7 +10,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 from understudy._plans._spec import ChildSpec
 from understudy.actors._child import child
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
-__all__ = ["Target", "declare", "load"]
+__all__ = ["Target", "declare", "guarded", "load"]
 
+T = TypeVar("T")
 Tree: TypeAlias = "type[Supervisor] | ChildSpec[Any]"
 
 PROGRAM = "program"
@@ -59,10 +60,10 @@ def load(text: str) -> Target:
     if path is not None:
         text = str(path) if name is None else f"{path}:{name}"
         file = path.resolve()
-        module = _guarded(text, file.parent, lambda: _import_file(file))
+        module = guarded(text, lambda: _import_file(file), folder=file.parent)
     else:
         _first_on_path(Path.cwd())
-        module = _guarded(text, Path.cwd(), lambda: _import_module(place))
+        module = guarded(text, lambda: _import_module(place), folder=Path.cwd())
     return Target(text, _find(module, name, text))
 
 
@@ -77,8 +78,8 @@ def declare(target: Target, args: Sequence[str]) -> ChildSpec[Any]:
         if args:
             raise UsageError(f"{target.text} takes no arguments (it has no from_args), got: {' '.join(args)}")
         return target.tree if isinstance(target.tree, ChildSpec) else _without_arguments(target.text, target.tree)
-    spec = _guarded(target.text, None, lambda: from_args(args), "its from_args raised")
-    if not isinstance(spec, ChildSpec):
+    spec = guarded(target.text, lambda: from_args(args), "its from_args raised")
+    if not _is_spec(spec):
         raise UsageError(f"{target.text}: from_args must return a ChildSpec, got {type(spec).__name__}")
     return spec
 
@@ -201,8 +202,12 @@ def _named(module: ModuleType, name: str, text: str, trees: Mapping[str, Tree]) 
     raise UsageError(f"{text} is {what}, not a supervisor class or a tree declared with supervisor(...)")
 
 
+def _is_spec(value: object) -> TypeGuard[ChildSpec[Any]]:
+    return isinstance(value, ChildSpec)
+
+
 def _is_tree(value: object) -> TypeGuard[Tree]:
-    return isinstance(value, ChildSpec) or (isinstance(value, type) and issubclass(value, Supervisor))
+    return _is_spec(value) or (isinstance(value, type) and issubclass(value, Supervisor))
 
 
 def _defined_trees(module: ModuleType) -> dict[str, Tree]:
@@ -216,7 +221,7 @@ def _defined_trees(module: ModuleType) -> dict[str, Tree]:
 
 
 def _is_supervisor(value: object) -> TypeGuard[Tree]:
-    cls: object = value.factory if isinstance(value, ChildSpec) else value
+    cls: object = value.factory if _is_spec(value) else value
     return isinstance(cls, type) and issubclass(cls, Supervisor)
 
 
@@ -233,14 +238,17 @@ def _imported_names(module: ModuleType) -> set[str]:
 
 def _without_arguments(text: str, cls: type[Supervisor]) -> ChildSpec[Any]:
     try:
-        inspect.signature(cls).bind()
-    except TypeError as error:
-        raise UsageError(f"{text} needs arguments ({error}) and has no from_args to make them") from None
-    return child(cls)
+        return child(cls)
+    except InvalidSpec as error:
+        raise UsageError(f"{text} needs a from_args: {error}") from None
 
 
-def _guarded(text: str, folder: Path | None, call: Callable[[], Any], what: str = "importing it raised") -> Any:
-    """What *call* returns; what the user's code raises in it becomes one sentence."""
+def guarded(text: str, call: Callable[[], T], what: str = "importing it raised", folder: Path | None = None) -> T:
+    """What *call* returns; what the user's code raises in it becomes one sentence, with the place, best in *folder*.
+
+    Raises:
+        UsageError: It raised.
+    """
     try:
         return call()
     except UsageError:

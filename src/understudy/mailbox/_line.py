@@ -92,13 +92,11 @@ NOBODY = Line()
 
 
 def check_timeout(timeout: object) -> None:
-    """Refuse what is no number of seconds.
+    """Refuse what is no number of seconds; None is for the caller to see.
 
     Raises:
-        InvalidTimeout: It is negative, NaN, or neither a number nor None.
+        InvalidTimeout: It is negative, NaN or no number.
     """
-    if timeout is None:
-        return
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
         raise InvalidTimeout(value=timeout, allowed="a number of seconds from 0 on, math.inf or None")
 

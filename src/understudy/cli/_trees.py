@@ -1,0 +1,59 @@
+"""A declared tree as text, with nothing started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from understudy._plans._strategies import PLAIN
+from understudy.cli._targets import guarded
+from understudy.supervision._supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from understudy._plans._spec import ChildSpec
+    from understudy._plans._strategies import Plan
+    from understudy.actors._actor import Actor
+
+__all__ = ["draw"]
+
+
+def draw(spec: ChildSpec[Any], target: str) -> str:
+    """*spec*, to which *target* led, and all that is declared below it, a line each.
+
+    Supervisors are made, and asked for their children, but never started.
+
+    Raises:
+        UsageError: That failed; a sentence for the user.
+    """
+    name = spec.name or spec.label
+    return "\n".join(guarded(target, lambda: list(_lines(spec, name, "", "")), "declaring it raised"))
+
+
+def _lines(spec: ChildSpec[Any], path: str, first: str, rest: str) -> Iterator[str]:
+    plan = _plan(spec, path)
+    yield f"{first}{path.rpartition('/')[2]}  {_description(spec, plan)}"
+    for number, inner in enumerate(plan.children, 1):
+        last = number == len(plan.children)
+        branch, trunk = ("└── ", "    ") if last else ("├── ", "│   ")
+        yield from _lines(inner, f"{path}/{inner.name}", rest + branch, rest + trunk)
+
+
+def _plan(spec: ChildSpec[Any], path: str) -> Plan:
+    cls = _class(spec)
+    if not issubclass(cls, Supervisor):
+        return PLAIN
+    made: Actor[Any] = cls(*spec.args, **spec.kwargs)
+    return made._understudy_plan(path)  # pyright: ignore[reportPrivateUsage]
+
+
+def _description(spec: ChildSpec[Any], plan: Plan) -> str:
+    cls = _class(spec)
+    words = f"{cls.__name__}, {spec.restart or cls.defaults.get('restart', 'permanent')}"
+    if not plan.shared:
+        return words
+    return f"{words}; {plan.strategy}, {plan.max_restarts:,} restarts in {plan.max_seconds:g} s"
+
+
+def _class(spec: ChildSpec[Any]) -> type[Actor[Any]]:
+    return cast("type[Actor[Any]]", spec.factory)  # as `child` has seen to
