@@ -189,20 +189,18 @@ def compete(sides: Sequence[Side], count: int, repeats: int) -> tuple[dict[str, 
     """
     seconds: dict[str, list[float]] = {side.label: [] for side in sides}
     wrong: dict[str, WrongResult] = {}
-
-    def attempt(side: Side, sample: Callable[[], object]) -> None:
-        if side.label not in wrong:
-            try:
-                sample()
-            except WrongResult as error:
-                wrong[side.label] = error
-
-    for side in sides:
-        attempt(side, lambda side=side: _sample(side.run, max(count // 10, 1)))
-    for turn in range(repeats):
+    for turn in range(repeats + 1):
         first = turn % len(sides)
         for side in (*sides[first:], *sides[:first]):
-            attempt(side, lambda side=side: seconds[side.label].append(_undisturbed(side.run, count)))
+            try:
+                if side.label in wrong:
+                    continue
+                if turn == 0:
+                    _sample(side.run, max(count // 10, 1))  # warms up
+                else:
+                    seconds[side.label].append(_undisturbed(side.run, count))
+            except WrongResult as error:
+                wrong[side.label] = error
     return seconds, wrong
 
 

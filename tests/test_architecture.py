@@ -52,8 +52,8 @@ NAMES_OF_THE_CORE = {
     "gather": "leaves the others running when one fails",
     "get_event_loop": "deprecated outside a loop; use get_running_loop",
 }
-NOT_THE_CORE = ("environment.py", "cli/")
-"""The ports themselves, and the command line, which is a user of the core."""
+NOT_THE_CORE = ("environment.py", "runner.py", "cli/")
+"""The ports themselves, the runner that makes the event loop, and the command line, which is a user of the core."""
 
 ALLOWED: dict[tuple[str, str], str] = {}
 """Exceptions: the file under src/understudy and the forbidden name, with the reason."""

@@ -77,7 +77,7 @@ class CodeIndex(Supervisor):
         folders: list[Path] = given.folders or default_folders()
         for folder in folders:
             if not folder.is_dir():
-                raise UsageError(f"there is no folder {folder}")
+                raise UsageError(f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}")
         if next(python_files(folders), None) is None:
             raise UsageError(f"there are no Python files in {', '.join(map(str, folders))}")
         return child(cls, folders, workers=given.workers, query=given.query)
@@ -106,7 +106,7 @@ class _Arguments(argparse.ArgumentParser):
 def _arguments() -> argparse.ArgumentParser:
     parser = _Arguments("understudy run examples/code_index --", description=CodeIndex.__doc__, allow_abbrev=False)
     parser.add_argument("folders", nargs="*", type=Path, help="default: the standard library, and broken files")
-    parser.add_argument("--query", metavar="NAME", help="say where this name is defined")
+    parser.add_argument("--query", type=_name, metavar="NAME", help="say where this name is defined")
     parser.add_argument("--workers", type=_count, default=_processors(), help="processes (default: %(default)s)")
     return parser
 
@@ -115,6 +115,12 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MOST:
         raise argparse.ArgumentTypeError(f"must be a number from 1 to {MOST}, got {text!r}")
     return int(text)
+
+
+def _name(text: str) -> str:
+    if not all(part.isidentifier() for part in text.split(".")):
+        raise argparse.ArgumentTypeError(f"must be a name, got {text!r}")
+    return text
 
 
 def _processors() -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from contextvars import Context
+    from types import FrameType
 
 __all__ = ["Environment", "TaskRegistry", "forget_task"]
 
@@ -120,6 +121,16 @@ def forget_task(task: asyncio.Task[Any]) -> None:
 
 
 def _where(task: asyncio.Task[Any]) -> list[str]:
-    frames = task.get_stack()
+    frames: list[FrameType] = []
+    waiting: Any = task.get_coro()
+    while waiting is not None:
+        # Coroutines, generators and asynchronous generators, each by its own name for the same thing.
+        for kind in ("cr", "gi", "ag"):
+            frame = getattr(waiting, f"{kind}_frame", None)
+            if frame is not None:
+                frames.append(frame)
+        waiting = next(
+            (inner for name in ("cr_await", "gi_yieldfrom", "ag_await") if (inner := getattr(waiting, name, None))), None
+        )
     summary = traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in frames), lookup_lines=False)
     return summary.format()

@@ -194,11 +194,17 @@ class NoReply(UnderstudyError):
 class MailboxFull(UnderstudyError):
     """There is no room. ``message`` is the undelivered message."""
 
-    def __init__(self, *, path: str, capacity: float, message: object = None) -> None:
+    def __init__(
+        self, *, path: str, capacity: float, message: object = None, seconds: float | None = None
+    ) -> None:
         self.path = path
         self.capacity = capacity
         self.message = message
-        super().__init__(f"{path} is full ({capacity:,}): use `await ref.send(...)`, or set `mailbox=`")
+        self.seconds = seconds
+        remedy = "use `await ref.send(...)`, or set `mailbox=`"
+        if seconds is not None:
+            remedy = f"no room for {_name(message)} within {seconds:g} s"
+        super().__init__(f"{path} is full ({capacity:,}): {remedy}")
 
 
 class ActorNotFound(UnderstudyError):

@@ -7,7 +7,7 @@ import difflib
 import itertools
 from contextvars import Context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
 
 from understudy._plans._spec import ChildSpec, check_name
 from understudy._tree import Tree, node_of
@@ -41,18 +41,24 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
+    from understudy._plans._spec import Options
+
 __all__ = ["ActorSystem", "Phases", "Statistics"]
 
 M = TypeVar("M")
 P = ParamSpec("P")
 Phase: TypeAlias = Literal["before", "after"]
 
+_INSTANT = 1e-6
+"""Timers fire a little early: what is due within that is due."""
 _NEAREST = 10_000
 """How many paths are looked through for names that come close to one that is not there."""
 
 
 class Guardian(Actor[Never]):
-    """What stands at ``/user`` and ``/system``."""
+    """What stands at ``/user`` and ``/system``; only the deadline of the whole system bounds their ends."""
+
+    defaults: ClassVar[Options] = {"shutdown": "infinity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +417,7 @@ class ActorSystem:
         env = runtime.env
         await self._wait_all(tasks, deadline)
         abandon_at = env.now() + self._settings.abandon_after
-        while env.now() < abandon_at and (pending := [task for task in tasks if not task.done()]):
+        while abandon_at - env.now() > _INSTANT and (pending := [task for task in tasks if not task.done()]):
             for task in pending:
                 task.cancel()
             await self._wait_all(pending, min(env.now() + self._settings.cancel_interval, abandon_at))
@@ -428,7 +434,7 @@ class ActorSystem:
         env = self._running().env
         while not future.done():
             left = None if deadline is None else deadline - env.now()
-            if left is not None and left <= 0:
+            if left is not None and left <= _INSTANT:
                 return
             try:
                 await asyncio.wait({future}, timeout=left)

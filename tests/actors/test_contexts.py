@@ -147,6 +147,25 @@ async def test_the_sender_is_who_the_sender_says_it_is(question: Any) -> None:
         assert seen == [sender, None, sender, None]
 
 
+@both
+@pytest.mark.asyncio
+async def test_the_sender_of_an_ask_is_the_actor_that_asks(question: Any) -> None:
+    async with ActorSystem() as system:
+        ref = await system.spawn(Witness)
+
+        class Asker(Actor[Leave]):
+            @handler
+            async def leave(self, message: Leave) -> None:
+                seen.append((await ref.ask(question))["sender"])
+
+        seen: list[Any] = []
+        asker = await system.spawn(Asker)
+        await asker.ask(Leave())
+        asker.tell(Leave())
+        await asyncio.sleep(1)
+        assert seen == [asker, asker]
+
+
 @pytest.mark.asyncio
 async def test_a_dead_letter_names_its_sender() -> None:
     recorder = Recorder()

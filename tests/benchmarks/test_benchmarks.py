@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.harness import Comparison, Plan, Row, Run, Side, Spread, Stopwatch, WrongResult, expect
+from benchmarks.harness import Comparison, Plan, Row, Run, Side, Spread, Stopwatch, expect
 from benchmarks.report import as_json, as_markdown
 from benchmarks.targets import ASYNC, SYNC, TARGETS, Target, Verdict, judge
 
@@ -60,7 +61,7 @@ def test_the_sides_take_turns_and_each_begins_equally_often() -> None:
 
     warmed_up, measured = order[:2], order[2:]
     assert warmed_up == ["Q", "own"]
-    assert measured == ["Q", "own", "own", "Q", "Q", "own", "own", "Q"]
+    assert measured == ["own", "Q", "Q", "own", "own", "Q", "Q", "own"]
 
 
 def test_a_disturbed_sample_is_taken_again_and_the_least_disturbed_counts() -> None:
@@ -71,15 +72,45 @@ def test_a_disturbed_sample_is_taken_again_and_the_least_disturbed_counts() -> N
 
     (row,) = _comparison(_takes(0.1), run).rows(Plan(repeats=1))
 
-    assert row.samples["understudy"] == [pytest.approx(0.4)]
+    (seconds,) = row.samples["understudy"]
+    assert seconds == pytest.approx(0.4)
 
 
 def test_a_wrong_result_is_an_error_and_no_figure() -> None:
     async def run(count: int, watch: Stopwatch) -> None:
         expect("messages counted", count - 1, count)
 
-    with pytest.raises(WrongResult, match=r"messages counted: 0 instead of 1"):
-        list(_comparison(_takes(0.1), run).rows(QUICK))
+    (row,) = _comparison(_takes(0.1), run).rows(QUICK)
+
+    assert row.value is None
+    assert row.wrong == "messages counted: 0 instead of 1"
+    assert "**wrong result**" in as_markdown([row])
+    assert json.loads(as_json([row]))["rows"][0]["reached"] == "wrong result"
+
+
+def test_what_never_ends_is_a_wrong_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.harness.PATIENCE", 0.0)
+
+    async def run(count: int, watch: Stopwatch) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    (row,) = _comparison(_takes(0.1), run).rows(QUICK)
+
+    assert row.wrong == "not done after 0 s"
+
+
+def test_the_command_fails_when_a_result_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run(count: int, watch: Stopwatch) -> None:
+        expect("replies", 0, 1)
+
+    monkeypatch.setattr(command, "WORKLOADS", (_comparison(_takes(0.1), run),))
+    monkeypatch.setattr("gc.freeze", lambda: None)
+    monkeypatch.setattr("structlog.configure", lambda **_: None)
+
+    assert command.main([]) == 1
+    assert "1 wrong.\n- W0 nothing, own: replies: 0 instead of 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -104,12 +135,12 @@ def test_a_value_is_judged_by_the_best_target_that_it_reaches(
 def test_what_falls_short_is_marked_in_the_table_and_named_beneath_it() -> None:
     table = as_markdown([_row("W1a", SYNC, 1.0), _row("W1a", ASYNC, 1.0), _row("W2", "for information", 1.0)])
 
-    heading, ruler, short, reached, information, _, summary = table.splitlines()
+    heading, ruler, short, reached, information, _, summary = table.rstrip().splitlines()
     assert len({len(line) for line in (heading, ruler, short, reached, information)}) == 1
     assert "**falls short**" in short
     assert "stretch" in reached
     assert "**" not in information
-    assert "1 of 2 fall short: W1a def handler" in summary
+    assert summary.endswith("2 have targets, 1 fall short, 0 wrong.")
 
 
 def test_the_json_holds_targets_and_verdicts() -> None:

@@ -122,7 +122,9 @@ class Talkative(Actor[Go]):
             raise KeyError("logged")
         except KeyError:
             logging.getLogger("library").exception("with a traceback")
-        warnings.warn("from warnings", UserWarning, stacklevel=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("from warnings", UserWarning, stacklevel=1)
         self.log.info("from structlog", odd=object())
         raise ValueError("two\nlines")
 

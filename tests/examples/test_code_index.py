@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import ast
+import functools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 import warnings
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
+import understudy
 from examples.code_index.files import BROKEN, default_folders, python_files
 from examples.code_index.parsing import Definition, definitions, parse
 from examples.code_index.report import Failure, SumError, Tally, answer, check, summary
+from examples.code_index.workers import Workers, WorkersLost
+from understudy.cli import main
+
+EXAMPLE = str(BROKEN.parent)
+TIMEOUT = 60.0
 
 BROKEN_FILES = sorted(path.name for path in BROKEN.glob("*.py"))
 
@@ -181,3 +196,164 @@ def test_a_name_that_is_no_text_is_shown_escaped() -> None:
     failures = {path: Failure(path, "SyntaxError", "invalid syntax")}
     lines = summary({path}, Tally(frozenset(), failures, (), {}), crashes=1, restarts=1, seconds=0.1)
     assert r"'folder/bad\udcff\nname.py'" in next(line for line in lines if "bad" in line)
+
+
+# The worker processes
+
+
+@pytest.mark.asyncio
+@pytest.mark.real_time
+@pytest.mark.leaks("descriptors")  # that of multiprocessing's resource tracker, which stays
+async def test_a_file_that_kills_its_process_costs_the_next_one_nothing() -> None:
+    workers = Workers(1)
+    workers.open()
+    try:
+        first = await workers.parse(Path(__file__))
+        os.kill(workers._started[0].result(), signal.SIGKILL)
+        with pytest.raises(BrokenProcessPool):
+            await workers.parse(Path(__file__))
+        workers.check()
+        assert await workers.parse(Path(__file__)) == first
+    finally:
+        await workers.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.real_time
+@pytest.mark.leaks("descriptors")
+async def test_processes_that_do_not_come_up_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("examples.code_index.workers._settle_in", functools.partial(os._exit, 1))
+    workers = Workers(1)
+    workers.open()
+    try:
+        workers.check()
+        with pytest.raises(BrokenProcessPool):
+            await workers.parse(Path(__file__))
+        with pytest.raises(WorkersLost):
+            workers.check()
+    finally:
+        await workers.close()
+
+
+# The program
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "one.py").write_text("import os\n\nclass Kept:\n    def method(self): ...\n")
+    (tmp_path / "inner" / "two.py").write_text("from one import Kept\n\ndef function(): ...\n")
+    (tmp_path / "inner" / "bad.py").write_text("def function(: ...\n")
+    return tmp_path
+
+
+def process(*args: str) -> subprocess.Popen[str]:
+    paths = [str(Path(understudy.__file__).parents[1]), str(Path(EXAMPLE).parent)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "understudy", "run", *args],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that a signal can be sent to all its processes, as a terminal does
+    )
+
+
+def test_the_program_survives_each_broken_file_and_its_sum_holds(folder: Path) -> None:
+    program = process(EXAMPLE, "--", "--workers", "2", "--query", "Kept", str(folder), str(BROKEN))
+    out, err = program.communicate(timeout=TIMEOUT)
+    assert program.returncode == 0, err
+    failed = len(BROKEN_FILES) + 1
+    assert f"The sum holds: {failed + 2} seen = 2 indexed + {failed} failed; none lost, none counted twice." in out
+    assert re.search(rf"^restarts +{failed}$", out, re.MULTILINE)
+    assert re.search(r"^definitions +5  function 2, class 1, import 2$", out, re.MULTILINE)
+    for name in BROKEN_FILES:
+        assert f"  broken/{name} " in out
+    assert out.endswith(f"Kept is defined in\n  {folder}/one.py:3  class\nand imported in 1 place\n")
+    assert "Traceback" not in err
+
+
+def test_a_sum_that_does_not_hold_is_a_failure_of_the_program(folder: Path, tmp_path: Path) -> None:
+    cheat = tmp_path / "cheat.py"
+    cheat.write_text("""\
+from code_index import crew
+from code_index.program import program
+
+honest = crew.python_files
+crew.python_files = lambda *args: iter([*honest(*args), *honest(*args)])
+""")
+    program = process(str(cheat), "--", "--workers", "1", str(folder / "inner"))
+    out, err = program.communicate(timeout=TIMEOUT)
+    assert program.returncode == 1
+    assert "The sum holds" not in out
+    assert "SumError: counted twice: " in err
+    assert f"{folder}/inner/two.py" in err
+
+
+def test_ctrl_c_in_the_middle_is_an_orderly_end_of_all_processes() -> None:
+    program = process(EXAMPLE)
+    assert program.stderr is not None
+    try:
+        while "started" not in (line := program.stderr.readline()):
+            assert line
+        os.killpg(program.pid, signal.SIGINT)
+        out, err = program.communicate(timeout=TIMEOUT)
+        assert program.returncode == 0, err
+        assert out == ""
+        assert "ended actors=0" in err
+        assert "Traceback" not in err
+        assert ends(program.pid)
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def ends(group: int) -> bool:
+    """Whether no process of *group* is left, after a moment."""
+    deadline = time.monotonic() + 10.0
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.fixture
+def imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "code_index"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["--fast"], "unrecognized arguments: --fast"),
+        (["--workers", "0"], "argument --workers: must be a number from 1 to 60, got '0'"),
+        (["--workers", "many"], "argument --workers: must be a number from 1 to 60, got 'many'"),
+        (["--workers"], "argument --workers: expected one argument"),
+        (["--query"], "argument --query: expected one argument"),
+        (["--query", ""], "argument --query: must be a name, got ''"),
+        (["no/such/folder"], "there is no folder no/such/folder"),
+        (["{folder}/one.py"], "{folder}/one.py is not a folder"),
+        (["{folder}/empty"], "there are no Python files in {folder}/empty"),
+    ],
+)
+@pytest.mark.usefixtures("imports")
+def test_arguments_that_make_no_sense_give_one_sentence(
+    args: list[str], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "empty").mkdir()
+    assert main(["run", EXAMPLE, "--", *(arg.format(folder=folder) for arg in args)]) == 2
+    assert capsys.readouterr() == ("", f"understudy: {sentence.format(folder=folder)}\n")
+
+
+@pytest.mark.usefixtures("imports")
+def test_its_tree_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", EXAMPLE, "--tree", "--", "--workers", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("code_index  CodeIndex, ")
+    assert out.count("  Parser, ") == 4

@@ -16,8 +16,10 @@ from understudy import (
     ChildSpec,
     ExitReason,
     Instrument,
+    Killed,
     Message,
     Settings,
+    Shutdown,
     Supervisor,
     child,
     handler,
@@ -175,6 +177,11 @@ def takes(seconds: float) -> Callable[..., object]:
         return seconds
 
     return work
+
+
+def forced(reason: ExitReason) -> bool:
+    """Whether the actor was ended by force while it was stopping as it had been asked to."""
+    return isinstance(reason, Killed) and isinstance(reason.first, Shutdown)
 
 
 def now() -> float:

@@ -103,7 +103,7 @@ async def test_a_send_or_ask_after_the_stop_fails_at_once_with_the_reason_and_th
         for write in (player.send(Note(number=1)), player.ask(Note(number=1)), player.ask(Note(number=1), timeout=9)):
             with pytest.raises(ActorStopped) as caught:
                 await write
-            assert caught.value.reason == Shutdown()
+            assert isinstance(caught.value.reason, Shutdown)
             assert caught.value.message == Note(number=1)
             assert caught.value.path == player.path
         assert asyncio.get_running_loop().time() == began

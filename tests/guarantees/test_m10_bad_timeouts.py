@@ -14,66 +14,63 @@ from understudy import ActorSystem, InvalidTimeout, child
 BAD = [0, 0.0, -0.0, -1, -0.5, -math.inf, math.nan, "1", "", b"1", True, False, [], {}, (1,), 1j, object()]
 
 
-def name(value: object) -> str:
-    return f"{type(value).__name__}-{value}" if isinstance(value, int | float | str) else type(value).__name__
-
-
-@pytest.mark.parametrize("timeout", BAD, ids=name)
 @pytest.mark.parametrize("way", ["ask", "send"])
 @pytest.mark.asyncio
-async def test_a_bad_timeout_is_refused_and_nothing_is_sent(way: str, timeout: Any) -> None:
+async def test_a_bad_timeout_is_refused_and_nothing_is_sent(way: str) -> None:
     log: list[Any] = []
     recorder = Recorder()
     loop = asyncio.get_running_loop()
     async with ActorSystem(instruments=[recorder]) as system:
         ref = await system.spawn(Holder, None, log)
-        begun = loop.time()
-        with pytest.raises(InvalidTimeout) as caught:
-            await getattr(ref, way)(Note(value=1), timeout=timeout)
-        assert isinstance(caught.value, ValueError)
-        assert caught.value.value is timeout
-        assert repr(timeout) in str(caught.value)
-        assert loop.time() == begun
-        await settle()
-        assert log == []
+        for timeout in BAD:
+            begun = loop.time()
+            with pytest.raises(InvalidTimeout) as caught:
+                await getattr(ref, way)(Note(value=1), timeout=timeout)
+            assert isinstance(caught.value, ValueError)
+            assert caught.value.value is timeout
+            assert repr(timeout) in str(caught.value)
+            assert loop.time() == begun
+            await settle()
+            assert log == []
         assert recorder.letters == []
 
 
-@pytest.mark.parametrize("timeout", BAD, ids=name)
 @pytest.mark.parametrize("way", ["ask", "send"])
 @pytest.mark.asyncio
-async def test_a_bad_timeout_is_refused_before_the_state_of_the_target_is_looked_at(way: str, timeout: Any) -> None:
+async def test_a_bad_timeout_is_refused_before_the_state_of_the_target_is_looked_at(way: str) -> None:
     async with ActorSystem() as system:
         ref = await system.spawn(Holder)
         ref.stop()
         await ref.wait_stopped()
-        with pytest.raises(InvalidTimeout):
-            await getattr(ref, way)(Note(value=1), timeout=timeout)
+        for timeout in BAD:
+            with pytest.raises(InvalidTimeout):
+                await getattr(ref, way)(Note(value=1), timeout=timeout)
 
 
-@pytest.mark.parametrize("timeout", BAD, ids=name)
 @pytest.mark.asyncio
-async def test_a_bad_timeout_of_a_drain_is_refused_and_nothing_is_drained(timeout: Any) -> None:
+async def test_a_bad_timeout_of_a_drain_is_refused_and_nothing_is_drained() -> None:
     async with ActorSystem() as system:
         ref = await system.spawn(Holder)
-        with pytest.raises(InvalidTimeout):
-            ref.drain(timeout)
-        await settle()
-        assert ref.status == "running"
+        for timeout in BAD:
+            with pytest.raises(InvalidTimeout):
+                ref.drain(timeout)  # type: ignore[arg-type]
+            await settle()
+            assert ref.status == "running"
         assert await ref.ask(Note(value=1)) == 1
 
 
-@pytest.mark.parametrize("timeout", BAD, ids=name)
 @pytest.mark.asyncio
-async def test_a_bad_timeout_of_a_wait_is_refused_also_when_there_is_nothing_to_wait_for(timeout: Any) -> None:
+async def test_a_bad_timeout_of_a_wait_is_refused_also_when_there_is_nothing_to_wait_for() -> None:
     async with ActorSystem() as system:
         ref = await system.spawn(Holder)
-        with pytest.raises(InvalidTimeout):
-            await ref.wait_stopped(timeout)
+        for timeout in BAD:
+            with pytest.raises(InvalidTimeout):
+                await ref.wait_stopped(timeout)  # type: ignore[arg-type]
         ref.stop()
         await ref.wait_stopped()
-        with pytest.raises(InvalidTimeout):
-            await ref.wait_stopped(timeout)
+        for timeout in BAD:
+            with pytest.raises(InvalidTimeout):
+                await ref.wait_stopped(timeout)  # type: ignore[arg-type]
 
 
 @pytest.mark.asyncio

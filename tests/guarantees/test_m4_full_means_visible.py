@@ -366,6 +366,7 @@ async def test_to_wait_for_room_is_no_refusal(warned: Callable[[], list[str]]) -
         await settle()
         assert [text for text in warned() if "full" in text] == []
         ref.tell(Note(value=5))
+        await settle()
         assert len([text for text in warned() if "full" in text]) == 1
         gate.open()
         await asyncio.gather(*waiting)
@@ -380,6 +381,30 @@ async def test_later_refusals_are_not_a_warning_each(warned: Callable[[], list[s
             ref.tell(Note(value=value))
         await settle()
         assert len([text for text in warned() if "full" in text]) == 1
+
+
+@pytest.mark.asyncio
+async def test_later_refusals_are_counted_in_a_summary() -> None:
+    gate = Gate()
+    with structlog.testing.capture_logs() as entries:
+        async with ActorSystem() as system:
+            ref = await full(system, gate, [])
+            for value in range(1000):
+                ref.tell(Note(value=value))
+            await asyncio.sleep(60)
+            assert [entry for entry in entries if "full" in str(entry) and "999" in str(entry)]
+            assert len([entry for entry in entries if "full" in str(entry)]) <= 4
+
+
+@pytest.mark.asyncio
+async def test_refusals_that_go_on_for_long_are_not_a_warning_each(warned: Callable[[], list[str]]) -> None:
+    gate = Gate()
+    async with ActorSystem() as system:
+        ref = await full(system, gate, [])
+        for value in range(100):
+            ref.tell(Note(value=value))
+            await asyncio.sleep(2)
+        assert len([text for text in warned() if "full" in text]) < 50
 
 
 @pytest.mark.asyncio

@@ -146,6 +146,24 @@ async def test_an_ask_that_was_cancelled_while_it_was_queued_is_not_started() ->
 
 
 @pytest.mark.asyncio
+async def test_the_queued_ask_of_an_actor_that_was_killed_is_not_started() -> None:
+    gate, log = Gate(), []
+    async with ActorSystem() as system:
+        target = await system.spawn(Holder, gate, log)
+        asker = await system.spawn(Asker, [])
+        target.tell(Hold(value=1))
+        await gate.reached()
+        asked = asyncio.create_task(asker.ask(Ask(whom=target, what=Note(value=2))))
+        await settle()
+        asker.kill()
+        with pytest.raises((ActorStopped, ActorFailed)):
+            await asked
+        gate.open()
+        await settle()
+        assert log == [1]
+
+
+@pytest.mark.asyncio
 async def test_an_ask_that_was_cancelled_in_handling_is_finished_and_its_reply_is_one_dead_letter() -> None:
     gate, log, recorder = Gate(), [], Recorder()
     async with ActorSystem(instruments=[recorder]) as system:

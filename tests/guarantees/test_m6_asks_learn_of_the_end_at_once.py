@@ -221,6 +221,37 @@ async def test_a_stop_lets_the_ask_in_hand_end_and_fails_the_others_at_once() ->
 
 
 @pytest.mark.asyncio
+async def test_the_end_of_the_parent_fails_the_asks_of_its_children_at_once() -> None:
+    gate, log = Gate(), []
+    loop = asyncio.get_running_loop()
+    async with ActorSystem() as system:
+        group = await system.spawn(supervisor("group", child(Patient, gate, log).options(name="one")))
+        in_hand, *queued = await three_asks(system.lookup("group/one", Patient), gate, Hold(value=0))
+        begun = loop.time()
+        group.stop()
+        outcomes = await asyncio.gather(*queued, return_exceptions=True)
+        assert loop.time() - begun < 0.1
+        assert [type(outcome) for outcome in outcomes] == [ActorStopped, ActorStopped]
+        gate.open()
+        assert await in_hand == 0
+        assert log == ["born", 0]
+
+
+@pytest.mark.asyncio
+async def test_the_end_of_the_system_fails_all_asks_at_once() -> None:
+    gate, log = Gate(), []
+    loop = asyncio.get_running_loop()
+    async with ActorSystem() as system:
+        ref = await system.spawn(child(Patient, gate, log).options(shutdown="brutal_kill"))
+        asks = await three_asks(ref, gate, Hold(value=0))
+        begun = loop.time()
+    outcomes = await asyncio.gather(*asks, return_exceptions=True)
+    assert loop.time() - begun < 0.1
+    assert all(isinstance(outcome, ActorStopped | ActorFailed) for outcome in outcomes)
+    assert log == ["born"]
+
+
+@pytest.mark.asyncio
 async def test_a_stop_that_runs_out_of_grace_fails_the_ask_in_hand_then() -> None:
     gate, log = Gate(), []
     loop = asyncio.get_running_loop()

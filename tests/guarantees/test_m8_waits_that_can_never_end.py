@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -605,6 +607,70 @@ async def test_a_task_that_outlives_its_message_makes_no_edge(busy: bool) -> Non
         await settle()
         assert outcomes == {"task": "done"}
         await asyncio.gather(*tasks)
+
+
+# Both at once: whatever actors ask of each other, none waits for ever, and no circle is invented.
+
+
+class Crowd:
+    """Actors that ask, and send to, each other at random, and a record of who waits for whom."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self.random = random.Random(seed)
+        self.names = [f"n{number}" for number in range(size)]
+        self.refs: list[ActorRef[Any]] = []
+        self.waiting: Counter[tuple[str, str]] = Counter()
+        self.circles = 0
+        self.replies = 0
+
+    def script(self, depth: int) -> Script:
+        async def run(actor: Node) -> object:
+            for _ in range(self.random.randint(0, 3) if depth else 0):
+                if self.random.random() < 0.5:
+                    await asyncio.sleep(self.random.choice([0, 0, 0.001]))
+                await self.turn_to(self.random.choice(self.refs), actor.context.path, depth - 1)
+            return "done"
+
+        return run
+
+    async def turn_to(self, target: ActorRef[Any], path: str, depth: int) -> None:
+        edge = (path, target.path)
+        self.waiting[edge] += 1
+        try:
+            if self.random.random() < 0.3:
+                await target.send(Do(script=self.script(depth)))
+            else:
+                assert await target.ask(Do(script=self.script(depth)), timeout=60.0) == "done"
+            self.replies += 1
+        except AskCycle as error:
+            self.circles += 1
+            chain = list(error.chain)
+            if chain[-1] != chain[0]:
+                chain.append(chain[0])
+            assert path in chain
+            assert all(self.waiting[step] for step in itertools.pairwise(chain)), chain
+        finally:
+            self.waiting[edge] -= 1
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.asyncio
+async def test_in_a_crowd_nobody_waits_for_ever_and_every_circle_is_one(seed: int) -> None:
+    crowd = Crowd(seed, size=2 + seed % 5)
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        for name in crowd.names:
+            crowd.refs.append(await system.spawn(child(Node).options(name=name, mailbox=1 + seed % 3)))
+        watch = Watch()
+        for _ in range(5):
+            asked = [ref.ask(Do(script=crowd.script(3)), timeout=60.0) for ref in crowd.refs]
+            assert await asyncio.gather(*asked) == ["done"] * len(crowd.refs)
+        await asyncio.sleep(0.5)
+        assert asyncio.get_running_loop().time() - watch.begun < 5.0
+        assert recorder.of("actor_crashed") == []
+        assert crowd.circles > 0
+        assert crowd.replies > 0
+        assert not +crowd.waiting
 
 
 # No false alarm.

@@ -211,8 +211,8 @@ async def test_a_bad_default_in_an_actor_class_is_refused_before_it_starts(field
         started.append("bad")
 
     before = Part("before")
-    with pytest.raises(UnderstudyError) as caught:
-        body = {"number": number, field: value, "__init__": __init__}
+    with pytest.raises(InvalidSpec) as caught:
+        body = {"number": number, "defaults": {field: value}, "__init__": __init__}
         bad: Any = types.new_class("Bad", (Actor[int],), {}, lambda namespace: namespace.update(body))
         async with ActorSystem(supervisor("root", before.spec(), child(bad))):
             pytest.fail("the body must not be entered")

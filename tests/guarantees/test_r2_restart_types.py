@@ -20,7 +20,7 @@ from tests.guarantees.cast_of_supervision import (
     staged,
     stop_yourself,
 )
-from understudy import Actor, ActorRef, ActorStopped, ActorSystem, Crashed, Killed, Message, Normal, Shutdown, handler
+from understudy import Actor, ActorRef, ActorStopped, ActorSystem, Crashed, Killed, Message, Normal, Shutdown, child, handler
 
 WAYS: dict[str, tuple[Callable[[ActorRef[Any]], object], type]] = {
     "ends by itself": (lambda ref: ref.tell(Flat(what=stop_yourself)), Normal),
@@ -110,7 +110,7 @@ class Go(Message): ...
 
 
 class Passing(Actor[Go]):
-    restart = "temporary"
+    defaults = {"restart": "temporary"}
 
     @handler
     def go(self, message: Go) -> None:
@@ -119,8 +119,6 @@ class Passing(Actor[Go]):
 
 @pytest.mark.asyncio
 async def test_the_class_sets_the_restart_type_and_the_spec_overrides_it() -> None:
-    from understudy import child
-
     async with staged(child(Passing), child(Passing).options(name="lasting", restart="permanent")) as stage:
         passing = stage.system.lookup("top/passing", Passing)
         lasting = stage.system.lookup("top/lasting", Passing)

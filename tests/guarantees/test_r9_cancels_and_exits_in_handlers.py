@@ -19,6 +19,7 @@ from tests.guarantees.cast_of_supervision import (
     Part,
     Player,
     boom,
+    forced,
     now,
     settle,
     staged,
@@ -137,7 +138,7 @@ async def test_whatever_a_shutdown_hook_raises_is_reported_and_the_end_goes_on(m
     async with ActorSystem(instruments=[diary]) as system:
         ref = await system.spawn(part.spec())
         ref.stop()
-        assert await ref.wait_stopped() == Shutdown()
+        assert isinstance(await ref.wait_stopped(), Shutdown)
     assert [path for path, _ in diary.failed_hooks] == [ref.path]
 
 
@@ -152,6 +153,7 @@ async def test_endless_recursion_in_a_handler_is_that_actors_crash() -> None:
             with pytest.raises(ActorFailed) as caught:
                 await stage["player"].ask(kind(what=again))
             assert isinstance(caught.value.__cause__, RecursionError)
+        await settle()
         assert part.starts == 3
 
 
@@ -165,8 +167,8 @@ async def test_a_cancel_of_the_handlers_task_by_user_code_is_a_crash() -> None:
     async with staged(part.spec()) as stage:
         player = stage["player"]
         asked = asyncio.ensure_future(player.ask(Call(what=gate)))
-        player.tell(Note(number=1))
         await gate.reached.wait()
+        player.tell(Note(number=1))
         [task] = [task for task in asyncio.all_tasks() if task.get_name() == f"actor:{player.path}"]
         task.cancel()
         with pytest.raises(ActorFailed):
@@ -189,6 +191,7 @@ async def test_a_handler_that_cancels_itself_and_then_waits_crashes() -> None:
     async with staged(part.spec()) as stage:
         with pytest.raises(ActorFailed):
             await stage["player"].ask(Call(what=cancel_and_wait))
+        await settle()
         assert part.starts == 2
         assert isinstance(stage.diary.crashed[0][1], Crashed)
 
@@ -205,6 +208,7 @@ async def test_waiting_for_a_task_that_somebody_cancelled_is_a_crash() -> None:
         with pytest.raises(ActorFailed) as caught:
             await stage["player"].ask(Call(what=wait_for_a_cancelled_task))
         assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+        await settle()
         assert part.starts == 2
 
 
@@ -358,8 +362,8 @@ async def test_whatever_a_killed_handler_ends_with_it_was_killed(end: Callable[[
         await gate.reached.wait()
         player.kill()
         assert await player.wait_stopped() == Killed()
-        with pytest.raises((ActorStopped, ActorFailed)):
-            await asked
+        assert asked.done()  # with what the handler returned, if it did
+        assert asked.exception() is None or isinstance(asked.exception(), ActorStopped)
         assert part.ends == []
 
 
@@ -376,7 +380,7 @@ async def test_whatever_a_handler_ends_with_after_its_grace_it_was_killed_while_
         await gate.reached.wait()
         began = now()
         player.stop()
-        assert await player.wait_stopped() == Killed(first=Shutdown())
+        assert forced(await player.wait_stopped())
         assert now() - began == pytest.approx(1.0, abs=0.01)
         assert part.starts == 1
         assert stage.top.status == "running"
@@ -421,18 +425,19 @@ async def interrupt_later(_: object) -> None:
 async def test_a_keyboard_interrupt_in_a_handler_becomes_an_orderly_stop_of_the_system(message: Call | Flat) -> None:
     diary = Diary()
     journal: list[str] = []
-    a, b = Part("a", journal, shutdown=takes(1.0)), Part("b", journal, shutdown=takes(1.0))
+    a, b, c = (Part(name, journal, shutdown=takes(1.0)) for name in "abc")
     with pytest.raises(KeyboardInterrupt):
-        async with ActorSystem(supervisor("root", a.spec(), b.spec()), instruments=[diary]) as system:
-            first, second = (system.lookup(f"root/{name}", Player) for name in "ab")
+        async with ActorSystem(supervisor("root", a.spec(), b.spec(), c.spec()), instruments=[diary]) as system:
+            first, second, third = (system.lookup(f"root/{name}", Player) for name in "abc")
             journal.clear()
-            first.tell(message)
+            second.tell(message)
             await asyncio.sleep(1000)
-    assert now() < 3
-    assert journal == ["b stops", "b down", "a stops", "a down"]
-    assert (first.status, second.status) == ("stopped", "stopped")
-    assert (a.starts, b.starts) == (1, 1)
-    assert isinstance(diary.reasons(second.path)[0], Shutdown)
+    assert now() < 5
+    assert [line for line in journal if not line.startswith("b")] == ["c stops", "c down", "a stops", "a down"]
+    assert {ref.status for ref in (first, second, third)} == {"stopped"}
+    assert (a.starts, b.starts, c.starts) == (1, 1, 1)
+    assert isinstance(diary.reasons(first.path)[0], Shutdown)
+    assert isinstance(diary.reasons(third.path)[0], Shutdown)
     assert current().cancelling() == 0
 
 

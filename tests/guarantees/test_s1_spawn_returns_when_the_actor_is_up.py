@@ -276,6 +276,20 @@ async def test_a_spawn_that_is_cancelled_leaves_nothing() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_spawn_that_the_end_of_the_system_overtakes_fails() -> None:
+    gate, log = Gate(), []
+    async with ActorSystem() as system:
+        spawning = asyncio.create_task(system.spawn(child(Slow, gate, log).options(name="slow")))
+        await gate.reached()
+    with pytest.raises((StartError, ActorStopped)):
+        await spawning
+    assert log == ["made", "initializing", "cancelled"]
+    with pytest.raises((StartError, ActorStopped)):
+        await system.spawn(child(Slow, gate, log))
+    assert log == ["made", "initializing", "cancelled"]
+
+
+@pytest.mark.asyncio
 async def test_initialize_that_does_not_end_is_cancelled_at_its_deadline() -> None:
     gate, log = Gate(), []
     loop = asyncio.get_running_loop()

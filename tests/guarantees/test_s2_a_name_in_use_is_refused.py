@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cast import Gate, Handled, Holder, Note, Recorder, settle
+from tests.cast import Gate, Handled, Hold, Holder, Note, Recorder, settle
 from understudy import Actor, ActorSystem, NameTaken, child, handler, supervisor
 
 
@@ -103,6 +103,46 @@ async def test_the_name_of_an_actor_that_is_starting_is_taken() -> None:
         first = await starting
         assert first.uid == caught.value.ref.uid
         assert await first.ask(Note(value=5)) == 5
+        assert log == []
+
+
+@pytest.mark.asyncio
+async def test_the_name_of_an_actor_that_is_stopping_is_taken() -> None:
+    gate, log = Gate(), []
+    async with ActorSystem() as system:
+        first = await system.spawn(child(Holder, gate).options(name="index"))
+        last = asyncio.create_task(first.ask(Hold(value=1)))
+        await gate.reached()
+        first.stop()
+        with pytest.raises(NameTaken) as caught:
+            await system.spawn(child(Second, log).options(name="index"))
+        assert caught.value.ref == first
+        assert log == []
+        gate.open()
+        assert await last == 1
+        await first.wait_stopped()
+        await system.spawn(child(Second, log).options(name="index"))
+        assert log == ["initialized"]
+
+
+@pytest.mark.asyncio
+async def test_the_name_of_an_actor_that_restarts_is_taken() -> None:
+    gate, log, starts = Gate(), [], []
+
+    class SlowAgain(Slow):
+        async def initialize(self) -> None:
+            starts.append(1)
+            if len(starts) > 1:
+                await super().initialize()
+
+    async with ActorSystem() as system:
+        first = await system.spawn(child(SlowAgain, gate).options(name="index"))
+        first.kill()
+        await gate.reached()
+        with pytest.raises(NameTaken):
+            await system.spawn(child(Second, log).options(name="index"))
+        gate.open()
+        assert await first.ask(Note(value=3)) == 3
         assert log == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import math
 from collections.abc import Sequence
-from typing import assert_type
+from typing import Any, assert_type
 
 import understudy
 from understudy import (
@@ -69,7 +69,15 @@ async def main() -> None:
 
 
 def run_the_example() -> None:
-    assert_type(understudy.run(main()), None)
+    understudy.run(main())
+
+
+async def answer() -> int:
+    return 42
+
+
+def run_gives_what_the_coroutine_returns() -> None:
+    assert_type(understudy.run(answer()), int)
 
 
 # --- Messages and replies ---------------------------------------------------------------------------------------------
@@ -110,9 +118,10 @@ async def a_reply_has_the_type_that_the_message_says(book: ActorRef[Names | Find
     assert_type(book.ask_threadsafe(Names(), timeout=1.0), concurrent.futures.Future[tuple[str, ...]])
 
 
-async def a_bare_message_is_answered_with_none(book: ActorRef[Ping], meter: ActorRef[Observe]) -> None:
-    reply = await book.ask(Ping())
-    assert_type(reply, None)
+async def a_bare_message_is_answered_with_none(book: ActorRef[Ping]) -> None:
+    assert_type(book.ask_threadsafe(Ping()), concurrent.futures.Future[None])
+    assert_type(Ping()._understudy_reply(), None)  # pyright: ignore[reportPrivateUsage]
+    await book.ask(Ping())
 
 
 async def any_object_may_be_told(book: ActorRef[Names | Find | Ping | str]) -> None:
@@ -142,21 +151,20 @@ class Forward(Message):
 
 
 async def who_accepts_more_may_stand_for_who_accepts_less(meter: ActorRef[Observe | Total]) -> None:
-    observer: ActorRef[Observe] = meter
-    assert_type(await observer.ask(Observe(value=1)), int)
-    nobody_writes: Sequence[ActorRef[Observe]] = [meter, observer]
-    assert_type(nobody_writes[0], ActorRef[Observe])
     Forward(to=meter)
+    observers: Sequence[ActorRef[Observe]] = [meter, *as_observers(meter)]
+    assert_type(await observers[0].ask(Observe(value=1)), int)
+
+
+def as_observers(*observers: ActorRef[Observe]) -> tuple[ActorRef[Observe], ...]:
+    return observers
 
 
 # --- Declaring and starting -------------------------------------------------------------------------------------------
 
 
 class Clock(Actor[Ping]):
-    restart = "transient"
-    shutdown = "infinity"
-    mailbox = 100
-    start_timeout = 2.0
+    defaults = {"restart": "transient", "shutdown": "infinity", "mailbox": 100, "start_timeout": 2.0}  # noqa: RUF012
 
     @handler
     async def ping(self, message: Ping) -> None: ...
@@ -180,6 +188,8 @@ async def what_is_spawned_accepts_what_its_class_handles(system: ActorSystem) ->
     assert_type(await system.spawn(child(Meter, "west").options(name="west")), ActorRef[Observe | Total])
     assert_type(system.lookup("/user/book", Book), ActorRef[Names | Find | Ping | str])
     assert_type(system.find("west", Meter), ActorRef[Observe | Total] | None)
+    assert_type(system.lookup("west"), ActorRef[Any])
+    assert_type(system.find("west"), ActorRef[Any] | None)
 
 
 class Host(Actor[Names]):
@@ -187,7 +197,8 @@ class Host(Actor[Names]):
         self.guest = await self.context.spawn(Meter, "inside")
         assert_type(self.guest, ActorRef[Observe | Total])
         assert_type(await self.context.spawn(child(Book).options(name="book")), ActorRef[Names | Find | Ping | str])
-        assert_type(self.context.system, ActorSystem)
+        assert_type(await self.context.system.spawn(Meter, "beside"), ActorRef[Observe | Total])
+        assert_type(self.context.system.lookup("meters/north", Meter), ActorRef[Observe | Total])
 
     @handler
     async def names(self, message: Names) -> tuple[str, ...]:
@@ -220,4 +231,6 @@ async def a_system_takes_a_tree_of_any_kind() -> None:
     async with ActorSystem(child(Clock), name="clock", settings=Settings(ask_timeout=1.0)):
         pass
     async with ActorSystem(supervisor("top", child(Clock))):
+        pass
+    async with ActorSystem(Clock):
         pass

@@ -6,6 +6,8 @@ needed, so an error that is no longer found is an error too.
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 from understudy import Actor, ActorRef, ActorSystem, ChildSpec, Mailbox, Message, Supervisor, child, handler, supervisor
 
 
@@ -42,10 +44,21 @@ async def messages_of_another_type(meter: ActorRef[Observe | Total]) -> None:
     meter.ask_threadsafe(Ping())
 
 
-async def replies_of_another_type(meter: ActorRef[Observe | Total | Ping]) -> None:
-    text: str = await meter.ask(Observe(value=1))
-    number: int = await meter.ask(Ping())
-    maybe: bool = await meter.send(Total())
+async def replies_of_another_type(meter: ActorRef[Observe | Total | Ping], text: str, number: int) -> None:
+    text = await meter.ask(Observe(value=1))
+    number = await meter.ask(Ping())
+    text = await meter.ask(Total(), timeout=1.0)
+    text = meter.tell(Ping())
+
+
+def replies_of_another_type_from_a_thread(meter: ActorRef[Observe], future: Future[str]) -> None:
+    future = meter.ask_threadsafe(Observe(value=1))
+
+
+async def arguments_of_another_type(meter: ActorRef[Observe]) -> None:
+    await meter.ask(Observe(value=1), timeout="soon")
+    await meter.ask(Observe(value=1), 1.0)
+    meter.tell(Observe(value=1), sender="me")
 
 
 async def fields_of_another_type(meter: ActorRef[Observe | Total]) -> None:
@@ -83,7 +96,14 @@ def options() -> None:
 
 
 class Nocturnal(Actor[Ping]):
-    restart = "always"
+    defaults = {"restart": "always"}
+
+    @handler
+    def ping(self, message: Ping) -> None: ...
+
+
+class Owl(Actor[Ping]):
+    defaults = {"restrat": "permanent"}
 
     @handler
     def ping(self, message: Ping) -> None: ...
@@ -91,24 +111,32 @@ class Nocturnal(Actor[Ping]):
 
 class Meters(Supervisor):
     strategy = "one_for_nobody"
+    max_restarts = "three"
 
     def children(self) -> list[ChildSpec]:
         return [Meter]
 
 
-def who_accepts_less_for_who_accepts_more(observer: ActorRef[Observe]) -> None:
-    meter: ActorRef[Observe | Total] = observer
-    pinger: ActorRef[Ping] = observer
+def who_accepts_less_for_who_accepts_more(
+    observer: ActorRef[Observe], meter: ActorRef[Observe | Total], pinger: ActorRef[Ping]
+) -> None:
+    meter = observer
+    pinger = observer
 
 
-async def what_is_found_is_what_was_looked_for(system: ActorSystem) -> None:
-    pinger: ActorRef[Ping] = system.lookup("meters/north", Meter)
-    meter: ActorRef[Observe] = system.find("meters/north", Meter)
-    spawned: ActorRef[Ping] = await system.spawn(Meter, "north")
-    system.lookup("meters/north").tell(Ping())
-    spec: ChildSpec[Ping] = child(Meter, "north")
+async def what_is_found_is_what_was_looked_for(system: ActorSystem, pinger: ActorRef[Ping]) -> None:
+    pinger = system.lookup("meters/north", Meter)
+    pinger = await system.spawn(Meter, "north")
+    system.find("meters/north", Meter).tell(Total())
+    system.lookup("meters/north", Observe)
+
+
+def a_spec_is_one_of_its_actor(spec: ChildSpec[Ping]) -> None:
+    spec = child(Meter, "north")
 
 
 def trees() -> None:
-    ActorSystem(Meter)
     ActorSystem("meters")
+    ActorSystem([child(Meter, "north")])
+    ActorSystem(name=1)
+    ActorSystem(settings={"ask_timeout": 1.0})

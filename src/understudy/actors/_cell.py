@@ -27,6 +27,7 @@ from understudy.exceptions import (
     ActorFailed,
     ActorStopped,
     InvalidActor,
+    InvalidContext,
     InvalidSpec,
     InvalidTimeout,
     Refused,
@@ -118,6 +119,11 @@ class Job:
         self.started = True
         self.task = asyncio.current_task()
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it runs now. A coroutine that is being destroyed does not: it sees a GeneratorExit from nowhere."""
+        return asyncio._get_running_loop() is not None and asyncio.current_task() is self.task  # pyright: ignore
+
     def cancel(self) -> None:
         """Interrupt it; if it has not started, its first look at the mark does."""
         if self.started and self.task is not None:
@@ -144,6 +150,7 @@ class Cell:
         "incarnation",
         "job",
         "life",
+        "loop",
         "mailbox",
         "name",
         "observers",
@@ -160,6 +167,7 @@ class Cell:
 
     def __init__(self, runtime: Runtime, parent: Cell | None, spec: ChildSpec[Any], name: str) -> None:
         self.runtime = runtime
+        self.loop = runtime.env.loop
         self.parent = parent
         self.spec = spec
         self.name = name
@@ -254,6 +262,15 @@ class Cell:
         if self.mailbox is None:
             self.mailbox = AsyncMessageQueue(self.option("mailbox").capacity)
         return self.mailbox
+
+    def check_loop(self) -> None:
+        """Refuse to be used from another thread, event loop or process than the one that runs the system."""
+        if asyncio._get_running_loop() is not self.loop:  # pyright: ignore[reportPrivateUsage]
+            raise InvalidContext(
+                what=self.path,
+                problem="used outside of the event loop of its system (another thread, loop or forked process): "
+                "use tell_threadsafe or ask_threadsafe",
+            )
 
     def wake(self) -> None:
         """A message has been put into the mailbox."""
@@ -436,7 +453,10 @@ class Cell:
             self._boot()
         self.queued = False
         if self.ending is not None:
-            self._proceed()
+            if len(self.runtime.dispatcher.context):
+                self.enqueue()  # the hook shall not see what the last handler has set
+            else:
+                self._proceed()
         elif self.life is Life.RUNNING:
             self._settle()
         return handled
@@ -676,9 +696,9 @@ class Cell:
             FRAME.set(ask)
         try:
             result = await handler.function(self.actor, message)
-        except GeneratorExit:
-            raise
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and not job.is_current:
+                raise
             if self.job is not job:
                 return False
             if self.ending is not None and self.ending.interrupting:
@@ -737,7 +757,8 @@ class Cell:
     def _interrupted(self, ask: Ask | None) -> None:
         """The handler in hand was ended by the runtime."""
         if ask is not None:
-            ask.fail(ActorStopped(path=self.path, reason=self._why_not(), message=ask.message))
+            reason = self.ending.final_reason() if self.ending is not None else self._why_not()
+            ask.fail(ActorStopped(path=self.path, reason=reason, message=ask.message))
 
     def _release(self, ask: Ask | None) -> None:
         """The handler has ended: nothing is in hand, and its code waits for nobody."""
@@ -813,14 +834,19 @@ class Cell:
         ending, env = self.ending, self.runtime.env
         if self.job is None or ending is None:
             return
-        now = env.now()
-        if now >= ending.abandon_at:
-            ending.forced = True
+        self.job.cancel()
+        # Timers fire a little early, so the deadline has an action of its own rather than a comparison with the clock.
+        again = env.now() + self.runtime.settings.cancel_interval
+        if again < ending.abandon_at:
+            self._arm(again, self._cancel_again)
+        else:
+            self._arm(ending.abandon_at, self._resisted)
+
+    def _resisted(self) -> None:
+        if self.job is not None and self.ending is not None:
+            self.ending.forced = True
             self._abandon()
             self.enqueue()
-            return
-        self.job.cancel()
-        self._arm(min(now + self.runtime.settings.cancel_interval, ending.abandon_at), self._cancel_again)
 
     def _abandon(self) -> None:
         """Give up on the job: from now on it is a zombie, and its actor has no context."""
@@ -930,9 +956,9 @@ class Cell:
         self.hand_since = self.runtime.env.now()
         try:
             self._check_nothing(hook.name, await hook.function(self.actor, *args))
-        except GeneratorExit:
-            raise
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and not job.is_current:
+                raise
             return error
         finally:
             if self.job is job:

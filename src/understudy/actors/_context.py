@@ -168,7 +168,7 @@ async def spawn_under(parent: Cell, spec: ChildSpec[Any], *, declared: bool = Fa
     One that is *declared* is stopped after those that are not.
     """
     runtime = parent.runtime
-    runtime.dispatcher.check_loop()
+    parent.check_loop()
     taken = parent.family.children.get(spec.name) if parent.family is not None and spec.name is not None else None
     if taken is not None:
         raise NameTaken(path=taken.cell.path, ref=ActorRef(_cell_of(taken.cell)))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
-
-from understudy.exceptions import InvalidContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,15 +56,6 @@ class Dispatcher:
         if not self._marked:
             self._mark()
 
-    def check_loop(self) -> None:
-        """Refuse to be used from another thread, event loop or process than the one that runs the system."""
-        if _get_running_loop() is not self._env.loop:
-            raise InvalidContext(
-                what="ActorRef",
-                problem="used outside of the event loop of its system (another thread, loop or forked process): "
-                "use tell_threadsafe or ask_threadsafe",
-            )
-
     def may_continue(self, handled: int) -> bool:
         """Whether a pump that has *handled* so many messages may take another in this iteration of the loop.
 
@@ -113,15 +101,15 @@ class Dispatcher:
         while queue and turns > 0:
             turns -= 1
             left -= queue.popleft().activate(min(self._limit, left)) or 1
+            if len(context):
+                self.context = Context()
+                break
             if left <= 0:
                 now = stopwatch()
                 if now >= end:
                     break
                 stretch = self._next_stretch((now - started) / stretch)
                 started, left = now, stretch
-            if len(context):
-                self.context = Context()
-                break
         self._stretch = stretch
 
     def _next_stretch(self, cost: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import types
 import typing
 from dataclasses import dataclass
@@ -169,11 +170,14 @@ def _flatten(declared: Any) -> Iterator[Any]:
 
 def _scope(actor: type, accepted: tuple[Any, ...]) -> dict[str, Any]:
     """Names for annotations that are kept as text: what the class accepts may have been made in a function."""
-    scope: dict[str, Any] = {}
+    scope: dict[str, Any] = {actor.__name__: actor}
+    ambiguous: set[str] = set()
     for message in accepted:
         for part in (message, *_flatten(reply_type(message) if isinstance(message, type) else None)):
-            scope.update(_names(part))
-    return scope | {actor.__name__: actor}
+            for name, value in _names(part):
+                if scope.setdefault(name, value) is not value:
+                    ambiguous.add(name)
+    return {name: value for name, value in scope.items() if name not in ambiguous}
 
 
 def _names(part: Any) -> Iterator[tuple[str, Any]]:
@@ -293,6 +297,9 @@ def _fits(returned: Any, expected: Any) -> bool:
         return all(_fits(member, expected) for member in _flatten(returned))
     if isinstance(expected, _ALIASES) or get_origin(expected) in (Union, types.UnionType):
         return any(_fits(returned, member) for member in _flatten(expected))
+    if get_origin(returned) is not None and get_origin(returned) is get_origin(expected):
+        pairs = itertools.zip_longest(get_args(returned), get_args(expected), fillvalue=Any)
+        return all(_fits(given, wanted) for given, wanted in pairs)
     given, wanted = _runtime_class(returned), _runtime_class(expected)
     if given is None or wanted is None:
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import math
+from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
@@ -78,8 +79,8 @@ class ActorRef(Generic[M]):
             InvalidContext: Called outside of the event loop of the system.
         """
         cell = self._cell
-        if not cell.queued:
-            cell.runtime.dispatcher.check_loop()
+        if _get_running_loop() is not cell.loop:
+            cell.check_loop()
         mailbox = cell.mailbox
         if cell.gate is None:
             if mailbox is None:
@@ -110,17 +111,16 @@ class ActorRef(Generic[M]):
             timeout: Seconds to wait for room; by default without limit.
 
         Raises:
-            TimeoutError: No room in time.
+            MailboxFull: No room in time; carries the message.
             ActorStopped: The actor was, or went, down for good; carries the message.
             AskCycle: The actor is, directly or not, waiting for this one.
             InvalidTimeout: Not a positive number of seconds.
         """
         check_timeout(timeout)
         cell = self._cell
-        cell.runtime.dispatcher.check_loop()
+        cell.check_loop()
         if cell.gate is None and not cell.make_mailbox().offer(message):
-            cell.report_full()
-            await self._put(message, message, timeout, Waiting.now())
+            await self._send_later(message, timeout)
         elif cell.gate is not None:
             cell.refuse(message, None)
             raise cell.stopped_error(message)
@@ -151,7 +151,7 @@ class ActorRef(Generic[M]):
         check_timeout(timeout)
         cell = self._cell
         runtime = cell.runtime
-        runtime.dispatcher.check_loop()
+        cell.check_loop()
         now = runtime.env.now()
         waiting = Waiting.now()
         seconds = waiting.seconds(timeout, message, now, runtime.settings.ask_timeout)
@@ -162,8 +162,7 @@ class ActorRef(Generic[M]):
         waiting.begin(cell, ask, message)
         try:
             if not cell.make_mailbox().offer(ask):
-                cell.report_full()
-                await self._put_ask(ask, waiting)
+                await self._put_ask(ask)
             cell.wake()
             runtime.asks.add(ask, now)
             reply: R = await ask.future
@@ -175,26 +174,32 @@ class ActorRef(Generic[M]):
             elif not ask.future.cancelled():
                 ask.future.exception()  # seen, also when a cancellation of the asker has won over it
 
-    async def _put_ask(self, ask: Ask, waiting: Waiting) -> None:
+    async def _send_later(self, message: M, timeout: float | None) -> None:
+        cell, waiting, token = self._cell, Waiting.now(), object()
+        waiting.begin(cell, token, message)
+        try:
+            await self._put(message, message, timeout)
+        except TimeoutError:
+            capacity = cell.make_mailbox().capacity
+            raise MailboxFull(path=cell.path, capacity=capacity, message=message, seconds=timeout) from None
+        finally:
+            waiting.end(token)
+
+    async def _put_ask(self, ask: Ask) -> None:
         cell = self._cell
         try:
-            await self._put(ask, ask.message, None if ask.seconds == math.inf else ask.seconds, None)
+            await self._put(ask, ask.message, None if ask.seconds == math.inf else ask.seconds)
         except TimeoutError:
             state = f"never accepted: {cell.waiting:,} waiting, and no room for more"
             raise AskTimeout(path=cell.path, message=ask.message, seconds=ask.seconds, state=state) from None
 
-    async def _put(self, item: object, message: object, timeout: float | None, waiting: Waiting | None) -> None:
+    async def _put(self, item: object, message: object, timeout: float | None) -> None:
         cell = self._cell
-        if waiting is not None:
-            waiting.begin(cell, item, message)
         try:
             await cell.make_mailbox().put(item, timeout=timeout)
         except QueueClosed:
             cell.refuse(message, None)
             raise cell.stopped_error(message) from None
-        finally:
-            if waiting is not None:
-                waiting.end(item)
 
     # Life
 
@@ -204,7 +209,7 @@ class ActorRef(Generic[M]):
         The message in hand is completed, the others become dead letters, ``shutdown`` runs. Nobody restarts it. Its
         grace (the spec's ``shutdown``) bounds all of that.
         """
-        self._cell.runtime.dispatcher.check_loop()
+        self._cell.check_loop()
         self._cell.request_stop(_STOPPED)
 
     def drain(self, timeout: float | None = None) -> None:
@@ -220,7 +225,7 @@ class ActorRef(Generic[M]):
             InvalidTimeout: Not a positive number of seconds.
         """
         check_timeout(timeout)
-        self._cell.runtime.dispatcher.check_loop()
+        self._cell.check_loop()
         self._cell.request_drain(timeout)
 
     def kill(self) -> None:
@@ -229,7 +234,7 @@ class ActorRef(Generic[M]):
         The handler in hand is interrupted at its next ``await`` (a ``def`` handler always ends first), ``shutdown`` does
         not run. It is a failure: the parent restarts the actor, or does not, by its restart type.
         """
-        self._cell.runtime.dispatcher.check_loop()
+        self._cell.check_loop()
         self._cell.request_kill()
 
     async def wait_stopped(self, timeout: float | None = None) -> ExitReason:
@@ -241,6 +246,7 @@ class ActorRef(Generic[M]):
         """
         check_timeout(timeout)
         cell = self._cell
+        cell.check_loop()
         ended: asyncio.Future[ExitReason] = cell.runtime.env.loop.create_future()
         callback = _Resolve(ended)
         cell.observe(callback)
@@ -260,14 +266,21 @@ class ActorRef(Generic[M]):
 
     def tell_threadsafe(self, message: M) -> None:
         """:meth:`tell`, from any thread. Nothing is known of its outcome; a refused message becomes a dead letter."""
-        self._cell.runtime.env.loop.call_soon_threadsafe(self.tell, message)
+        self._from_thread(self.tell, message)
 
     def ask_threadsafe(self, message: Asks[M, R], *, timeout: float | None = None) -> concurrent.futures.Future[R]:
         """:meth:`ask`, from any other thread; cancelling the future cancels the ask."""
         check_timeout(timeout)
         result: concurrent.futures.Future[R] = concurrent.futures.Future()
-        self._cell.runtime.env.loop.call_soon_threadsafe(self._ask_for, result, message, timeout)
+        self._from_thread(self._ask_for, result, message, timeout)
         return result
+
+    def _from_thread(self, function: Callable[..., object], *args: Any) -> None:
+        cell = self._cell
+        try:
+            cell.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:  # the event loop is closed
+            raise cell.stopped_error() from None
 
     def _ask_for(self, result: concurrent.futures.Future[R], message: Asks[M, R], timeout: float | None) -> None:
         env = self._cell.runtime.env
@@ -349,10 +362,10 @@ class Waiting:
 
     def seconds(self, timeout: float | None, message: object, now: float, default: float) -> float:
         """How long to wait, never longer than what is left of the ask in hand."""
-        left = math.inf if self.ask is None else max(self.ask.deadline - now, 0.0)
-        if timeout is None:
-            timeout = left if left < math.inf else getattr(message, "reply_within", None) or default
-        return min(timeout, left)
+        if self.ask is None:
+            return timeout or getattr(message, "reply_within", None) or default
+        left = max(self.ask.deadline - now, 0.0)
+        return left if timeout is None else min(timeout, left)
 
     def begin(self, target: Cell, token: object, message: object) -> None:
         """From here on this actor waits for *target*.

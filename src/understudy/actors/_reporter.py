@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,22 +25,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Line", "LogInstrument", "Reporter"]
 
-_WINDOW = 1.0
+_LONG = 30.0
+"""Seconds: the window for what goes on and on once it has begun, and is told soon enough the second time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line to be written. Equal keys within a second become one line and a count."""
+    """A line to be written. Those of equal keys within *window* seconds after it become a count."""
 
     key: tuple[str, ...]
     level: str
     event: str
     fields: dict[str, Any]
     frames: tuple[Frame, ...] = ()
+    window: float = 1.0
 
 
 class Flush:
-    """A second is over."""
+    """The first window has closed."""
 
 
 @dataclass(slots=True)
@@ -50,7 +53,7 @@ class _Recent:
 
 
 class Reporter(Actor[Line]):
-    """Writes the first of equal lines at once and counts the others, which follow as one line when a second is over."""
+    """Writes the first of equal lines at once and counts the others, which follow as one line when its window closes."""
 
     defaults: ClassVar[Options] = {"shutdown": 1.0}
 
@@ -58,6 +61,7 @@ class Reporter(Actor[Line]):
         self._env = runtime.env
         self._recent: dict[tuple[str, ...], _Recent] = {}
         self._timer: TimerHandle | None = None
+        self._due = math.inf
 
     @handler
     def write(self, line: Line) -> None:
@@ -68,27 +72,35 @@ class Reporter(Actor[Line]):
             return
         if recent is not None:
             self._summarise(recent)
-        self._recent[line.key] = _Recent(line, now + _WINDOW)
+        self._recent[line.key] = _Recent(line, now + line.window)
         _write(line, line.fields)
-        if self._timer is None:
-            self._timer = self._env.call_at(now + _WINDOW, self._wake)
+        if now + line.window < self._due:
+            self._arm()
 
     @handler
     def _flush(self, message: Flush) -> None:
         now = self._env.now()
-        self._timer = None
+        self._due = math.inf
         for key, recent in list(self._recent.items()):
-            if now >= recent.until:
+            if now >= recent.until - 0.001:
                 self._summarise(recent)
                 del self._recent[key]
-        if self._recent:
-            self._timer = self._env.call_at(min(each.until for each in self._recent.values()), self._wake)
+        self._arm()
 
     def shutdown(self, reason: ExitReason) -> None:
         if self._timer is not None:
             self._timer.cancel()
         for recent in self._recent.values():
             self._summarise(recent)
+
+    def _arm(self) -> None:
+        """Wake up when the first window closes; not at all when none is open."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._recent:
+            self._due = min(each.until for each in self._recent.values())
+            self._timer = self._env.call_at(self._due, self._wake)
 
     def _wake(self) -> None:
         self.context.tell_self(Flush())
@@ -129,11 +141,12 @@ class LogInstrument(Instrument):
 
     def mailbox_full(self, path: str, capacity: float) -> None:
         remedy = "use `await ref.send(...)`, or set `mailbox=`"
-        self._report("warning", "mailbox is full", {"actor": path, "capacity": capacity, "remedy": remedy})
+        fields = {"actor": path, "capacity": capacity, "remedy": remedy}
+        self._put(Line(("mailbox", path), "warning", "mailbox is full", fields, window=_LONG))
 
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         fields = {"recipient": recipient, "message": type(message).__name__, "why": why}
-        self._report("info", "dead letter", fields)
+        self._put(Line(("dead letter", *fields.values()), "info", "dead letter", fields, window=_LONG))
 
     def _report(self, level: str, event: str, fields: dict[str, Any], frames: tuple[Frame, ...] = ()) -> None:
         self._put(Line((event, *map(str, fields.values())), level, event, fields, frames))
