@@ -26,7 +26,7 @@ __all__ = [
     "say",
 ]
 
-RETAKES = 3
+RETAKES = 2
 """How often a disturbed sample is taken again."""
 
 PATIENCE = 60.0

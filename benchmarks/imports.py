@@ -29,7 +29,8 @@ class ImportTime:
 
     def rows(self, plan: Plan) -> Iterator[Row]:
         say(f"{self.workload}: import time")
-        _seconds(DEPENDENCIES), _seconds(PACKAGE)  # writes the bytecode
+        for statement in (DEPENDENCIES, PACKAGE):
+            _seconds(statement)  # writes the bytecode
         dependencies: list[float] = []
         package: list[float] = []
         for _ in range(2 * plan.repeats):

@@ -34,6 +34,8 @@ class Workers:
     def __init__(self, count: int) -> None:
         self.count = count
         self._pool: ProcessPoolExecutor | None = None  # from open to close
+        self._broken: list[ProcessPoolExecutor] = []
+        """Kept until the end: Python 3.12 may hang when the last reference to a pool goes while it is breaking down."""
         self._hopeless = False
         self._started: list[Future[int]] = []
 
@@ -54,13 +56,12 @@ class Workers:
             Exception: What the parser raised.
         """
         pool = self._pool
+        assert pool is not None, "used before open or after close"
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, parse, path)
         except BrokenProcessPool:
-            if pool is self._pool:  # the first to notice
-                self._hopeless = not self._came_up()
-                if not self._hopeless:
-                    self.open()
+            if pool is self._pool and not self._hopeless:  # the first to notice
+                self._replace(pool)
             raise
 
     def check(self) -> None:
@@ -74,13 +75,17 @@ class Workers:
 
     async def close(self) -> None:
         """End the processes; what they have in hand is finished, what waits is dropped."""
-        if (pool := self._pool) is not None:
-            self._pool = None
-            with ThreadPoolExecutor(1) as thread:  # it waits, which the event loop must not
+        pools = [*self._broken, self._pool]
+        self._pool = None
+        with ThreadPoolExecutor(1) as thread:  # it waits, which the event loop must not
+            for pool in filter(None, pools):
                 await asyncio.get_running_loop().run_in_executor(thread, partial(pool.shutdown, cancel_futures=True))
 
-    def _came_up(self) -> bool:
-        return any(start.done() and start.exception() is None for start in self._started)
+    def _replace(self, broken: ProcessPoolExecutor) -> None:
+        self._broken.append(broken)
+        self._hopeless = not any(start.done() and start.exception() is None for start in self._started)
+        if not self._hopeless:
+            self.open()
 
 
 def _settle_in() -> None:

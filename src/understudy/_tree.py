@@ -72,7 +72,7 @@ def node_of(cell: Cell) -> Node:
     return Node(
         name=cell.name,
         path=cell.path,
-        actor=getattr(cell.spec.factory, "__name__", "?"),
+        actor=cell.class_name,
         status=cell.status,
         incarnation=cell.incarnation,
         waiting=cell.waiting,

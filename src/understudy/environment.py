@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from contextvars import Context
     from types import FrameType
 
-__all__ = ["Environment", "TaskRegistry", "forget_task"]
+__all__ = ["Environment", "TaskRegistry", "forget_task", "running_loop"]
 
 T = TypeVar("T")
+
+running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_running_loop
+"""The event loop that runs in this thread and process, or None; costs little enough to be asked for each message."""
 
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
@@ -115,9 +118,10 @@ def forget_task(task: asyncio.Task[Any]) -> None:
     ``asyncio.run`` would otherwise wait at its end for a task that resists every cancel, for ever. This is the one
     private name of asyncio in use; a test on each Python guards it.
     """
-    asyncio.tasks._unregister_task(task)  # type: ignore[attr-defined]  # pyright: ignore
+    unregister: Callable[[asyncio.Task[Any]], None] = getattr(asyncio.tasks, "_unregister_task")  # noqa: B009
+    unregister(task)
     # It may be destroyed pending, when the loop is closed under it; that has been reported already.
-    task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore
+    setattr(task, "_log_destroy_pending", False)  # noqa: B010
 
 
 def _where(task: asyncio.Task[Any]) -> list[str]:
@@ -129,8 +133,7 @@ def _where(task: asyncio.Task[Any]) -> list[str]:
             frame = getattr(waiting, f"{kind}_frame", None)
             if frame is not None:
                 frames.append(frame)
-        waiting = next(
-            (inner for name in ("cr_await", "gi_yieldfrom", "ag_await") if (inner := getattr(waiting, name, None))), None
-        )
+        inner = (getattr(waiting, name, None) for name in ("cr_await", "gi_yieldfrom", "ag_await"))
+        waiting = next((each for each in inner if each is not None), None)
     summary = traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in frames), lookup_lines=False)
     return summary.format()

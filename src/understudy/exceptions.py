@@ -140,7 +140,7 @@ class ActorFailed(UnderstudyError):
         return [f"in {self.path}:\n" + "\n".join(f'  File "{file}", line {line}, in {at}' for file, line, at in frames)]
 
 
-class Refused(UnderstudyError):  # noqa: N818 - the field's word; it is an answer rather than an error
+class Refused(UnderstudyError):
     """An expected "no": raise it in a handler. The asker gets it; state and counters stay as they are.
 
     Subclasses may take typed fields::
@@ -194,9 +194,7 @@ class NoReply(UnderstudyError):
 class MailboxFull(UnderstudyError):
     """There is no room. ``message`` is the undelivered message."""
 
-    def __init__(
-        self, *, path: str, capacity: float, message: object = None, seconds: float | None = None
-    ) -> None:
+    def __init__(self, *, path: str, capacity: float, message: object = None, seconds: float | None = None) -> None:
         self.path = path
         self.capacity = capacity
         self.message = message

@@ -42,6 +42,9 @@ class Instrument:
     def refused(self, path: str, message_type: str, text: str) -> None:
         """A handler raised ``Refused`` on a message that nobody waits for."""
 
+    def late(self, name: str) -> None:
+        """A user's task of the shutdown had not ended in time, and is cancelled."""
+
     def abandoned(self, path: str, stack: Sequence[str]) -> None:
         """A task would not end and was given up on; *stack* is where it stands."""
 
@@ -85,19 +88,25 @@ class Counters(Instrument):
         self.dead_letters = 0
 
     def actor_started(self, path: str, incarnation: int) -> None:
+        """One more."""
         self.started += 1
 
     def actor_stopped(self, path: str, reason: ExitReason) -> None:
+        """One more."""
         self.stopped += 1
 
     def actor_crashed(self, path: str, reason: ExitReason, message_type: str | None) -> None:
+        """One more."""
         self.crashed += 1
 
     def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
+        """One more."""
         self.restarted += 1
 
     def abandoned(self, path: str, stack: Sequence[str]) -> None:
+        """One more."""
         self.abandoned_tasks += 1
 
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        """One more."""
         self.dead_letters += 1

@@ -1,16 +1,17 @@
 """What actors send one another.
 
-A :class:`Message` is a frozen pydantic model that names the type of its reply: ``class Total(Message[int])`` is answered
-with an ``int``. Inside one process an object of any class may be *told*; only a :class:`Message` may be *asked*.
+A :class:`Message` is a frozen pydantic model that names the type of its reply: ``class Total(Message[int])`` is
+answered with an ``int``. Inside one process an object of any class may be *told*; only a :class:`Message` may be
+*asked*.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     from understudy.reasons import ExitReason

@@ -11,14 +11,14 @@ A reason is data. It is never raised; the exceptions of :mod:`understudy.excepti
     NodeDown            the node it lived on is out of reach                    abnormal
     NotFound            there was no such actor to begin with
 
-The first reason given to a stopping actor stays, with two exceptions: a forced end becomes ``Killed(first=that reason)``,
-and ``Crashed`` and ``RestartsExceeded`` are never overwritten.
+The first reason given to a stopping actor stays, with two exceptions: a forced end becomes ``Killed(first=that
+reason)``, and ``Crashed`` and ``RestartsExceeded`` are never overwritten.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -182,7 +182,7 @@ def without_traceback(error: BaseException) -> BaseException:
         current.__traceback__ = None
         pending += [current.__cause__, current.__context__]
         if isinstance(current, BaseExceptionGroup):
-            pending += current.exceptions
+            pending += cast("BaseExceptionGroup[BaseException]", current).exceptions
     return error
 
 

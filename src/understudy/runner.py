@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from understudy.environment import forget_task
+from understudy.environment import forget_task, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -29,20 +30,20 @@ def run(
 ) -> T:
     """Run *main* in a new event loop and return its result.
 
-    In the main thread SIGINT and SIGTERM cancel *main*, so that systems in it stop in order; the second of them shortens
-    that by force, as does each after it. What was installed for them before is restored. When *main* has ended, tasks
-    that are left are cancelled, repeatedly; those that would not end within five seconds are named on stderr and left
-    behind, where ``asyncio.run`` would wait for ever.
+    In the main thread SIGINT and SIGTERM cancel *main*, so that systems in it stop in order; the second of them
+    shortens that by force, as does each after it. What was installed for them before is restored. When *main* has
+    ended, tasks that are left are cancelled, repeatedly; those that would not end within five seconds are named on
+    stderr and left behind, where ``asyncio.run`` would wait for ever.
 
-    Not promised: an end while threads of ``asyncio.to_thread`` or of an executor are running; Python waits for them when
-    the interpreter exits.
+    Not promised: an end while threads of ``asyncio.to_thread`` or of an executor are running; Python waits for them
+    when the interpreter exits.
 
     Raises:
         KeyboardInterrupt: *main* was cancelled by SIGINT, and ended.
         SystemExit: Likewise by SIGTERM, with the exit code 143.
         RuntimeError: An event loop is running in this thread already.
     """
-    if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
+    if running_loop() is not None:
         main.close()
         raise RuntimeError("understudy.run cannot be called from a running event loop: await the coroutine instead")
     loop = loop_factory() if loop_factory is not None else asyncio.new_event_loop()
@@ -83,10 +84,8 @@ class _Signals:
 
     def __exit__(self, *_: object) -> None:
         for number, previous in self._previous.items():
-            try:
+            with contextlib.suppress(NotImplementedError):
                 self._loop.remove_signal_handler(number)
-            except NotImplementedError:
-                pass
             signal.signal(number, previous)
 
     def _on_signal(self, number: int) -> None:
@@ -106,7 +105,7 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
         left = loop.run_until_complete(_cancel_rest())
         loop.run_until_complete(_bounded(loop.shutdown_asyncgens()))
         if left:
-            print(f"understudy: would not end and were left behind: {', '.join(left)}", file=sys.stderr)
+            sys.stderr.write(f"understudy: would not end and were left behind: {', '.join(left)}\n")
     finally:
         asyncio.set_event_loop(None)
         loop.close()

@@ -7,7 +7,7 @@ import difflib
 import itertools
 from contextvars import Context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
 
 from understudy._plans._spec import ChildSpec, check_name
 from understudy._tree import Tree, node_of
@@ -21,6 +21,7 @@ from understudy.actors._dead_letters import (
     SubscribeDeadLetters,
     UnsubscribeDeadLetters,
 )
+from understudy.actors._guardian import Guardian
 from understudy.actors._ref import ActorRef
 from understudy.actors._reporter import LogInstrument, Reporter
 from understudy.actors._runtime import Runtime
@@ -28,7 +29,6 @@ from understudy.actors._settings import Settings
 from understudy.environment import Environment
 from understudy.exceptions import (
     ActorNotFound,
-
     InvalidContext,
     InvalidSpec,
     SystemCollapsed,
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
-    from understudy._plans._spec import Options
-
 __all__ = ["ActorSystem", "Phases", "Statistics"]
 
 M = TypeVar("M")
@@ -51,14 +49,9 @@ Phase: TypeAlias = Literal["before", "after"]
 
 _INSTANT = 1e-6
 """Timers fire a little early: what is due within that is due."""
+_MOMENT = 0.1
 _NEAREST = 10_000
 """How many paths are looked through for names that come close to one that is not there."""
-
-
-class Guardian(Actor[Never]):
-    """What stands at ``/user`` and ``/system``; only the deadline of the whole system bounds their ends."""
-
-    defaults: ClassVar[Options] = {"shutdown": "infinity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +75,16 @@ class Phases:
     """
 
     def __init__(self) -> None:
-        self._tasks: dict[str, list[tuple[str, Callable[[], Awaitable[object]]]]] = {name: [] for name in get_args(Phase)}
+        self._tasks: dict[str, list[tuple[str, Callable[[], Awaitable[object]]]]] = {
+            name: [] for name in get_args(Phase)
+        }
 
     def add(self, phase: Phase, task: Callable[[], Awaitable[object]], *, name: str | None = None) -> None:
         """Call *task* and await what it returns in that phase; *name* is for reports."""
         if phase not in self._tasks:
             problem = f"must be 'before' or 'after', got {phase!r}"
             raise InvalidSpec(child="phases", field="phase", problem=problem)
-        self._tasks[phase].append((name or getattr(task, "__qualname__", repr(task)), task))
+        self._tasks[phase].append((name or str(getattr(task, "__qualname__", task)), task))
 
     def of(self, phase: Phase) -> Sequence[tuple[str, Callable[[], Awaitable[object]]]]:
         """What was added, in that order."""
@@ -289,7 +284,7 @@ class ActorSystem:
             raise ActorNotFound(path=absolute, nearest=difflib.get_close_matches(absolute, known, n=3))
         factory = cell.spec.factory
         if actor is not None and not (isinstance(factory, type) and issubclass(factory, actor)):
-            raise WrongActorType(path=cell.path, expected=actor.__name__, actual=getattr(factory, "__name__", "?"))
+            raise WrongActorType(path=cell.path, expected=actor.__name__, actual=cell.class_name)
         return ActorRef(cell)
 
     @overload
@@ -350,9 +345,8 @@ class ActorSystem:
         """Request the end by force: no grace, no ``shutdown`` hooks; also in the middle of an orderly one."""
         self.stop("killed")
         self._forced = True
-        for cell in self._guardians.values():
-            if self._phase_now in ("actors", "system") and cell.ending is not None:
-                cell.force(keep=False)
+        if self._phase_now == "actors":
+            self._guardians["user"].force(keep=False)
 
     async def wait_stopped(self) -> None:
         """Wait until the system has ended: every actor, and every task."""
@@ -367,9 +361,13 @@ class ActorSystem:
         deadline = runtime.env.now() + self._settings.shutdown_timeout
         await self._run_tasks("before", deadline)
         self._phase("links")
-        for phase, name in (("actors", "user"), ("system", "system")):
-            self._phase(phase)
-            await self._end_guardian(self._guardians[name], deadline)
+        self._phase("actors")
+        in_time = deadline - self._settings.abandon_after
+        await self._end_guardian(self._guardians["user"], runtime.env.now() if self._forced else in_time, deadline)
+        self._phase("system")
+        # They are ours and quick, and the log shall be complete: they are not forced and have a moment of their own.
+        deadline = max(deadline, runtime.env.now() + _MOMENT)
+        await self._end_guardian(self._guardians["system"], deadline, deadline)
         await self._run_tasks("after", deadline)
         await self._end_tasks(runtime)
         runtime.asks.close()
@@ -377,13 +375,14 @@ class ActorSystem:
         self._phase("stopped")
         self._closed.set_result(None)
 
-    async def _end_guardian(self, guardian: Cell, deadline: float) -> None:
+    async def _end_guardian(self, guardian: Cell, force_at: float, deadline: float) -> None:
+        """Stop all below *guardian*; use force at *force_at*, and give up on what is left at *deadline*."""
         ended: asyncio.Future[None] = guardian.runtime.env.loop.create_future()
         guardian.observe(lambda _: ended.set_result(None))
-        if self._forced:
+        guardian.request_stop(Shutdown(self._stopping or "system shutdown"))
+        await self._undisturbed(ended, force_at)
+        if not ended.done():
             guardian.force(keep=False)
-        else:
-            guardian.request_stop(Shutdown(self._stopping or "system shutdown"))
         await self._undisturbed(ended, deadline)
         if not ended.done():
             guardian.abandon_tree()
@@ -416,6 +415,9 @@ class ActorSystem:
         runtime = self._running()
         env = runtime.env
         await self._wait_all(tasks, deadline)
+        for task in tasks:
+            if not task.done():
+                runtime.instruments.emit(Instrument.late, task.get_name())
         abandon_at = env.now() + self._settings.abandon_after
         while abandon_at - env.now() > _INSTANT and (pending := [task for task in tasks if not task.done()]):
             for task in pending:
@@ -495,7 +497,5 @@ class ActorSystem:
             found = family.children.get(name) if family is not None else None
             if found is None:
                 return None
-            cell = found.cell  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+            cell = found.cell
         return None if cell is None or cell.status == "stopped" else cell
-
-

@@ -244,7 +244,7 @@ def test_the_first_signal_stops_in_order_and_exits_with_0(number: signal.Signals
         read_until(process, "last is up")
         process.send_signal(number)
         out, err = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0
+    assert process.returncode == 0, err
     assert out == "last goes\nfirst goes\n"
     assert "stopping" in err
     assert "ended actors=0" in err
@@ -275,7 +275,7 @@ def test_on_a_terminal_a_line_lives_on_stderr_and_the_program_has_stdout() -> No
     finally:
         os.close(terminal)
         os.close(end)
-    assert process.returncode == 0
+    assert process.returncode == 0, err
     assert out == "last goes\nfirst goes\n"
     assert re.search(r"\d+ actors · 0 restarts · 0 dead letters · [\d.]+ seconds", shown)
 

@@ -609,6 +609,33 @@ async def test_a_task_that_outlives_its_message_makes_no_edge(busy: bool) -> Non
         await asyncio.gather(*tasks)
 
 
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.asyncio
+async def test_what_a_task_waits_for_is_no_edge_any_more_when_its_message_has_ended(busy: bool) -> None:
+    outcomes: dict[str, object] = {}
+    tasks: list[asyncio.Task[object]] = []
+    gate, hold = Gate(), Gate()
+    async with ActorSystem() as system:
+        a, b = await cast(system, "ab")
+
+        async def leave_a_task(actor: Node) -> object:
+            asking = ask(b, after(gate, noted(outcomes, "b", ask(a))))
+            tasks.append(asyncio.ensure_future(asking(actor)))  # type: ignore[arg-type]
+            await gate.reached()
+            return "left"
+
+        assert await a.ask(Do(script=leave_a_task), timeout=60.0) == "left"
+        if busy:
+            a.tell(Do(script=after(hold)))
+            await hold.reached()
+        gate.open()  # b, for which the task waits, asks a, which does not
+        await settle()
+        assert outcomes == ({} if busy else {"b": "done"})
+        hold.open()
+        assert await asyncio.gather(*tasks) == ["done"]
+        assert outcomes == {"b": "done"}
+
+
 # Both at once: whatever actors ask of each other, none waits for ever, and no circle is invented.
 
 

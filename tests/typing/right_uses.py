@@ -164,7 +164,7 @@ def as_observers(*observers: ActorRef[Observe]) -> tuple[ActorRef[Observe], ...]
 
 
 class Clock(Actor[Ping]):
-    defaults = {"restart": "transient", "shutdown": "infinity", "mailbox": 100, "start_timeout": 2.0}  # noqa: RUF012
+    defaults = {"restart": "transient", "shutdown": "infinity", "mailbox": 100, "start_timeout": 2.0}
 
     @handler
     async def ping(self, message: Ping) -> None: ...

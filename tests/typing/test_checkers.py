@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+README = ROOT / "README.md"
 RIGHT = Path(__file__).with_name("right_uses.py")
 WRONG = Path(__file__).with_name("wrong_uses.py")
 
@@ -35,7 +36,7 @@ def test_a_type_checker_finds_exactly_the_errors_that_are_announced(checker: str
     wrong = tmp_path / WRONG.name
     wrong.write_text(COMMENT.sub("", WRONG.read_text(encoding="utf-8")), encoding="utf-8")
 
-    found = RUN[checker](RIGHT, wrong)
+    found = RUN[checker](RIGHT, wrong, *_readme(tmp_path))
 
     announced = _announced(CHECKERS[checker])
     assert announced, "nothing is announced"
@@ -46,6 +47,16 @@ def test_a_type_checker_finds_exactly_the_errors_that_are_announced(checker: str
 def test_every_line_that_one_checker_must_refuse_the_other_must_refuse_too() -> None:
     mypy, pyright = ({line for _, line, _ in _announced(word)} for word in CHECKERS.values())
     assert mypy == pyright
+
+
+def _readme(folder: Path) -> list[Path]:
+    """The first example of the README, as a file."""
+    example = re.search(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    if example is None:
+        return []
+    file = folder / "readme_example.py"
+    file.write_text(example[1], encoding="utf-8")
+    return [file]
 
 
 def _announced(word: str) -> Errors:

@@ -4,6 +4,9 @@ Each error is announced, with its code, by the comments that would silence it. T
 needed, so an error that is no longer found is an error too.
 """
 
+# Parameters are assigned to, to see what may be assigned.
+# pyright: reportUnusedVariable=false
+
 from __future__ import annotations
 
 from concurrent.futures import Future
@@ -35,108 +38,108 @@ class Meter(Actor[Observe | Total]):
 
 
 async def messages_of_another_type(meter: ActorRef[Observe | Total]) -> None:
-    meter.tell(Ping())
-    meter.tell("five")
-    await meter.send(Ping())
-    meter.tell_threadsafe(Ping())
-    await meter.ask(Ping())
-    await meter.ask("five")
-    meter.ask_threadsafe(Ping())
+    meter.tell(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    meter.tell("five")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await meter.send(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    meter.tell_threadsafe(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await meter.ask(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await meter.ask("five")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    meter.ask_threadsafe(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def replies_of_another_type(meter: ActorRef[Observe | Total | Ping], text: str, number: int) -> None:
-    text = await meter.ask(Observe(value=1))
-    number = await meter.ask(Ping())
-    text = await meter.ask(Total(), timeout=1.0)
-    text = meter.tell(Ping())
+    text = await meter.ask(Observe(value=1))  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    number = await meter.ask(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    text = await meter.ask(Total(), timeout=1.0)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    text = meter.tell(Ping())  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
 
 def replies_of_another_type_from_a_thread(meter: ActorRef[Observe], future: Future[str]) -> None:
-    future = meter.ask_threadsafe(Observe(value=1))
+    future = meter.ask_threadsafe(Observe(value=1))  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
 
 
 async def arguments_of_another_type(meter: ActorRef[Observe]) -> None:
-    await meter.ask(Observe(value=1), timeout="soon")
-    await meter.ask(Observe(value=1), 1.0)
-    meter.tell(Observe(value=1), sender="me")
+    await meter.ask(Observe(value=1), timeout="soon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await meter.ask(Observe(value=1), 1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    meter.tell(Observe(value=1), sender="me")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def fields_of_another_type(meter: ActorRef[Observe | Total]) -> None:
-    meter.tell(Observe(value="five"))
-    meter.tell(Observe())
+    meter.tell(Observe(value="five"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    meter.tell(Observe())  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def constructors(system: ActorSystem) -> None:
-    child(Meter)
-    child(Meter, 1)
-    child(Meter, "north", "south")
-    child(Meter, plaice="north")
-    await system.spawn(Meter)
-    await system.spawn(Meter, 1)
-    await system.spawn(Meter, plaice="north")
-    child(int)
+    child(Meter)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    child(Meter, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(Meter, "north", "south")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    child(Meter, plaice="north")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await system.spawn(Meter)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await system.spawn(Meter, 1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    await system.spawn(Meter, plaice="north")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    child(int)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 class Host(Actor[Ping]):
     @handler
     async def ping(self, message: Ping) -> None:
-        await self.context.spawn(Meter, 1)
+        await self.context.spawn(Meter, 1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
 def options() -> None:
-    child(Meter, "north").options(nmae="north")
-    child(Meter, "north").options(name=1)
-    child(Meter, "north").options(restart="always")
-    child(Meter, "north").options(shutdown="never")
-    child(Meter, "north").options(mailbox="large")
-    child(Meter, "north").options(start_timeout="soon")
-    Mailbox(capacity=1, policy="drop")
-    supervisor("top", child(Meter, "north"), strategy="one_for_nobody")
-    supervisor("top", Meter)
+    child(Meter, "north").options(nmae="north")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    child(Meter, "north").options(name=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(Meter, "north").options(restart="always")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(Meter, "north").options(shutdown="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(Meter, "north").options(mailbox="large")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(Meter, "north").options(start_timeout="soon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Mailbox(capacity=1, policy="drop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    supervisor("top", child(Meter, "north"), strategy="one_for_nobody")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    supervisor("top", Meter)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 class Nocturnal(Actor[Ping]):
-    defaults = {"restart": "always"}
+    defaults = {"restart": "always"}  # type: ignore[typeddict-item]  # pyright: ignore[reportAssignmentType]
 
     @handler
     def ping(self, message: Ping) -> None: ...
 
 
 class Owl(Actor[Ping]):
-    defaults = {"restrat": "permanent"}
+    defaults = {"restrat": "permanent"}  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportAssignmentType]
 
     @handler
     def ping(self, message: Ping) -> None: ...
 
 
 class Meters(Supervisor):
-    strategy = "one_for_nobody"
-    max_restarts = "three"
+    strategy = "one_for_nobody"  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    max_restarts = "three"  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
     def children(self) -> list[ChildSpec]:
-        return [Meter]
+        return [Meter]  # type: ignore[list-item]  # pyright: ignore[reportReturnType]
 
 
 def who_accepts_less_for_who_accepts_more(
     observer: ActorRef[Observe], meter: ActorRef[Observe | Total], pinger: ActorRef[Ping]
 ) -> None:
-    meter = observer
-    pinger = observer
+    meter = observer  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    pinger = observer  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
 
 async def what_is_found_is_what_was_looked_for(system: ActorSystem, pinger: ActorRef[Ping]) -> None:
-    pinger = system.lookup("meters/north", Meter)
-    pinger = await system.spawn(Meter, "north")
-    system.find("meters/north", Meter).tell(Total())
-    system.lookup("meters/north", Observe)
+    pinger = system.lookup("meters/north", Meter)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    pinger = await system.spawn(Meter, "north")  # type: ignore[call-overload]  # pyright: ignore[reportAssignmentType]
+    system.find("meters/north", Meter).tell(Total())  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    system.lookup("meters/north", Observe)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def a_spec_is_one_of_its_actor(spec: ChildSpec[Ping]) -> None:
-    spec = child(Meter, "north")
+    spec = child(Meter, "north")  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
 
 
 def trees() -> None:
-    ActorSystem("meters")
-    ActorSystem([child(Meter, "north")])
-    ActorSystem(name=1)
-    ActorSystem(settings={"ask_timeout": 1.0})
+    ActorSystem("meters")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ActorSystem([child(Meter, "north")])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ActorSystem(name=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ActorSystem(settings={"ask_timeout": 1.0})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, cast
 
 from typing_extensions import TypeVar, Unpack
 
@@ -22,7 +22,7 @@ __all__ = [
     "Shutdown",
     "check_mailbox",
     "check_name",
-    "check_option",
+    "check_options",
     "check_restart",
     "check_seconds",
     "check_shutdown",
@@ -70,17 +70,19 @@ class ChildSpec(Generic[M]):
         Args:
             name: The child's name and id, unique among its siblings; of letters, digits, ``_``, ``.`` and ``-``.
                 By default the name of the class in snake_case.
-            restart: ``"permanent"``: always restarted; ``"transient"``: after an abnormal end only; ``"temporary"``: never.
-            shutdown: Seconds of grace from the request to stop until force is used; ``"infinity"``: no limit of its own;
+            restart: ``"permanent"``: always restarted; ``"transient"``: after an abnormal end only;
+                ``"temporary"``: never.
+            shutdown: Seconds of grace from the request to stop until force is used; ``"infinity"``: no limit of its
+            own;
                 ``"brutal_kill"``: no grace.
             mailbox: A capacity in messages (``math.inf`` for no limit), or a :class:`understudy.Mailbox`.
             start_timeout: Seconds that the constructor and ``initialize`` may take.
 
         Raises:
-            InvalidSpec: An unknown option or a value that is not allowed; it says which child, which option, and what is.
+            InvalidSpec: An unknown option or a value that is not allowed; says which child, which option, and what is.
         """
         who = f"child {options.get('name', self.name or self.label)!r}"
-        changes: dict[str, Any] = {key: check_option(key, value, who) for key, value in options.items()}
+        changes: dict[str, Any] = {**check_options(options, who)}
         return replace(self, **changes)
 
     @property
@@ -94,12 +96,15 @@ def snake_case(name: str) -> str:
     return re.sub(r"[^a-z0-9_.-]", "_", _WORD.sub("_", name).lower())
 
 
-def check_option(key: str, value: object, child: str) -> object:
-    """*value* as the value of the option *key*, if there is such an option and that is allowed."""
-    check = _CHECKS.get(key)
-    if check is None:
-        raise InvalidSpec(child=child, field="options", problem=f"are {', '.join(_CHECKS)}, got {key!r}")
-    return check(value, child)
+def check_options(options: Options, child: str) -> Options:
+    """*options*, if each is one and has a value that is allowed."""
+    checked: dict[str, object] = {}
+    for key, value in options.items():
+        check = _CHECKS.get(key)
+        if check is None:
+            raise InvalidSpec(child=child, field="options", problem=f"are {', '.join(_CHECKS)}, got {key!r}")
+        checked[key] = check(value, child)
+    return cast("Options", checked)
 
 
 def check_name(value: object, child: str) -> str:
@@ -111,9 +116,8 @@ def check_name(value: object, child: str) -> str:
 
 def check_restart(value: object, child: str) -> Restart:
     """*value*, if it is a restart type."""
-    for allowed in get_args(Restart):
-        if value == allowed:
-            return allowed
+    if value in ("permanent", "transient", "temporary"):
+        return value
     problem = f"must be 'permanent', 'transient' or 'temporary', got {value!r}"
     raise InvalidSpec(child=child, field="restart", problem=problem)
 
@@ -124,8 +128,9 @@ def check_shutdown(value: object, child: str) -> Shutdown:
         return "infinity"
     if value == "brutal_kill":
         return "brutal_kill"
-    if _is_number(value) and 0 < value < math.inf:
-        return float(value)
+    seconds = _number(value)
+    if seconds is not None and 0 < seconds < math.inf:
+        return float(seconds)
     problem = f"must be a positive number of seconds, 'infinity' or 'brutal_kill', got {value!r}"
     raise InvalidSpec(child=child, field="shutdown", problem=problem)
 
@@ -134,22 +139,27 @@ def check_mailbox(value: object, child: str) -> Mailbox:
     """*value* as a :class:`Mailbox`; a number is a capacity."""
     if isinstance(value, Mailbox):
         return value
-    if _is_number(value) and value >= 1 and (value == math.inf or value == int(value)):
-        return Mailbox(capacity=value)
+    capacity = _number(value)
+    if capacity is not None and capacity >= 1 and (capacity == math.inf or capacity == int(capacity)):
+        return Mailbox(capacity=capacity)
     problem = f"must be a capacity of at least 1, math.inf or a Mailbox, got {value!r}"
     raise InvalidSpec(child=child, field="mailbox", problem=problem)
 
 
 def check_seconds(field: str, value: object, child: str) -> float:
     """*value*, if it is a positive number of seconds, or ``math.inf``."""
-    if _is_number(value) and value > 0:
-        return float(value)
+    seconds = _number(value)
+    if seconds is not None and seconds > 0:
+        return float(seconds)
     problem = f"must be a positive number of seconds or math.inf, got {value!r}"
     raise InvalidSpec(child=child, field=field, problem=problem)
 
 
-def _is_number(value: object) -> Any:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+def _number(value: object) -> float | None:
+    """*value*, if it is a number that can be compared."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        return None
+    return value
 
 
 _CHECKS: dict[str, Callable[[object, str], object]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from understudy._plans._spec import ChildSpec, check_seconds
 from understudy.exceptions import InvalidSpec
@@ -67,7 +67,9 @@ def unique_names(owner: str, specs: object) -> tuple[ChildSpec, ...]:
     taken: set[str] = set()
     for spec in given:
         if spec.name is not None and spec.name in taken:
-            raise InvalidSpec(child=owner, field="name", problem=f"must be unique among siblings, got {spec.name!r} twice")
+            raise InvalidSpec(
+                child=owner, field="name", problem=f"must be unique among siblings, got {spec.name!r} twice"
+            )
         taken |= {spec.name} if spec.name is not None else set()
     named: list[ChildSpec] = []
     for spec in given:
@@ -104,8 +106,13 @@ def _specs(owner: str, specs: object) -> list[ChildSpec[Any]]:
     if isinstance(specs, str) or not isinstance(specs, Sequence):
         problem = f"must be a list of child(...), got {type(specs).__name__}"
         raise InvalidSpec(child=owner, field="children", problem=problem)
-    for spec in specs:
-        if not isinstance(spec, ChildSpec):
+    given = cast("Sequence[ChildSpec[Any]]", specs)
+    for spec in given:
+        if not _is_spec(spec):
             problem = f"must be a list of child(...), got {spec!r} in it"
             raise InvalidSpec(child=owner, field="children", problem=problem)
-    return list(specs)
+    return list(given)
+
+
+def _is_spec(spec: object) -> bool:
+    return isinstance(spec, ChildSpec)

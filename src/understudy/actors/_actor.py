@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 import structlog
 from typing_extensions import TypeVar
 
-from understudy._plans._spec import Options, check_option
+from understudy._plans._spec import Options, check_options
 from understudy._plans._strategies import PLAIN, Plan
 from understudy.actors._context import Context
 from understudy.actors._handler import HandlerTable
 from understudy.exceptions import InvalidContext, Unhandled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable
 
     from understudy.reasons import ExitReason
 
@@ -27,8 +27,8 @@ class Actor(Generic[M]):
     """An actor class: state on ``self``, a handler for each type of message.
 
     ``class Meter(Actor[Observe | Total])`` accepts ``Observe`` and ``Total``, and the handlers are checked against that
-    when the class is made. An instance lives until the actor fails, stops or is restarted; the next incarnation is a new
-    instance, made with the same arguments. One message is handled at a time.
+    when the class is made. An instance lives until the actor fails, stops or is restarted; the next incarnation is a
+    new instance, made with the same arguments. One message is handled at a time.
 
     A subclass need not call ``super().__init__()``. ``self.context`` and ``self.log`` exist from ``initialize`` on.
 
@@ -46,8 +46,7 @@ class Actor(Generic[M]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__understudy_handlers__ = HandlerTable.of(cls, Actor)
-        options: Mapping[str, object] = cls.defaults
-        cls.defaults = {key: check_option(key, value, f"class {cls.__qualname__}") for key, value in options.items()}  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+        cls.defaults = check_options(cls.defaults, f"class {cls.__qualname__}")
 
     # Hooks
 
@@ -60,9 +59,10 @@ class Actor(Generic[M]):
         return None
 
     def shutdown(self, reason: ExitReason) -> Awaitable[None] | None:
-        """Called after a stop, a drain or a crash (before the restart), when the children have ended; ``def`` or ``async def``.
+        """Called at the end, when the children have ended; ``def`` or ``async def``.
 
-        Not called after a kill, or when ``initialize`` had not succeeded. It is bounded by the actor's grace.
+        That is after a stop, a drain, a normal end, or a crash (before the restart). Not called after a kill, or when
+        ``initialize`` had not succeeded. It is bounded by the actor's grace.
         """
         return None
 

@@ -100,8 +100,8 @@ class DeadlineQueue:
     """The deadlines of all asks, with one timer between them.
 
     Most asks are answered within milliseconds and their deadlines are seconds away. So a new ask goes to a plain list;
-    *settle* seconds later those still open are sorted into a heap, and the rest has cost one append each. The timer runs
-    only while something is in the list, or open in the heap.
+    *settle* seconds later those still open are sorted into a heap, and the rest has cost one append each. The timer
+    runs only while something is in the list, or open in the heap.
     """
 
     __slots__ = ("_due", "_env", "_fresh", "_heap", "_serial", "_settle", "_timer")
@@ -179,5 +179,3 @@ def _chain(came_from: dict[int, tuple[Node, Node | None]], last: Node, waiting: 
         steps.append(node.path)
         node = came_from[id(node)][1]
     return [waiting.path, *reversed(steps)]
-
-

@@ -4,12 +4,12 @@
               ^                                |
               +---------- start ---------------+
 
-A cell is DOWN between two incarnations, while its parent decides; only the parent buries it (DEAD). Every step of a life
-is made in :meth:`Cell.activate`, in the dispatcher's own context, so that hooks never run in the caller of ``stop``.
-Whatever changes something sets a field and puts the cell into the run queue.
+A cell is DOWN between two incarnations, while its parent decides; only the parent buries it (DEAD). Every step of a
+life is made in :meth:`Cell.activate`, in the dispatcher's own context, so that hooks never run in the caller of
+``stop``. Whatever changes something sets a field and puts the cell into the run queue.
 
-At most one *job*, a task, belongs to a cell at a time: the pump of its ``async def`` handlers, or a hook. After any await
-a job looks whether it is still its cell's job; if not it has been abandoned and returns in silence.
+At most one *job*, a task, belongs to a cell at a time: the pump of its ``async def`` handlers, or a hook. After any
+await a job looks whether it is still its cell's job; if not it has been abandoned and returns in silence.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from understudy.actors._asks import FRAME, Ask, Letter, Private
 from understudy.actors._family import Family
 from understudy.actors._handler import NO_HANDLERS, Handler, HandlerTable
+from understudy.environment import running_loop
 from understudy.exceptions import (
     ActorFailed,
     ActorStopped,
@@ -122,7 +123,7 @@ class Job:
     @property
     def is_current(self) -> bool:
         """Whether it runs now. A coroutine that is being destroyed does not: it sees a GeneratorExit from nowhere."""
-        return asyncio._get_running_loop() is not None and asyncio.current_task() is self.task  # pyright: ignore
+        return running_loop() is not None and asyncio.current_task() is self.task
 
     def cancel(self) -> None:
         """Interrupt it; if it has not started, its first look at the mark does."""
@@ -180,7 +181,7 @@ class Cell:
         self.actor: Any = None
         self.table: HandlerTable = NO_HANDLERS
         self.mailbox: AsyncMessageQueue[Any] | None = None
-        self.family: Family | None = None
+        self.family: Family[Cell] | None = None
         # Why no message is accepted any more; None while messages are.
         self.gate: ExitReason | None = None
         # In the run queue, or being activated: whoever changes something need not push.
@@ -217,6 +218,12 @@ class Cell:
         if path is None:
             path = self._path = f"{self.parent.path if self.parent is not None else ''}/{self.name}"
         return path
+
+    @property
+    def class_name(self) -> str:
+        """The name of the actor's class."""
+        name: str = self.spec.factory.__name__
+        return name
 
     @property
     def down(self) -> bool:
@@ -265,7 +272,7 @@ class Cell:
 
     def check_loop(self) -> None:
         """Refuse to be used from another thread, event loop or process than the one that runs the system."""
-        if asyncio._get_running_loop() is not self.loop:  # pyright: ignore[reportPrivateUsage]
+        if running_loop() is not self.loop:
             raise InvalidContext(
                 what=self.path,
                 problem="used outside of the event loop of its system (another thread, loop or forked process): "
@@ -313,7 +320,7 @@ class Cell:
         if self.waits is not None:
             yield from self.waits.values()
         if self.family is not None and self.family.booting is not None:
-            yield self.family.booting  # type: ignore[misc]  # pyright: ignore[reportReturnType]
+            yield self.family.booting
 
     # Requests from anywhere
 
@@ -427,6 +434,7 @@ class Cell:
             self.family.abandon_all()
         first = self.ending.final_reason() if self.ending is not None else self.reason
         if self.job is not None:
+            self.job.cancel()
             self._abandon()
         self._leave()
         self.life = Life.DOWN
@@ -491,7 +499,7 @@ class Cell:
         try:
             problem = self.runtime.settings.grace_problem(self.option("shutdown"))
             if problem is not None:
-                raise InvalidSpec(child=self.path, field="shutdown", problem=problem)  # noqa: TRY301
+                raise InvalidSpec(child=self.path, field="shutdown", problem=problem)
             actor = self.spec.factory(*self.spec.args, **self.spec.kwargs)
             table = actor.__understudy_handlers__
             plan: Plan = actor._understudy_plan(self.path)
@@ -567,7 +575,7 @@ class Cell:
         """No child is up any more."""
         self.enqueue()
 
-    def _make_family(self) -> Family:
+    def _make_family(self) -> Family[Cell]:
         if self.family is None:
             self.family = Family(self, lambda spec, name: Cell(self.runtime, self, spec, name))
         return self.family
@@ -576,9 +584,7 @@ class Cell:
         """Start a child at run time. Refused when this actor is on its way out."""
         if self.life not in (Life.STARTING, Life.RUNNING) or self.ending is not None:
             raise ActorStopped(path=self.path, reason=self._why_not())
-        child = self._make_family().spawn(spec, waiter, declared=declared).cell
-        assert isinstance(child, Cell)
-        return child
+        return self._make_family().spawn(spec, waiter, declared=declared).cell
 
     def _why_not(self) -> ExitReason:
         return self.ending.reason if self.ending is not None else self.gate or self.reason or Shutdown()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from understudy._plans._spec import ChildSpec
 from understudy.actors._handler import HandlerTable
@@ -37,13 +37,11 @@ def child(actor: Callable[P, Actor[M]], /, *args: P.args, **kwargs: P.kwargs) ->
 def as_spec(actor: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ChildSpec[Any]:
     """*actor* with its arguments as a spec; a spec is one already and takes none."""
     if isinstance(actor, ChildSpec):
-        if args or kwargs:
-            problem = "belong into child(...), not beside it"
-            raise InvalidSpec(child=f"child {actor.name or actor.label!r}", field="arguments", problem=problem)
-        return actor
+        spec = cast("ChildSpec[Any]", actor)  # type: ignore[redundant-cast]  # pyright sees ChildSpec[Unknown]
+        return _without_arguments(spec, bool(args or kwargs))
     if not (isinstance(actor, type) and isinstance(getattr(actor, "__understudy_handlers__", None), HandlerTable)):
         raise InvalidSpec(child="child", field="actor", problem=f"must be a subclass of Actor, got {actor!r}")
-    spec: ChildSpec[Any] = ChildSpec(actor, args, dict(kwargs))
+    spec = ChildSpec(actor, args, dict(kwargs))
     try:
         inspect.signature(actor).bind(*args, **kwargs)
     except TypeError as error:
@@ -51,4 +49,11 @@ def as_spec(actor: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Chi
         raise InvalidSpec(child=f"child {spec.label!r}", field="arguments", problem=problem) from None
     except ValueError:
         pass  # a constructor without a signature, as some written in C: the start will tell
+    return spec
+
+
+def _without_arguments(spec: ChildSpec[Any], given: bool) -> ChildSpec[Any]:
+    if given:
+        problem = "belong into child(...), not beside it"
+        raise InvalidSpec(child=f"child {spec.name or spec.label!r}", field="arguments", problem=problem)
     return spec

@@ -64,8 +64,8 @@ class System(Protocol):
 class Context:
     """The way from an actor to its ref, its children and its system.
 
-    It belongs to one incarnation. When that has ended, whoever still holds it gets an ``InvalidContext``, so that code of
-    an earlier incarnation that is still running cannot touch the next one.
+    It belongs to one incarnation. When that has ended, whoever still holds it gets an ``InvalidContext``, so that code
+    of an earlier incarnation that is still running cannot touch the next one.
     """
 
     __slots__ = ("_actor", "_cell")
@@ -114,7 +114,7 @@ class Context:
     def children(self) -> tuple[ActorRef[Any], ...]:
         """The actors that this one supervises, in the order of their starts."""
         family = self._alive.family
-        return () if family is None else tuple(ActorRef(_cell_of(child.cell)) for child in family.children.values())
+        return () if family is None else tuple(ActorRef(child.cell) for child in family.children.values())
 
     @property
     def system(self) -> System:
@@ -171,7 +171,7 @@ async def spawn_under(parent: Cell, spec: ChildSpec[Any], *, declared: bool = Fa
     parent.check_loop()
     taken = parent.family.children.get(spec.name) if parent.family is not None and spec.name is not None else None
     if taken is not None:
-        raise NameTaken(path=taken.cell.path, ref=ActorRef(_cell_of(taken.cell)))
+        raise NameTaken(path=taken.cell.path, ref=ActorRef(taken.cell))
     waiter: asyncio.Future[None] = runtime.env.loop.create_future()
     waiting = Waiting.now()
     cell = parent.spawn(spec, waiter, declared=declared)
@@ -186,10 +186,3 @@ async def spawn_under(parent: Cell, spec: ChildSpec[Any], *, declared: bool = Fa
     finally:
         waiting.end(waiter)
     return ActorRef(cell)
-
-
-def _cell_of(member: Any) -> Cell:
-    cell: Cell = member
-    return cell
-
-

@@ -31,7 +31,18 @@ class Dispatcher:
     :attr:`context`; pumps of ``async def`` handlers are tasks and ask :meth:`may_continue` before each further message.
     """
 
-    __slots__ = ("_complain", "_env", "_limit", "_marked", "_queue", "_slice", "_stretch", "closed", "context", "slice_end")
+    __slots__ = (
+        "_complain",
+        "_env",
+        "_limit",
+        "_marked",
+        "_queue",
+        "_slice",
+        "_stretch",
+        "closed",
+        "context",
+        "slice_end",
+    )
 
     def __init__(
         self, env: Environment, *, limit: int, slice_seconds: float, complain: Callable[[str, BaseException], None]
@@ -59,8 +70,8 @@ class Dispatcher:
     def may_continue(self, handled: int) -> bool:
         """Whether a pump that has *handled* so many messages may take another in this iteration of the loop.
 
-        A pump that resumes after a wait finds no turn under way and opens a slice of its own, which lasts until the turn
-        that it marks begins.
+        A pump that resumes after a wait finds no turn under way and opens a slice of its own, which lasts until the
+        turn that it marks begins.
         """
         if handled >= self._limit and self._queue:
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from understudy._plans._intensity import count_failure
 from understudy._plans._strategies import PLAIN, Plan, restarts, stop_order
@@ -43,6 +43,9 @@ class Member(Protocol):
     def abandon_tree(self) -> None: ...
 
 
+C = TypeVar("C", bound=Member)
+
+
 class Owner(Protocol):
     """The parent's cell, as the family sees it."""
 
@@ -56,12 +59,12 @@ class Owner(Protocol):
     def give_up(self, reason: RestartsExceeded) -> None: ...
 
 
-class Child:
+class Child(Generic[C]):
     """What a parent knows of a child. It is listed until its name is free again."""
 
     __slots__ = ("cell", "declared", "started", "times", "waiter")
 
-    def __init__(self, cell: Member, *, declared: bool, waiter: asyncio.Future[None] | None) -> None:
+    def __init__(self, cell: C, *, declared: bool, waiter: asyncio.Future[None] | None) -> None:
         self.cell = cell
         self.declared = declared
         # Whether an incarnation has ever come up: until then a failure is its starter's, not the plan's.
@@ -80,13 +83,13 @@ class Child:
             waiter.set_exception(error)
 
 
-class Family:
+class Family(Generic[C]):
     """The children of one cell, through all its incarnations.
 
     ``children`` is in the order of the declaration, what was added at run time behind; a restart does not change it.
-    While ``_booting`` is not None, that declared child is starting and those in ``_to_boot`` wait for it. ``_open`` from
-    a start of the owner to its end: only then is a child restarted. While ``_batch`` is not empty those named in it are
-    being stopped, those of ``_batches`` come next; each name in it is of a child whose end has not been seen.
+    While ``_booting`` is not None, that declared child is starting and those in ``_to_boot`` wait for it. ``_open``
+    from a start of the owner to its end: only then is a child restarted. While ``_batch`` is not empty those named in
+    it are being stopped, those of ``_batches`` come next; each name in it is of a child whose end has not been seen.
     """
 
     __slots__ = (
@@ -104,14 +107,14 @@ class Family:
         "times",
     )
 
-    def __init__(self, owner: Owner, make: Callable[[ChildSpec[Any], str], Member]) -> None:
+    def __init__(self, owner: Owner, make: Callable[[ChildSpec[Any], str], C]) -> None:
         self._owner = owner
         self._make = make
         self.plan: Plan = PLAIN
-        self.children: dict[str, Child] = {}
+        self.children: dict[str, Child[C]] = {}
         self.times: list[float] = []
         self._numbers: dict[str, int] | None = None
-        self._booting: Child | None = None
+        self._booting: Child[C] | None = None
         self._to_boot: deque[ChildSpec[Any]] = deque()
         self._open = True
         self._batch: set[str] = set()
@@ -158,7 +161,7 @@ class Family:
         self._booting = child
         child.cell.start()
 
-    def spawn(self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False) -> Child:
+    def spawn(self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False) -> Child[C]:
         """Start a child at run time; *waiter* is told how it went. The name must be free."""
         name = spec.name or self._free_name(spec.label)
         child = Child(self._make(spec, name), declared=declared, waiter=waiter)
@@ -179,7 +182,7 @@ class Family:
                 return name
 
     @property
-    def booting(self) -> Member | None:
+    def booting(self) -> C | None:
         """The child whose start the owner waits for, if it does."""
         return self._booting.cell if self._booting is not None else None
 
@@ -218,7 +221,7 @@ class Family:
         self._to_boot.clear()
         self._owner.family_failed(StartFailed(error))
 
-    def _decide(self, name: str, child: Child, reason: ExitReason) -> None:
+    def _decide(self, name: str, child: Child[C], reason: ExitReason) -> None:
         plan = self.plan
         if not restarts(child.cell.option("restart"), reason):
             self._bury(name, reason)
@@ -301,10 +304,10 @@ class Family:
             if child.cell.down and name not in self._batch and not self._keeps(child):
                 self._bury(name, child.cell.reason or Shutdown())
 
-    def _keeps(self, child: Child) -> bool:
+    def _keeps(self, child: Child[C]) -> bool:
         return self._keep and child.declared and not child.cell.for_good
 
-    def _ended_while_stopping(self, name: str, child: Child) -> None:
+    def _ended_while_stopping(self, name: str, child: Child[C]) -> None:
         if not self._keeps(child):
             self._bury(name, child.cell.reason or Shutdown())
         if name in self._batch:
@@ -332,7 +335,7 @@ class Family:
         if child.waiter is not None:
             child.settle(start_error(child.cell.path, reason))
 
-    def _find(self, signal: ChildStarted | ChildEnded) -> Child | None:
+    def _find(self, signal: ChildStarted | ChildEnded) -> Child[C] | None:
         child = self.children.get(signal.name)
         if child is None or child.cell.uid != signal.uid or child.cell.incarnation != signal.incarnation:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import itertools
 import types
@@ -23,7 +24,7 @@ __all__ = ["NO_HANDLERS", "Handler", "HandlerTable", "accepted_types", "handler"
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _MARK = "__understudy_handler__"
-_ALIASES: tuple[type, ...] = tuple(
+_ALIASES: tuple[Any, ...] = tuple(
     {alias for module in (typing, typing_extensions) if (alias := getattr(module, "TypeAliasType", None)) is not None}
 )
 
@@ -31,9 +32,9 @@ _ALIASES: tuple[type, ...] = tuple(
 def handler(method: F) -> F:
     """Mark a method of an actor as the handler of the type that its parameter is annotated with.
 
-    A plain ``def`` runs at once and nothing else runs meanwhile; an ``async def`` may wait. What it returns is the reply.
-    A method that overrides a handler is one, marked or not. A handler whose name begins with ``_`` takes messages that
-    the actor sends itself; its type need not be among those that the actor declares.
+    A plain ``def`` runs at once and nothing else runs meanwhile; an ``async def`` may wait. What it returns is the
+    reply. A method that overrides a handler is one, marked or not. A handler whose name begins with ``_`` takes
+    messages that the actor sends itself; its type need not be among those that the actor declares.
 
     Raises:
         InvalidActor: At the creation of the class, when the handlers do not fit what the class declares to accept.
@@ -55,7 +56,8 @@ class HandlerTable(dict[type, "Handler | None"]):
     """Handlers by the exact type of the message; the nearest base is looked up once for each new type.
 
     None stands for: no handler, ask ``fallback``; envelopes have none either, so that who opens them is asked. Handlers
-    of private messages have a table of their own, so that nobody outside can reach them. Hooks that do nothing are None.
+    of private messages have a table of their own, so that nobody outside can reach them. Hooks that do nothing are
+    None.
     """
 
     private: HandlerTable
@@ -111,8 +113,8 @@ class HandlerTable(dict[type, "Handler | None"]):
             if isinstance(message, type) and not any(base in self for base in message.__mro__):
                 raise InvalidActor(
                     actor=actor.__qualname__,
-                    problem=f"no handler for {_show(message)}: add a @handler method whose parameter is annotated with it, "
-                    "or override handle_message",
+                    problem=f"no handler for {_show(message)}: add a @handler method whose parameter is annotated "
+                    "with it, or override handle_message",
                 )
 
 
@@ -328,9 +330,7 @@ def _signature_options() -> dict[str, Any]:
     # From 3.14 on annotations are evaluated when looked at; only names and defaults are wanted here.
     if "annotation_format" not in inspect.signature(inspect.signature).parameters:
         return {}
-    import annotationlib  # type: ignore[import-not-found,unused-ignore]  # pyright: ignore
-
-    return {"annotation_format": annotationlib.Format.FORWARDREF}  # pyright: ignore
+    return {"annotation_format": importlib.import_module("annotationlib").Format.FORWARDREF}
 
 
 _TEXT = _signature_options()

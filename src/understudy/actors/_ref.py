@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import math
-from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
@@ -14,6 +13,7 @@ from typing_extensions import TypeVar
 
 from understudy.actors._asks import FRAME, Ask, Letter, find_cycle
 from understudy.actors._cell import check_timeout
+from understudy.environment import running_loop
 from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, MailboxFull
 from understudy.mailbox._queue import QueueClosed
 from understudy.reasons import Shutdown
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ActorRef", "Waiting"]
 
-M = TypeVar("M", contravariant=True)
+M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
 
 
-class ActorRef(Generic[M]):
-    """The address of an actor that takes messages of type *M*.
+class ActorRef(Generic[M_contra]):
+    """The address of an actor that takes messages of type *M_contra*.
 
     It outlives restarts: the same ref reaches the next incarnation, through the same mailbox. It belongs to the event
     loop of its system; other threads use :meth:`tell_threadsafe` and :meth:`ask_threadsafe`. Two refs to one actor are
@@ -63,7 +63,7 @@ class ActorRef(Generic[M]):
 
     # Messages
 
-    def tell(self, message: M, *, sender: ActorRef[Any] | None = None) -> bool:
+    def tell(self, message: M_contra, *, sender: ActorRef[Any] | None = None) -> bool:
         """Put *message* into the mailbox, at once or not at all.
 
         At most once, in the order sent. Never waits, and never raises for the state of the actor.
@@ -79,7 +79,7 @@ class ActorRef(Generic[M]):
             InvalidContext: Called outside of the event loop of the system.
         """
         cell = self._cell
-        if _get_running_loop() is not cell.loop:
+        if running_loop() is not cell.loop:
             cell.check_loop()
         mailbox = cell.mailbox
         if cell.gate is None:
@@ -92,7 +92,7 @@ class ActorRef(Generic[M]):
         cell.refuse(message, None if sender is None else sender.path)
         return False
 
-    def tell_quietly(self, message: M) -> bool:
+    def tell_quietly(self, message: M_contra) -> bool:
         """:meth:`tell`, but a message that is not accepted leaves no trace; for messages about lost messages."""
         cell = self._cell
         accepted = cell.gate is None and cell.make_mailbox().offer(message)
@@ -100,7 +100,7 @@ class ActorRef(Generic[M]):
             cell.wake()
         return accepted
 
-    async def send(self, message: M, *, timeout: float | None = None) -> None:
+    async def send(self, message: M_contra, *, timeout: float | None = None) -> None:
         """Put *message* into the mailbox; wait for room while it is full (back-pressure).
 
         Who waits is served first come, first served, and no ``tell`` overtakes. If this raises, the message was not
@@ -126,7 +126,7 @@ class ActorRef(Generic[M]):
             raise cell.stopped_error(message)
         cell.wake()
 
-    async def ask(self, message: Asks[M, R], *, timeout: float | None = None) -> R:
+    async def ask(self, message: Asks[M_contra, R], *, timeout: float | None = None) -> R:
         """Send *message* and wait for the reply.
 
         At most once. Messages from one sender arrive in the order sent; nothing is promised between senders. A timeout
@@ -174,7 +174,7 @@ class ActorRef(Generic[M]):
             elif not ask.future.cancelled():
                 ask.future.exception()  # seen, also when a cancellation of the asker has won over it
 
-    async def _send_later(self, message: M, timeout: float | None) -> None:
+    async def _send_later(self, message: M_contra, timeout: float | None) -> None:
         cell, waiting, token = self._cell, Waiting.now(), object()
         waiting.begin(cell, token, message)
         try:
@@ -231,8 +231,8 @@ class ActorRef(Generic[M]):
     def kill(self) -> None:
         """End the incarnation by force; returns at once.
 
-        The handler in hand is interrupted at its next ``await`` (a ``def`` handler always ends first), ``shutdown`` does
-        not run. It is a failure: the parent restarts the actor, or does not, by its restart type.
+        The handler in hand is interrupted at its next ``await`` (a ``def`` handler always ends first), ``shutdown``
+        does not run. It is a failure: the parent restarts the actor, or does not, by its restart type.
         """
         self._cell.check_loop()
         self._cell.request_kill()
@@ -264,11 +264,13 @@ class ActorRef(Generic[M]):
 
     # Other threads
 
-    def tell_threadsafe(self, message: M) -> None:
+    def tell_threadsafe(self, message: M_contra) -> None:
         """:meth:`tell`, from any thread. Nothing is known of its outcome; a refused message becomes a dead letter."""
         self._from_thread(self.tell, message)
 
-    def ask_threadsafe(self, message: Asks[M, R], *, timeout: float | None = None) -> concurrent.futures.Future[R]:
+    def ask_threadsafe(
+        self, message: Asks[M_contra, R], *, timeout: float | None = None
+    ) -> concurrent.futures.Future[R]:
         """:meth:`ask`, from any other thread; cancelling the future cancels the ask."""
         check_timeout(timeout)
         result: concurrent.futures.Future[R] = concurrent.futures.Future()
@@ -282,7 +284,7 @@ class ActorRef(Generic[M]):
         except RuntimeError:  # the event loop is closed
             raise cell.stopped_error() from None
 
-    def _ask_for(self, result: concurrent.futures.Future[R], message: Asks[M, R], timeout: float | None) -> None:
+    def _ask_for(self, result: concurrent.futures.Future[R], message: Asks[M_contra, R], timeout: float | None) -> None:
         env = self._cell.runtime.env
         task = env.start_task(
             self._ask_into(result, message, timeout), name=f"ask:{self.path}", context=Context(), on_done=None
@@ -295,7 +297,7 @@ class ActorRef(Generic[M]):
         result.add_done_callback(cancel)
 
     async def _ask_into(
-        self, result: concurrent.futures.Future[R], message: Asks[M, R], timeout: float | None
+        self, result: concurrent.futures.Future[R], message: Asks[M_contra, R], timeout: float | None
     ) -> None:
         try:
             reply = await self.ask(message, timeout=timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from asyncio import TimerHandle
     from collections.abc import Sequence
 
-    from understudy._plans._spec import Options
     from understudy.actors._ref import ActorRef
     from understudy.actors._runtime import Runtime
     from understudy.reasons import ExitReason
@@ -53,9 +52,7 @@ class _Recent:
 
 
 class Reporter(Actor[Line]):
-    """Writes the first of equal lines at once and counts the others, which follow as one line when its window closes."""
-
-    defaults: ClassVar[Options] = {"shutdown": 1.0}
+    """Writes the first of equal lines at once and counts the others, told in one line when the window closes."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._env = runtime.env
@@ -139,6 +136,9 @@ class LogInstrument(Instrument):
     def abandoned(self, path: str, stack: Sequence[str]) -> None:
         self._report("error", "abandoned a task that would not end", {"actor": path, "stack": "\n".join(stack)})
 
+    def late(self, name: str) -> None:
+        self._report("error", "cancelled, since it had not ended in time", {"task": name})
+
     def mailbox_full(self, path: str, capacity: float) -> None:
         remedy = "use `await ref.send(...)`, or set `mailbox=`"
         fields = {"actor": path, "capacity": capacity, "remedy": remedy}
@@ -152,8 +152,8 @@ class LogInstrument(Instrument):
         self._put(Line((event, *map(str, fields.values())), level, event, fields, frames))
 
     def _put(self, line: Line) -> None:
-        if self.ref is not None:
-            self.ref.tell_quietly(line)
+        if self.ref is not None and not self.ref.tell_quietly(line):
+            _write(line, line.fields)  # the reporter has ended, which is as good a reason to say so at once
 
 
 def _write(line: Line, fields: dict[str, Any]) -> None:

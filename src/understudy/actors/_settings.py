@@ -47,8 +47,8 @@ class Settings(BaseModel):
     def _check_deadline(self) -> Self:
         if self.shutdown + self.abandon_after > self.shutdown_timeout:
             raise ValueError(
-                f"shutdown_timeout ({self.shutdown_timeout:g} s) must not be shorter than what one actor may take to end: "
-                f"shutdown + abandon_after ({self.shutdown + self.abandon_after:g} s)"
+                f"shutdown_timeout ({self.shutdown_timeout:g} s) must not be shorter than what one actor may take to "
+                f"end: shutdown + abandon_after ({self.shutdown + self.abandon_after:g} s)"
             )
         return self
 

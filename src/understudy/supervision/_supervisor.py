@@ -10,6 +10,7 @@ from understudy._plans._spec import ChildSpec
 from understudy._plans._strategies import Plan, Strategy, plan
 from understudy.actors._actor import Actor
 from understudy.actors._child import child
+from understudy.exceptions import InvalidSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +23,10 @@ M = TypeVar("M", default=Never)
 class Supervisor(Actor[M]):
     """An actor that starts the children it declares, in order, and stops them in the reverse order.
 
-    ``one_for_one``: a child that ends is restarted alone, or not, by its restart type. More than *max_restarts* restarts
-    within *max_seconds* are too many: the supervisor stops its children and fails with ``RestartsExceeded``, and its own
-    parent decides. Being restarted, a child keeps its ref and its mailbox; a supervisor's children that are declared
-    again under their name and class keep theirs.
+    ``one_for_one``: a child that ends is restarted alone, or not, by its restart type. More than *max_restarts*
+    restarts within *max_seconds* are too many: the supervisor stops its children and fails with ``RestartsExceeded``,
+    and its own parent decides. Being restarted, a child keeps its ref and its mailbox; a supervisor's children that are
+    declared again under their name and class keep theirs.
 
     It supervises while it handles messages, waits or is busy starting: no user code runs in the supervision itself.
     """
@@ -80,8 +81,6 @@ def supervisor(name: str, *children: ChildSpec, **tuning: Unpack[Tuning]) -> Chi
         children,
     )
     if tuning:
-        from understudy.exceptions import InvalidSpec
-
         problem = f"are strategy, max_restarts and max_seconds, got {next(iter(tuning))!r}"
         raise InvalidSpec(child=f"supervisor {name!r}", field="options", problem=problem)
     return child(DeclaredSupervisor, checked).options(name=name)
