@@ -37,7 +37,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *ring.WORKLOADS,
     *spawning.WORKLOADS,
     idle.Memory(),
-    idle.IdleCpu(),
+    idle.Sleep(),
     imports.ImportTime(),
 )
 

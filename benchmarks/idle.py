@@ -7,6 +7,7 @@ has seen much is slower. This module is also what those processes run.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import os
@@ -16,41 +17,75 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmarks.harness import PATIENCE, Plan, Row, Spread, WrongResult, expect, say
 from benchmarks.spawning import Idle, Ping, idle_task
-from understudy import ActorRef, ActorSystem, child
+from understudy import ActorSystem, child
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
-__all__ = ["IdleCpu", "Memory"]
+__all__ = ["Memory", "Sleep"]
 
 ROOT = Path(__file__).parent.parent
 PING = Ping()
+COUNT = 100_000
 
 
 class Memory:
     """Bytes that an idle actor takes, beyond the user's own object; counted by tracemalloc, so the same every time."""
 
     workload = "W4"
-    count = 100_000
-    kinds: ClassVar = {"unnamed": "unnamed", "named": "named", "used": "unnamed, has handled a message"}
 
     def rows(self, plan: Plan) -> Iterator[Row]:
-        count = plan.count(self.count)
+        count = plan.count(COUNT)
         say(f"{self.workload}: memory of {count:,} idle actors")
-        # They are counted, not timed, so they do not disturb one another.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            kinds = {kind: pool.submit(_measured, "memory", kind, count) for kind in ("queue", *self.kinds)}
-        for label, words in self.kinds.items():
+        for label, kind, words in (
+            ("unnamed", "unnamed", "unnamed"),
+            ("named", "named", "named"),
+            ("used", "unnamed", "unnamed, has handled a message"),
+        ):
             what = f"memory of one of {count:,} idle, {words}"
+            measured = Measured.of(plan)
             try:
-                queue, found = kinds["queue"].result()["bytes"], kinds[label].result()
+                queue, own = measured.found("queue"), measured.found(kind)
+            except WrongResult as error:
+                yield Row.without_value(self.workload, label, what, error)
+                continue
+            size, tracked = ("used bytes", "used tracked") if label == "used" else ("bytes", "tracked")
+            yield Row(
+                workload=self.workload,
+                label=label,
+                what=what,
+                value=Spread.of([own[size]]),
+                unit="B",
+                baseline=f"{queue[size]:.0f} B",
+                own=f"{own[size]:.0f} B, {own[tracked]:.1f} tracked objects",
+            )
+
+
+class Sleep:
+    """How often 100,000 idle actors wake the process; each of them has handled a message before."""
+
+    workload = "W8"
+
+    def rows(self, plan: Plan) -> Iterator[Row]:
+        count = plan.count(COUNT)
+        say(f"{self.workload}: {count:,} idle actors for {_seconds(plan):g} s")
+        for label, words, unit in (
+            ("wake-ups", "wake-ups", ""),
+            ("threads", "threads", ""),
+            ("cpu", "processor time", "ms"),
+            ("collection", "one full garbage collection", "ms"),
+        ):
+            what = f"{count:,} idle for {_seconds(plan):g} s: {words}"
+            measured = Measured.of(plan)
+            try:
+                queue, own = measured.found("queue"), measured.found("unnamed")
             except WrongResult as error:
                 yield Row.without_value(self.workload, label, what, error)
                 continue
@@ -58,57 +93,45 @@ class Memory:
                 workload=self.workload,
                 label=label,
                 what=what,
-                value=Spread.of([found["bytes"]]),
-                unit="B",
-                baseline=f"{queue:.0f} B",
-                own=f"{found['bytes']:.0f} B, {found['tracked']:.1f} tracked objects",
-            )
-
-
-class IdleCpu:
-    """How often 100,000 idle actors wake the process."""
-
-    workload = "W8"
-    count = 100_000
-    seconds = 4.0
-
-    def rows(self, plan: Plan) -> Iterator[Row]:
-        count = plan.count(self.count)
-        seconds = 0.2 if plan.quick else self.seconds
-        say(f"{self.workload}: {count:,} idle actors for {seconds} s")
-        try:
-            queue = _measured("sleep", "queue", count, seconds)
-            found = _measured("sleep", "used", count, seconds)
-        except WrongResult as error:
-            yield Row.without_value(self.workload, "wake-ups", f"{count:,} idle for {seconds:g} s", error)
-            return
-        for label, what, unit in (
-            ("wake-ups", "wake-ups", ""),
-            ("threads", "threads", ""),
-            ("cpu", "processor time", "ms"),
-            ("collection", "one full garbage collection", "ms"),
-        ):
-            yield Row(
-                workload=self.workload,
-                label=label,
-                what=f"{count:,} idle for {seconds:g} s: {what}",
-                value=Spread.of([found[label]]),
+                value=Spread.of([own[label]]),
                 unit=unit,
                 baseline=f"{queue[label]:.0f} {unit}".strip(),
-                own=f"{found[label]:.0f} {unit}".strip(),
+                own=f"{own[label]:.0f} {unit}".strip(),
             )
 
 
-def _measured(what: str, kind: str, count: int, seconds: float = 0.0) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.idle", what, kind, str(count), str(seconds)]
+class Measured:
+    """What the processes find. They count rather than time, so they may run at once; each kind is measured once."""
+
+    def __init__(self, plan: Plan) -> None:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            self._runs = {kind: pool.submit(_run, kind, plan.count(COUNT), _seconds(plan)) for kind in KINDS}
+
+    @classmethod
+    @functools.cache
+    def of(cls, plan: Plan) -> Measured:
+        """Those for *plan*, measured when they are first wanted."""
+        return cls(plan)
+
+    def found(self, kind: str) -> dict[str, float]:
+        """What was found, or the :class:`WrongResult`."""
+        return self._runs[kind].result()
+
+
+def _seconds(plan: Plan) -> float:
+    return 0.2 if plan.quick else 4.0
+
+
+def _run(kind: str, count: int, seconds: float) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.idle", kind, str(count), str(seconds)]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     try:
         done = subprocess.run(  # noqa: S603 - ourselves
-            command, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=2 * PATIENCE
+            command, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=10 * PATIENCE
         )
     except subprocess.TimeoutExpired:
-        raise WrongResult(f"not done after {2 * PATIENCE:.0f} s") from None
+        raise WrongResult(f"not done after {10 * PATIENCE:.0f} s") from None
     if done.returncode != 0:
         raise WrongResult(f"{' '.join(command[2:])} ended with exit code {done.returncode}")
     found: dict[str, float] = json.loads(done.stdout)
@@ -117,53 +140,52 @@ def _measured(what: str, kind: str, count: int, seconds: float = 0.0) -> dict[st
 
 # --- In the process that measures -------------------------------------------------------------------------------------
 
-Population: TypeAlias = Callable[[int, Callable[[], Awaitable[None]]], Awaitable[None]]
-"""Brings so many to life, awaits what it is given, and lets them go."""
+Look: TypeAlias = Callable[[], Awaitable[None]]
+Population: TypeAlias = Callable[[int, Look, Look], Awaitable[None]]
+"""Brings so many to life, awaits the first look, sends each a message, awaits the second, and lets them go."""
 
 
-def actors(*, named: bool = False, used: bool = False) -> Population:
-    async def populate(count: int, meanwhile: Callable[[], Awaitable[None]]) -> None:
-        async with ActorSystem() as system:
-            before = system.statistics().actors
-            refs = [
-                await system.spawn(child(Idle).options(name=f"idle-{number}") if named else child(Idle))
-                for number in range(count)
-            ]
-            if used:
-                await _use(refs)
-            expect("alive", system.statistics().actors - before, count)
-            await meanwhile()
-            expect("alive", system.statistics().actors - before, count)
-            expect("dead letters", system.statistics().dead_letters, 0)
-
-    return populate
-
-
-async def _use(refs: Sequence[ActorRef[Ping]]) -> None:
-    pings = Idle.pings + len(refs)
-    for ref in refs:
-        ref.tell(PING)
-    while Idle.pings < pings:  # noqa: ASYNC110 - to know it otherwise, each actor would have to hold more
-        await asyncio.sleep(0)
+async def actors(count: int, fresh: Look, used: Look, *, named: bool = False) -> None:
+    async with ActorSystem() as system:
+        before = system.statistics().actors
+        refs = [
+            await system.spawn(child(Idle).options(name=f"idle-{number}") if named else child(Idle))
+            for number in range(count)
+        ]
+        await fresh()
+        pings = Idle.pings + count
+        for ref in refs:
+            ref.tell(PING)
+        while Idle.pings < pings:  # noqa: ASYNC110 - to know it otherwise, each actor would have to hold more
+            await asyncio.sleep(0)
+        await used()
+        expect("alive", system.statistics().actors - before, count)
+        expect("handled", Idle.pings, pings)
+        expect("dead letters", system.statistics().dead_letters, 0)
 
 
-async def queues(count: int, meanwhile: Callable[[], Awaitable[None]]) -> None:
+async def named_actors(count: int, fresh: Look, used: Look) -> None:
+    await actors(count, fresh, used, named=True)
+
+
+async def queues(count: int, fresh: Look, used: Look) -> None:
     waiting: list[asyncio.Queue[Ping | None]] = [asyncio.Queue() for _ in range(count)]
     tasks = [asyncio.create_task(idle_task(queue)) for queue in waiting]
     await asyncio.sleep(0)
-    await meanwhile()
+    await fresh()
+    for queue in waiting:
+        queue.put_nowait(PING)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await used()
     expect("alive", sum(not task.done() for task in tasks), count)
+    expect("left", sum(queue.qsize() for queue in waiting), 0)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-POPULATIONS: dict[str, Population] = {
-    "queue": queues,
-    "unnamed": actors(),
-    "named": actors(named=True),
-    "used": actors(used=True),
-}
+KINDS: dict[str, Population] = {"queue": queues, "unnamed": actors, "named": named_actors}
 
 
 class CountingSelector(selectors.BaseSelector):
@@ -193,30 +215,41 @@ class CountingSelector(selectors.BaseSelector):
         self._selector.close()
 
 
-async def memory(kind: str, count: int) -> dict[str, float]:
-    """Bytes and objects known to the garbage collector, for each; of an actor what is beyond the user's own object."""
-    populate = POPULATIONS[kind]
-    await populate(10, _nothing)  # what is made once only
-    gc.collect()
-    found: dict[str, float] = {}
+async def measure(kind: str, count: int, seconds: float, selector: CountingSelector) -> dict[str, float]:
+    """Bytes, and objects known to the garbage collector, of each; then what happens while nothing happens."""
+    populate = KINDS[kind]
+    await populate(10, _nothing, _nothing)  # what is made once only
+    alone = await _doze(seconds / 10, selector)
     tracemalloc.start()
-    own_bytes = own_objects = 0.0
-    if kind != "queue":
-        start, objects = _memory()
-        mine = [Idle() for _ in range(count)]
-        bytes_now, objects_now = _memory()
-        own_bytes, own_objects = bytes_now - start, objects_now - objects
-        del mine
-    start, objects = _memory()
+    own_bytes, own_objects = (0, 0) if kind == "queue" else _size_of(count)
+    bytes_before, objects_before = _memory()
+    found: dict[str, float] = {}
 
-    async def look() -> None:
+    def weigh(prefix: str) -> None:
         bytes_now, objects_now = _memory()
-        found["bytes"] = (bytes_now - start - own_bytes) / count
-        found["tracked"] = (objects_now - objects - own_objects) / count
+        found[f"{prefix}bytes"] = (bytes_now - bytes_before - own_bytes) / count
+        found[f"{prefix}tracked"] = (objects_now - objects_before - own_objects) / count
+
+    async def fresh() -> None:
+        weigh("")
+
+    async def used() -> None:
+        weigh("used ")
         tracemalloc.stop()
+        found.update(await _doze(seconds, selector))
+        found["wake-ups"] = max(found["wake-ups"] - alone["wake-ups"], 0.0)
 
-    await populate(count, look)
+    await populate(count, fresh, used)
     return found
+
+
+def _size_of(count: int) -> tuple[int, int]:
+    """Bytes and objects of so many of the user's own objects."""
+    bytes_before, objects_before = _memory()
+    mine = [Idle() for _ in range(count)]
+    bytes_now, objects_now = _memory()
+    del mine
+    return bytes_now - bytes_before, objects_now - objects_before
 
 
 def _memory() -> tuple[int, int]:
@@ -228,39 +261,26 @@ async def _nothing() -> None:
     pass
 
 
-async def sleep(kind: str, count: int, seconds: float, selector: CountingSelector) -> dict[str, float]:
-    """What happens while nothing happens."""
-    found: dict[str, float] = {}
-
-    async def doze() -> None:
-        # Several garbage collections and all that was only just handled lie behind.
-        for _ in range(3):
-            await asyncio.sleep(0)
-        start = time.perf_counter()
-        gc.collect()
-        found["collection"] = (time.perf_counter() - start) * 1e3
-        wake_ups, cpu = selector.calls, time.process_time()
-        await asyncio.sleep(seconds)
-        found["cpu"] = (time.process_time() - cpu) * 1e3
-        found["wake-ups"] = float(selector.calls - wake_ups)
-        found["threads"] = float(threading.active_count())
-
-    await doze()
-    alone = found["wake-ups"]
-    await POPULATIONS[kind](count, doze)
-    found["wake-ups"] = max(found["wake-ups"] - alone, 0.0)
-    return found
+async def _doze(seconds: float, selector: CountingSelector) -> dict[str, float]:
+    start = time.perf_counter()
+    gc.collect()
+    collection = (time.perf_counter() - start) * 1e3
+    wake_ups, cpu = selector.calls, time.process_time()
+    await asyncio.sleep(seconds)
+    return {
+        "collection": collection,
+        "cpu": (time.process_time() - cpu) * 1e3,
+        "wake-ups": float(selector.calls - wake_ups),
+        "threads": float(threading.active_count()),
+    }
 
 
-def main(what: str, kind: str, count: str, seconds: str) -> None:
+def main(kind: str, count: str, seconds: str) -> None:
     """Measure, and print what was found as JSON."""
     gc.freeze()
     selector = CountingSelector()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
-        if what == "memory":
-            found = runner.run(memory(kind, int(count)))
-        else:
-            found = runner.run(sleep(kind, int(count), float(seconds), selector))
+        found = runner.run(measure(kind, int(count), float(seconds), selector))
     print(json.dumps(found))
 
 

@@ -41,10 +41,11 @@ class Parsers(Supervisor):
     """The parsers and the processes they use."""
 
     # A crash is no news here: each file that cannot be parsed is one, and a folder may hold nothing else. The usual 3
-    # in 5 seconds would take the fourth such file for a fault of the program. But bad files cannot crash parsers faster
-    # than they are read and parsed: of 4,000 files of one bad line each, at most 44 did so within 0.05 s. Parsers that
-    # do not even start, because their processes do not come up, fail many times as fast, and no restart helps them.
-    max_restarts, max_seconds = 200, 0.05
+    # in 5 seconds would take the fourth such file for a fault of the program. But a file is read and sent to a process
+    # and back before it crashes a parser, which bounds their rate: of 4,000 files of one bad line each, some 50 did so
+    # within 0.05 s. Parsers that cannot even start, because their processes do not come up, fail some 400 times in that
+    # time, and restarts do not help them. The limit lies between the two.
+    max_restarts, max_seconds = 150, 0.05
 
     def __init__(self, workers: int) -> None:
         self.workers = Workers(workers)

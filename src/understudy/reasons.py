@@ -127,7 +127,8 @@ class RestartsExceeded:
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.child} failed {self.count} times in {self.seconds:g} s, last: {self.last_reason}"
+        often = "once" if self.count == 1 else f"{self.count} times in {self.seconds:g} s"
+        return f"{self.child} failed {often}, last: {self.last_reason}"
 
 
 ExitReason: TypeAlias = Normal | Shutdown | Killed | Crashed | NotFound | NodeDown | StartFailed | RestartsExceeded

@@ -50,6 +50,8 @@ class Taking(Supervisor):
         if args == ["--help"]:
             print("usage: TEXT ...")
             sys.exit()
+        if args == ["--leave"]:
+            sys.exit("not today")
         return child(cls, " ".join(args))
 
     def children(self) -> list[ChildSpec]:
@@ -79,6 +81,30 @@ class Collapsing(Supervisor):
 
     def children(self) -> list[ChildSpec]:
         return [supervisor("inner", child(Crashing), max_restarts=2)]
+
+
+class Failer(Actor[Go]):
+    """Fails a few times, each time with other words, then ends the program."""
+
+    failures = 0
+
+    def initialize(self) -> None:
+        self.context.ref.tell(Go())
+
+    @handles
+    async def go(self, message: Go) -> None:
+        await asyncio.sleep(0.02)
+        number, Failer.failures = Failer.failures, Failer.failures + 1
+        if number < 4:
+            raise ValueError(f"no {number}")
+        self.context.system.stop()
+
+
+class Failing(Supervisor):
+    max_restarts = 10
+
+    def children(self) -> list[ChildSpec]:
+        return [child(Failer)]
 
 
 class Unable(Actor[Go]):

@@ -120,6 +120,19 @@ def test_a_program_may_show_its_help(capsys: Output) -> None:
     assert capsys.readouterr() == ("usage: TEXT ...\n", "")
 
 
+def test_a_program_may_leave_with_words(capsys: Output) -> None:
+    assert main(["run", f"{STAGE}:Taking", "--", "--leave"]) == 1
+    assert capsys.readouterr() == ("", "not today\n")
+
+
+def test_an_interrupt_before_the_start_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("understudy.cli._app.run_app", interrupt)
+    assert main(["run", STAGE]) == 130
+
+
 # Options
 
 
@@ -196,7 +209,22 @@ def test_as_json_the_causes_of_a_collapse_are_a_list(capsys: Output) -> None:
 
 def test_the_version_is_told(capsys: Output) -> None:
     assert main(["--version"]) == 0
-    assert re.fullmatch(r"understudy \d+\.\d+.*\n", capsys.readouterr().out)
+    assert re.fullmatch(r"understudy( \d+\.\d+.*|, not installed)\n", capsys.readouterr().out)
+
+
+def test_a_stack_is_shown_once(capsys: Output) -> None:
+    assert main(["run", f"{STAGE}:Failing"]) == 0
+    err = capsys.readouterr().err
+    assert [f"no {number}" in err for number in range(4)] == [True] * 4
+    assert err.count("in Failer.go") == 1
+
+
+def test_without_a_terminal_progress_is_a_line_in_the_log_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setattr("understudy.cli._progress.LogLines.interval", 0.001)
+    assert main(["run", f"{STAGE}:Failing"]) == 0
+    assert re.search(r"running actors=\d+ restarts=\d dead_letters=0 seconds=\d", capsys.readouterr().err)
 
 
 # Without the extra
@@ -275,7 +303,7 @@ def test_on_a_terminal_a_line_lives_on_stderr_and_the_program_has_stdout() -> No
     finally:
         os.close(terminal)
         os.close(end)
-    assert process.returncode == 0, err
+    assert process.returncode == 0
     assert out == "last goes\nfirst goes\n"
     assert re.search(r"\d+ actors · 0 restarts · 0 dead letters · [\d.]+ seconds", shown)
 

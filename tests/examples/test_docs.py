@@ -128,15 +128,18 @@ def split(text: str) -> tuple[list[str], list[str]]:
 
 @all_pages
 def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
-    lost = [
-        f"line {line}: {target}" for line, target in links(page) if "://" not in target and not leads(page, target)
-    ]
+    lost = [f"line {line}: {target}" for line, target in links(page) if "://" not in target and not leads(page, target)]
     assert lost == []
 
 
 def links(page: Path) -> Iterator[tuple[int, str]]:
     """The targets of the links of *page*, with their lines."""
-    text = re.sub(r"^```.*?^```$", lambda code: "\n" * code[0].count("\n"), page.read_text("utf-8"), flags=re.M | re.S)
+    text = re.sub(
+        r"^```.*?^```$",
+        lambda code: "\n" * code[0].count("\n"),
+        page.read_text("utf-8"),
+        flags=re.MULTILINE | re.DOTALL,
+    )
     for link in re.finditer(r"\]\(([^)\s]+)\)", text):
         yield text.count("\n", 0, link.start()) + 1, link[1]
 
@@ -150,7 +153,7 @@ def leads(page: Path, target: str) -> bool:
 
 def anchors(page: Path) -> set[str]:
     """What headings of *page* can be linked to, as GitHub names them."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     found: set[str] = set()
     for heading in re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE):
         name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -72,6 +72,7 @@ class Part:
         self.shutdown = shutdown
         self.starts = 0  # constructions
         self.instances: list[Actor[Any]] = []
+        self.steps: dict[int, list[str]] = {}  # what each incarnation wrote into the journal
         self.notes: list[int] = []
         self.notes_by_incarnation: dict[int, list[int]] = {}
         self.ends: list[ExitReason] = []  # what the shutdown hook was told
@@ -90,18 +91,22 @@ class Player(Actor[Call | Flat | Note]):
         if part.construct is not None:
             part.construct(self)
 
+    def write(self, step: str) -> None:
+        self.part.journal.append(f"{self.part.name} {step}")
+        self.part.steps.setdefault(self.incarnation, []).append(step)
+
     async def initialize(self) -> None:
-        self.part.journal.append(f"{self.part.name} starts")
+        self.write("starts")
         if self.part.initialize is not None:
             await result_of(self.part.initialize(self))
-        self.part.journal.append(f"{self.part.name} up")
+        self.write("up")
 
     async def shutdown(self, reason: ExitReason) -> None:
-        self.part.journal.append(f"{self.part.name} stops")
+        self.write("stops")
         self.part.ends.append(reason)
         if self.part.shutdown is not None:
             await result_of(self.part.shutdown(self))
-        self.part.journal.append(f"{self.part.name} down")
+        self.write("down")
 
     @handler
     async def call(self, message: Call) -> object:

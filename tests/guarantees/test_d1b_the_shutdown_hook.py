@@ -1,4 +1,4 @@
-"""D1b: the `shutdown` hook runs after stop, drain, a normal end and a crash, bounded; not after force or a failed start."""
+"""D1b: the `shutdown` hook runs after stop, drain, a normal end and a crash; not after force or a failed start."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -452,10 +453,8 @@ async def test_a_stop_of_one_whose_initialize_resists_takes_a_second() -> None:
 @pytest.mark.asyncio
 async def test_an_initialize_that_swallows_one_cancel_and_returns_has_not_started() -> None:
     async def swallow(actor: object) -> None:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(100)
-        except asyncio.CancelledError:
-            pass
 
     part = Part(initialize=swallow)
     async with ActorSystem() as system:

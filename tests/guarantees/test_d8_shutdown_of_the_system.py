@@ -1,5 +1,7 @@
 """D8: the shutdown of a system runs once, in phases, bounded; a cancel makes it orderly, a second one short."""
 
+# ruff: noqa: PT012 - what raises is the `async with` as a whole
+
 from __future__ import annotations
 
 import asyncio
@@ -345,7 +347,9 @@ SHORT = Settings(shutdown=1.0, abandon_after=1.0, shutdown_timeout=3.0)
 
 
 @pytest.mark.asyncio
-async def test_at_the_overall_deadline_the_whole_tree_is_abandoned_and_buried(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_at_the_overall_deadline_the_whole_tree_is_abandoned_and_buried(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     diary = Diary()
     gates = [Gate(resists=STUBBORN) for _ in range(4)]
     a, b, c, d = (Part(name) for name in "abcd")
@@ -394,9 +398,7 @@ async def test_the_overall_deadline_holds_wherever_an_actor_resists(where: str) 
         shutdown=lambda actor: gate() if where == "shutdown" else None,
     )
     other = Part("other")
-    async with ActorSystem(
-        supervisor("root", other.spec(), part.spec(shutdown="infinity")), settings=SHORT
-    ) as system:
+    async with ActorSystem(supervisor("root", other.spec(), part.spec(shutdown="infinity")), settings=SHORT) as system:
         ref = system.lookup("root/player", Player)
         match where:
             case "handler":
@@ -460,7 +462,9 @@ async def test_what_is_cut_at_the_deadline_has_been_cancelled() -> None:
         {"shutdown_timeout": float("nan")},
     ],
 )
-def test_settings_whose_deadline_is_shorter_than_the_ladder_of_one_actor_are_refused(settings: dict[str, float]) -> None:
+def test_settings_whose_deadline_is_shorter_than_the_ladder_of_one_actor_are_refused(
+    settings: dict[str, float],
+) -> None:
     with pytest.raises(ValueError, match="shutdown"):
         Settings(**settings)
 
@@ -565,7 +569,7 @@ async def test_run_in_a_running_loop_is_a_clear_error() -> None:
         understudy.run(main())
 
 
-PROGRAM = '''
+PROGRAM = """
 import asyncio, sys
 import understudy
 from understudy import Actor, ActorSystem, Message, Settings, child, handler, supervisor
@@ -590,7 +594,7 @@ class Tidy(Actor[Job]):
 
 async def main():
     settings = Settings(shutdown={grace}, abandon_after=0.3, shutdown_timeout={deadline})
-    tree = supervisor("root", child(Tidy, "a", {seconds}).options(name="a"), child(Tidy, "b", {seconds}).options(name="b"))
+    tree = supervisor("root", *(child(Tidy, name, {seconds}).options(name=name) for name in "ab"))
     async with ActorSystem(tree, settings=settings) as system:
         system.lookup("root/a", Tidy).tell(Job())
         await asyncio.sleep(0.05)
@@ -599,7 +603,7 @@ async def main():
     say("left")
 
 understudy.run(main())
-'''
+"""
 OBEYS = "pass"
 RESISTS = """
         while True:
@@ -668,7 +672,9 @@ def test_the_first_signal_stops_the_system_in_good_order(number: int, start: Cal
     assert code != 0
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)])
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
+)
 def test_the_second_signal_kills(numbers: tuple[int, int], start: Callable[..., Process]) -> None:
     program = start(OBEYS, seconds=60.0, grace=19.0)
     program.read_until("ready")
@@ -697,7 +703,8 @@ def test_a_keyboard_interrupt_in_a_handler_ends_the_program_in_good_order(start:
     program = start(INTERRUPTS, seconds=0.0)
     code, _ = program.finish()
     assert [line for line in program.journal() if line.startswith("b")] == ["b stops", "b down"]
-    assert program.journal().count("a down") <= 1
+    # What was interrupted has ended, and what may have come in its place as well.
+    assert program.journal().count("a down") == program.journal().count("a stops") >= 1
     assert code != 0
 
 

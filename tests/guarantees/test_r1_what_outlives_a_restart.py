@@ -1,4 +1,4 @@
-"""R1: the ref and the mailbox outlive a restart, the state does not; the message in hand is dropped, never redelivered."""
+"""R1: the ref and the mailbox outlive a restart, the state does not; the message in hand is never redelivered."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SuspendedWalker(Walker, Actor[Step | Steps]):
 @pytest.mark.parametrize("walker", [FlatWalker, SuspendedWalker])
 @pytest.mark.asyncio
 async def test_one_crash_among_a_hundred_tells_loses_that_message_only_and_keeps_the_order(
-    walker: type[FlatWalker | SuspendedWalker]
+    walker: type[FlatWalker | SuspendedWalker],
 ) -> None:
     diary = Diary()
     tried: list[int] = []

@@ -20,7 +20,19 @@ from tests.guarantees.cast_of_supervision import (
     staged,
     stop_yourself,
 )
-from understudy import Actor, ActorRef, ActorStopped, ActorSystem, Crashed, Killed, Message, Normal, Shutdown, child, handler
+from understudy import (
+    Actor,
+    ActorRef,
+    ActorStopped,
+    ActorSystem,
+    Crashed,
+    Killed,
+    Message,
+    Normal,
+    Shutdown,
+    child,
+    handler,
+)
 
 WAYS: dict[str, tuple[Callable[[ActorRef[Any]], object], type]] = {
     "ends by itself": (lambda ref: ref.tell(Flat(what=stop_yourself)), Normal),
@@ -32,7 +44,13 @@ WAYS: dict[str, tuple[Callable[[ActorRef[Any]], object], type]] = {
     "is drained": (lambda ref: ref.drain(), Shutdown),
 }
 RESTARTED_AFTER = {
-    "permanent": {"ends by itself", "ends by itself while suspended", "crashes", "crashes while suspended", "is killed"},
+    "permanent": {
+        "ends by itself",
+        "ends by itself while suspended",
+        "crashes",
+        "crashes while suspended",
+        "is killed",
+    },
     "transient": {"crashes", "crashes while suspended", "is killed"},
     "temporary": set[str](),
 }

@@ -157,7 +157,7 @@ REQUESTS = ["tell", "crash", "stop", "drain", "kill", "end"]
 async def test_any_three_requests_in_one_tick_leave_the_actor_in_one_of_two_states(
     order: tuple[str, ...], busy: bool
 ) -> None:
-    """Whatever comes in whatever order: it runs and answers, or it has ended once, and each message is accounted for."""
+    """It runs and answers, or it has ended once; and each message is accounted for."""
     part = Part()
     async with staged(part.spec(), max_restarts=10) as stage:
         player = stage["player"]

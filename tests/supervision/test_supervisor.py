@@ -105,7 +105,13 @@ async def test_no_child_starts_when_initialize_fails() -> None:
 
 @pytest.mark.asyncio
 async def test_default_names_are_the_class_in_snake_case_and_numbered() -> None:
-    specs = [child(Greeter), child(HTTPServerPool), child(Greeter), child(Greeter).options(name="greeter-3"), child(Greeter)]
+    specs = [
+        child(Greeter),
+        child(HTTPServerPool),
+        child(Greeter),
+        child(Greeter).options(name="greeter-3"),
+        child(Greeter),
+    ]
     async with staged(*specs) as stage:
         names = ["greeter", "http_server_pool", "greeter-2", "greeter-3", "greeter-4"]
         for name in names:

@@ -32,7 +32,6 @@ from tests.guarantees.cast_of_supervision import (
     now,
     settle,
     staged,
-    takes,
 )
 from tests.virtual import VirtualLoop
 from understudy import (
@@ -137,7 +136,9 @@ class NeverSuspended(Actor[Tick]):
 
 @pytest.mark.parametrize("actor", [Counter, NeverSuspended])
 @pytest.mark.asyncio
-async def test_15_the_event_loop_has_its_turn_while_a_flooded_actor_works(actor: type[Counter | NeverSuspended]) -> None:
+async def test_15_the_event_loop_has_its_turn_while_a_flooded_actor_works(
+    actor: type[Counter | NeverSuspended],
+) -> None:
     count = 20_000
     spec = understudy.child(actor).options(mailbox=count)
     async with ActorSystem(settings=Settings(slice_seconds=0.0001)) as system:
@@ -194,7 +195,9 @@ async def test_16_neither_spawner_nor_sender_nor_an_earlier_message_leaks_contex
 ) -> None:
     VARIABLE.set("by the spawner")
     seen: list[str] = []
-    part = Part(initialize=lambda actor: seen.append(VARIABLE.get()), shutdown=lambda actor: seen.append(VARIABLE.get()))
+    part = Part(
+        initialize=lambda actor: seen.append(VARIABLE.get()), shutdown=lambda actor: seen.append(VARIABLE.get())
+    )
     async with staged(part.spec()) as stage:
         VARIABLE.set("by the sender")
         player = stage["player"]
@@ -259,7 +262,7 @@ async def test_18_a_thousand_asks_leave_no_timers_and_never_need_many() -> None:
     async with staged(part.spec()) as stage:
         before = len(loop._scheduled)
         for number in range(1_000):
-            await stage["player"].ask(Flat(what=lambda actor: number))
+            assert await stage["player"].ask(Flat(what=lambda actor, number=number: number)) == number
         assert len(loop._scheduled) - before < 10
         gate = Gate()
         asks = [asyncio.ensure_future(stage["player"].ask(Call(what=gate), timeout=100)) for _ in range(1_000)]
@@ -543,9 +546,9 @@ async def test_25_a_forked_child_finds_the_system_unusable_with_a_clear_error() 
             os.write(writer, "\n".join(told).encode())
             os._exit(0)
         os.close(writer)
-        with open(reader) as pipe:
+        with open(reader) as pipe:  # noqa: ASYNC230
             told = pipe.read().split("\n")
-        os.waitpid(pid, 0)
+        os.waitpid(pid, 0)  # noqa: ASYNC222
         assert len(told) == 6
         for line in told:
             assert re.match(r"(InvalidContext|RuntimeError): .*loop", line), line

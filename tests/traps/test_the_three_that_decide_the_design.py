@@ -1,4 +1,4 @@
-"""Task groups that lose a cancel, conditions that lose a wake-up, `wait_for` that eats a cancel: the runtime has none."""
+"""Task groups lose a cancel, conditions lose a wake-up, `wait_for` eats a cancel: the runtime uses none of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ORDERS = list(itertools.permutations(["a crash below", "a cancel from outside", 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: ", ".join(order))
 @pytest.mark.asyncio
 async def test_a_cancel_is_never_lost_when_all_happens_in_one_tick(order: tuple[str, ...]) -> None:
-    """Of four things in one tick, in every order, each has its effect: the task ends as cancelled, and all has ended."""
+    """Four things in one tick, in every order: the task ends as cancelled, and everything has ended."""
     leaf, beside = Part("leaf"), Part("beside")
     tree = supervisor("root", supervisor("inner", leaf.spec()), beside.spec(), max_restarts=10)
     entered = asyncio.Event()
@@ -139,7 +139,9 @@ async def test_a_failure_in_a_task_group_of_a_handler_is_the_crash_of_its_actor_
 
 @pytest.mark.parametrize("cancelled", [[0], [1], [0, 1], [0, 2]])
 @pytest.mark.asyncio
-async def test_room_in_a_mailbox_is_not_lost_with_a_sender_that_was_cancelled_as_it_got_it(cancelled: list[int]) -> None:
+async def test_room_in_a_mailbox_is_not_lost_with_a_sender_that_was_cancelled_as_it_got_it(
+    cancelled: list[int],
+) -> None:
     gate = Gate()
     part = Part()
     async with staged(part.spec(mailbox=1)) as stage:

@@ -76,7 +76,7 @@ class ChildSpec(Generic[M]):
             own;
                 ``"brutal_kill"``: no grace.
             mailbox: A capacity in messages (``math.inf`` for no limit), or a :class:`understudy.Mailbox`.
-            start_timeout: Seconds that the constructor and ``initialize`` may take.
+            start_timeout: Seconds that an ``async def initialize`` may take; a ``def`` cannot be interrupted.
 
         Raises:
             InvalidSpec: An unknown option or a value that is not allowed; says which child, which option, and what is.

@@ -18,6 +18,7 @@ import asyncio
 import enum
 import math
 from contextvars import Context
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import FRAME, Ask, Letter, Private
@@ -461,7 +462,7 @@ class Cell:
             self._boot()
         self.queued = False
         if self.ending is not None:
-            if len(self.runtime.dispatcher.context):
+            if self.runtime.dispatcher.context:
                 self.enqueue()  # the hook shall not see what the last handler has set
             else:
                 self._proceed()
@@ -592,46 +593,46 @@ class Cell:
     # Handling
 
     def _handle(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
-        table, actor, context = self.table, self.actor, self.runtime.dispatcher.context
+        direct, actor, context = self.table.direct, self.actor, self.runtime.dispatcher.context
         handled = 0
         for _ in range(min(limit, len(mailbox))):
             item = mailbox.take()
-            handler = table[type(item)]
-            if handler is None or handler.is_async:
-                count = self._handle_other(mailbox, item)
-                handled += count
-                if not count:
+            function = direct.get(type(item))
+            if function is None:
+                if not self._handle_other(mailbox, item):
                     break
             else:
-                handled += 1
-                self.hand = item
+                # Nothing can look at the hand while this runs, so only what is answered or has a sender is put there.
                 try:
-                    result = handler.function(actor, item)
+                    result = function(actor, item)
                     if result is not None:
-                        self._check_sync(handler, result)
+                        self._check_sync(function, result)
                 except BaseException as error:
                     self._failed(error, item, None)
-                self.hand = None
-            if self.attention or len(context):
+            handled += 1
+            if self.attention or context:
                 break
         return handled
 
-    def _handle_other(self, mailbox: AsyncMessageQueue[Any], item: Any) -> int:
-        """What is no plain tell of a type with a ``def`` handler; 0 when a pump has taken over."""
+    def _handle_other(self, mailbox: AsyncMessageQueue[Any], item: Any) -> bool:
+        """What is no plain tell of a type with a ``def`` handler; False when a pump has taken over."""
         message, ask, handler = self._open(item)
         if handler is not None and handler.is_async:
             # A task that has not started may never start, so it gets the message when it runs.
             mailbox.push_front(item)
             self._start_job("messages", self._pump)
-            return 0
+            return False
         if handler is None:
             self._unhandled(message, ask, item)
         elif ask is None or self._admit(ask):
             self._run_sync(handler, item, message, ask)
-        return 1
+        return True
 
     def _open(self, item: Any) -> tuple[Any, Ask | None, Handler | None]:
         table = self.table
+        handler = table[type(item)]
+        if handler is not None:
+            return item, None, handler
         if type(item) is Ask:
             return item.message, item, table[type(item.message)] or table.fallback
         if type(item) is Private:
@@ -654,7 +655,7 @@ class Cell:
         try:
             result = handler.function(self.actor, message)
             if result is not None:
-                self._check_sync(handler, result)
+                self._check_sync(handler.function, result)
         except BaseException as error:
             self._failed(error, message, ask)
         else:
@@ -665,27 +666,70 @@ class Cell:
         """Handle messages with ``async def`` handlers until there is none, or the next needs something else."""
         job.begin()
         FRAME.set(self)
-        mailbox, dispatcher = self.make_mailbox(), self.runtime.dispatcher
-        task, context = job.task, job.context
+        mailbox, dispatcher, task = self.make_mailbox(), self.runtime.dispatcher, job.task
         assert task is not None
-        handled = 0
-        while self.job is job and not self.attention and len(mailbox):
+        if self.job is not job:
+            return
+        self.hand_since = self.runtime.env.now()
+        handled, since_last, allowed = 0, 0, 1
+        while (taken := self._next_async(mailbox)) is not None:
+            message, ask, handler = taken
+            try:
+                result = await handler.function(self.actor, message)
+            except BaseException as error:
+                if not self._pump_failed(job, error, message, ask):
+                    return
+            else:
+                if self.job is not job:
+                    return
+                if ask is not None:
+                    self._replied(result, ask)
+            self._release(ask)
+            if ask is not None:
+                FRAME.set(self)
+            handled, since_last = handled + 1, since_last + 1
+            # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
+            if task.cancelling() or len(job.context) > 1:
+                break
+            if since_last >= allowed:
+                allowed, since_last = dispatcher.allowance(handled, since_last), 0
+                if not allowed:
+                    break
+                self.hand_since = self.runtime.env.now()
+        self._pump_ended(job)
+
+    def _next_async(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, Handler] | None:
+        """Take the next message for the pump in hand; None when there is none, or it is not the pump's."""
+        while not self.attention and len(mailbox):
             item = mailbox.take()
             message, ask, handler = self._open(item)
             if handler is None:
                 self._unhandled(message, ask, item)
-                continue
-            if not handler.is_async:
+            elif not handler.is_async:
                 mailbox.push_front(item)
                 break
-            if ask is not None and not self._admit(ask):
-                continue
-            if not await self._run_async(job, handler, item, message, ask):
-                return
-            handled += 1
-            # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
-            if task.cancelling() or len(context) > 1 or not dispatcher.may_continue(handled):
-                break
+            elif ask is None:
+                self.hand = item
+                return message, None, handler
+            elif self._admit(ask):
+                self.hand = ask
+                FRAME.set(ask)
+                return message, ask, handler
+        return None
+
+    def _pump_failed(self, job: Job, error: BaseException, message: Any, ask: Ask | None) -> bool:
+        """A handler has raised; whether the pump is still its cell's."""
+        if isinstance(error, GeneratorExit) and not job.is_current:
+            raise error
+        if self.job is not job:
+            return False
+        if self.ending is not None and self.ending.interrupting:
+            self._interrupted()
+        else:
+            self._failed(error, message, ask)
+        return True
+
+    def _pump_ended(self, job: Job) -> None:
         if self.job is not job:
             return
         self.job = None
@@ -693,32 +737,6 @@ class Cell:
             self.enqueue()
         else:
             self._settle()
-
-    async def _run_async(self, job: Job, handler: Handler, item: Any, message: Any, ask: Ask | None) -> bool:
-        """Whether the job is still the cell's afterwards."""
-        self.hand = item
-        self.hand_since = self.runtime.env.now()
-        if ask is not None:
-            FRAME.set(ask)
-        try:
-            result = await handler.function(self.actor, message)
-        except BaseException as error:
-            if isinstance(error, GeneratorExit) and not job.is_current:
-                raise
-            if self.job is not job:
-                return False
-            if self.ending is not None and self.ending.interrupting:
-                self._interrupted(ask)
-            else:
-                self._failed(error, message, ask)
-        else:
-            if self.job is not job:
-                return False
-            self._replied(result, ask)
-        self._release(ask)
-        if ask is not None:
-            FRAME.set(self)
-        return True
 
     def _replied(self, result: Any, ask: Ask | None) -> None:
         if ask is not None and not ask.reply(result):
@@ -760,11 +778,10 @@ class Cell:
         if self.ending is None:
             self._end(reason, hook=True)
 
-    def _interrupted(self, ask: Ask | None) -> None:
-        """The handler in hand was ended by the runtime."""
-        if ask is not None:
-            reason = self.ending.final_reason() if self.ending is not None else self._why_not()
-            ask.fail(ActorStopped(path=self.path, reason=reason, message=ask.message))
+    def _interrupted(self) -> None:
+        """The handler in hand was ended by the runtime: its message is dropped, and reported."""
+        if self.hand is not None:
+            self._lose(self.hand, self.ending.final_reason() if self.ending is not None else self._why_not())
 
     def _release(self, ask: Ask | None) -> None:
         """The handler has ended: nothing is in hand, and its code waits for nobody."""
@@ -773,10 +790,10 @@ class Cell:
         if ask is not None:
             ask.in_hand = False
 
-    def _check_sync(self, handler: Handler, result: Any) -> None:
-        if asyncio.iscoroutine(result):
+    def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
+        if type(result) is CoroutineType:
             result.close()
-            problem = f"handler {handler.name} returned a coroutine: declare it `async def`"
+            problem = f"handler {function.__name__} returned a coroutine: declare it `async def`"
             raise InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
 
     def _frames(self, error: BaseException) -> tuple[tuple[str, int, str], ...]:
@@ -862,7 +879,7 @@ class Cell:
         if job.started and job.task is not None:
             stack = self.runtime.env.tasks.abandon(job.task)
             self.runtime.instruments.emit(Instrument.abandoned, self.path, stack)
-        self._interrupted(hand if type(hand) is Ask else None)
+        self._interrupted()
         self._release(hand if type(hand) is Ask else None)
 
     def _proceed(self) -> None:
@@ -988,7 +1005,7 @@ class Cell:
     def _check_nothing(self, hook: str, result: object) -> None:
         if result is None:
             return
-        if asyncio.iscoroutine(result):
+        if type(result) is CoroutineType:
             result.close()
         problem = f"{hook} must return None, got {type(result).__name__}"
         raise InvalidActor(actor=type(self.actor).__qualname__, problem=problem)

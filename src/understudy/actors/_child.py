@@ -37,19 +37,30 @@ def child(actor: Callable[P, Actor[M]], /, *args: P.args, **kwargs: P.kwargs) ->
 def as_spec(actor: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ChildSpec[Any]:
     """*actor* with its arguments as a spec; a spec is one already and takes none."""
     if isinstance(actor, ChildSpec):
-        spec = cast("ChildSpec[Any]", actor)  # type: ignore[redundant-cast]  # pyright sees ChildSpec[Unknown]
-        return _without_arguments(spec, bool(args or kwargs))
-    if not (isinstance(actor, type) and isinstance(getattr(actor, "__understudy_handlers__", None), HandlerTable)):
+        given = cast("ChildSpec[Any]", actor)  # type: ignore[redundant-cast]  # pyright sees ChildSpec[Unknown]
+        return _without_arguments(given, bool(args or kwargs))
+    table = getattr(actor, "__understudy_handlers__", None)
+    if not (isinstance(actor, type) and isinstance(table, HandlerTable)):
         raise InvalidSpec(child="child", field="actor", problem=f"must be a subclass of Actor, got {actor!r}")
-    spec = ChildSpec(actor, args, dict(kwargs))
-    try:
-        inspect.signature(actor).bind(*args, **kwargs)
-    except TypeError as error:
-        problem = f"do not fit {actor.__qualname__}{inspect.signature(actor)}: {error}"
-        raise InvalidSpec(child=f"child {spec.label!r}", field="arguments", problem=problem) from None
-    except ValueError:
-        pass  # a constructor without a signature, as some written in C: the start will tell
+    spec: ChildSpec[Any] = ChildSpec(actor, args, dict(kwargs))
+    # What fits depends on the number of arguments and the names of keywords only, so it is found out once for each.
+    shape: tuple[int | str, ...] = (len(args), *kwargs)
+    if shape not in table.fitting:
+        _check_arguments(spec)
+        table.fitting.add(shape)
     return spec
+
+
+def _check_arguments(spec: ChildSpec[Any]) -> None:
+    try:
+        signature = inspect.signature(spec.factory)
+    except ValueError:
+        return  # a constructor without a signature, as some written in C: the start will tell
+    try:
+        signature.bind(*spec.args, **spec.kwargs)
+    except TypeError as error:
+        problem = f"do not fit {spec.factory.__qualname__}{signature}: {error}"
+        raise InvalidSpec(child=f"child {spec.label!r}", field="arguments", problem=problem) from None
 
 
 def _without_arguments(spec: ChildSpec[Any], given: bool) -> ChildSpec[Any]:

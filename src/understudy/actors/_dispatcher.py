@@ -28,10 +28,11 @@ class Dispatcher:
     """Runs cells that have work, all of them together for one slice of time in each turn of the event loop.
 
     The slice bounds how long timers and I/O wait, whatever the number of busy actors. A ``def`` handler runs here, in
-    :attr:`context`; pumps of ``async def`` handlers are tasks and ask :meth:`may_continue` before each further message.
+    :attr:`context`; pumps of ``async def`` handlers are tasks and ask for an :meth:`allowance` of further messages.
     """
 
     __slots__ = (
+        "_asked",
         "_complain",
         "_env",
         "_limit",
@@ -57,6 +58,7 @@ class Dispatcher:
         # Messages between two looks at the clock. One, once that many have cost more than the slice.
         self._stretch = min(_STRETCH, limit)
         self.slice_end = 0.0
+        self._asked = 0.0
         self.closed = False
         self.context = Context()
         """Where ``def`` handlers run: empty between two messages, replaced when a handler has left something in it."""
@@ -67,20 +69,26 @@ class Dispatcher:
         if not self._marked:
             self._mark()
 
-    def may_continue(self, handled: int) -> bool:
-        """Whether a pump that has *handled* so many messages may take another in this iteration of the loop.
+    def allowance(self, handled: int, since_last: int) -> int:
+        """How many more messages a pump may handle in this iteration of the loop before it asks again; 0: none.
 
         A pump that resumes after a wait finds no turn under way and opens a slice of its own, which lasts until the
         turn that it marks begins.
+
+        Args:
+            handled: How many messages it has handled since it began.
+            since_last: How many of them since it asked last; with the time since anybody asked, that is their cost.
         """
-        if handled >= self._limit and self._queue:
-            return False
         now = self._env.stopwatch()
-        if self._marked:
-            return now < self.slice_end
-        self.slice_end = now + self._slice
-        self._mark()
-        return True
+        cost, self._asked = (now - self._asked) / since_last, now
+        if handled >= self._limit and self._queue:
+            return 0
+        if not self._marked:
+            self.slice_end = now + self._slice
+            self._mark()
+        elif now >= self.slice_end:
+            return 0
+        return self._next_stretch(cost)
 
     def close(self) -> None:
         """Forget all work; nothing runs from here on."""
@@ -106,13 +114,14 @@ class Dispatcher:
         queue, stopwatch, context = self._queue, self._env.stopwatch, self.context
         started = stopwatch()
         self.slice_end = end = started + self._slice
+        self._asked = started
         stretch = left = self._stretch
         # A stopwatch that stands still must not make a turn endless.
         turns = max(len(queue), self._limit) * 16
         while queue and turns > 0:
             turns -= 1
             left -= queue.popleft().activate(min(self._limit, left)) or 1
-            if len(context):
+            if context:
                 self.context = Context()
                 break
             if left <= 0:

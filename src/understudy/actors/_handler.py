@@ -60,20 +60,31 @@ class HandlerTable(dict[type, "Handler | None"]):
     None.
     """
 
+    direct: dict[type, Callable[[Any, Any], Any]]
+    """The functions of ``def`` handlers, by the exact type: what most messages need, in one look."""
     private: HandlerTable
     fallback: Handler | None
     initialize: Handler | None
     shutdown: Handler | None
+    fitting: set[tuple[int | str, ...]]
+    """Shapes of arguments that are known to fit the constructor: how many positional ones, and the keywords."""
 
     def __init__(self) -> None:
         super().__init__({Ask: None, Letter: None, Private: None})
+        self.direct = {}
         self.private = self
         self.fallback = self.initialize = self.shutdown = None
+        self.fitting = set()
 
     def __missing__(self, message: type) -> Handler | None:
         found = next((entry for base in message.__mro__ if (entry := self.get(base)) is not None), None)
-        self[message] = found
+        self._put(message, found)
         return found
+
+    def _put(self, message: type, entry: Handler | None) -> None:
+        self[message] = entry
+        if entry is not None and not entry.is_async:
+            self.direct[message] = entry.function
 
     @classmethod
     def of(cls, actor: type, root: type) -> HandlerTable:
@@ -106,7 +117,7 @@ class HandlerTable(dict[type, "Handler | None"]):
         if other is not None:
             problem = f"{other.name} and {entry.name} both handle {_show(message)}: keep one of them"
             raise InvalidActor(actor=actor.__qualname__, problem=problem)
-        self[message] = entry
+        self._put(message, entry)
 
     def _check_complete(self, actor: type, accepted: tuple[Any, ...]) -> None:
         for message in accepted:

@@ -85,7 +85,14 @@ class ActorRef(Generic[M_contra]):
         if cell.gate is None:
             if mailbox is None:
                 mailbox = cell.make_mailbox()
-            if mailbox.offer(message if sender is None else Letter(message, sender._cell)):
+            item = message if sender is None else Letter(message, sender._cell)
+            # The usual case of `offer`, without the call.
+            if len(mailbox.items) < mailbox.append_below:
+                mailbox.items.append(item)
+                accepted = True
+            else:
+                accepted = mailbox.offer(item)
+            if accepted:
                 if cell.ready:
                     cell.wake()
                 return True
@@ -242,11 +249,14 @@ class ActorRef(Generic[M_contra]):
 
         Raises:
             TimeoutError: It has not ended in time.
+            AskCycle: Called in a handler of that very actor.
             InvalidTimeout: Not a positive number of seconds.
         """
         check_timeout(timeout)
         cell = self._cell
         cell.check_loop()
+        if Waiting.now().cell is cell:
+            raise AskCycle(chain=(cell.path, cell.path))
         ended: asyncio.Future[ExitReason] = cell.runtime.env.loop.create_future()
         callback = _Resolve(ended)
         cell.observe(callback)

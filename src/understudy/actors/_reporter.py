@@ -121,7 +121,10 @@ class LogInstrument(Instrument):
         self._report("error", "crashed", fields, frames)
 
     def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
-        line = Line(("restarting", path, str(reason)), "warning", "restarting", {"actor": path, "failures": failures})
+        # A failure of its own code has had a line already.
+        why = None if isinstance(reason, Crashed | StartFailed) else str(reason)
+        fields = {"actor": path, "reason": why, "failures": failures}
+        line = Line(("restarting", path, str(reason)), "warning", "restarting", fields)
         self._put(line)
 
     def gave_up(self, path: str, reason: ExitReason) -> None:

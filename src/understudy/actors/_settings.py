@@ -26,7 +26,7 @@ class Settings(BaseModel):
     ask_timeout: Seconds = 5.0
     """How long an ask waits when nobody says otherwise."""
     start_timeout: Seconds = 30.0
-    """How long the constructor and ``initialize`` may take."""
+    """How long an ``async def initialize`` may take."""
     shutdown: Finite = 5.0
     """The grace of an actor that is no supervisor, from the request to stop until force is used."""
     mailbox: Mailbox = Mailbox()

@@ -11,26 +11,6 @@ Exit codes:
     130     a second Ctrl-C killed it (143: a second SIGTERM)
 """
 
-from __future__ import annotations
-
-import sys
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from understudy.cli._main import main
 
 __all__ = ["main"]
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Do what *args* say, by default those of this process, and return the exit code."""
-    try:
-        for extra in ("rich", "typer"):
-            import_module(extra)
-    except ModuleNotFoundError as missing:
-        print(f'understudy: the command line needs {missing.name}: pip install "understudy[cli]"', file=sys.stderr)
-        return 2
-    from understudy.cli._app import run_app
-
-    return run_app(args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
@@ -49,7 +49,10 @@ def run_app(args: Sequence[str] | None) -> int:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"understudy {version('understudy')}")
+        try:
+            print(f"understudy {version('understudy')}")
+        except PackageNotFoundError:
+            print("understudy, not installed")
         raise typer.Exit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, cast
@@ -56,8 +57,9 @@ def _as_json() -> list[Processor]:
 
 def _for_people() -> list[Processor]:
     traceback = structlog.dev.plain_traceback
+    colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     renderer = structlog.dev.ConsoleRenderer(
-        pad_event_to=0, sort_keys=False, colors=sys.stderr.isatty(), exception_formatter=traceback
+        pad_event_to=0, sort_keys=False, colors=colors, exception_formatter=traceback
     )
     return [_EachStackOnce(), renderer]
 

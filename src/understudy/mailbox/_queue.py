@@ -62,31 +62,31 @@ class AsyncMessageQueue(Generic[T]):
     """
 
     __slots__ = (
-        "_append_below",
         "_capacity",
         "_closed",
         "_dropped",
         "_getters",
         "_high_water",
-        "_items",
         "_putters",
         "_refused",
         "_take_up_to",
         "_total_out",
+        "append_below",
+        "items",
     )
 
     def __init__(self, capacity: float = DEFAULT_CAPACITY) -> None:
         self._capacity = check_capacity(capacity)
         # The first `_getters.granted` items are promised to getters that have not run yet; the others are free. While a
         # getter waits without a promise no item is free; while a putter waits without one, there is no room.
-        self._items: deque[T] = deque()
+        self.items: deque[T] = deque()
         self._getters = NOBODY
         self._putters = NOBODY
         self._closed = False
         # The two numbers that the hot path looks at. An item may simply be appended while there are fewer items than
-        # `_append_below`, and simply be removed while there are no more than `_take_up_to`. They are 0 and -1 while the
+        # `append_below`, and simply be removed while there are no more than `_take_up_to`. They are 0 and -1 while the
         # queue is closed or anybody is in a line; all else is then decided in one place, `_settle`.
-        self._append_below = _whole(self._capacity)
+        self.append_below = _whole(self._capacity)
         self._take_up_to = 0
         # The largest size before the last removal. A size is largest just before a removal, so it is enough to look
         # there (and in `statistics`), and the mark is exact in spite of it. A removal from a larger size than ever is
@@ -109,7 +109,7 @@ class AsyncMessageQueue(Generic[T]):
 
     def __len__(self) -> int:
         """How many items can be got now; those promised to a getter that has waited for one are not among them."""
-        return len(self._items) - self._getters.granted
+        return len(self.items) - self._getters.granted
 
     def empty(self) -> bool:
         """Whether `get_nowait` would fail."""
@@ -156,8 +156,8 @@ class AsyncMessageQueue(Generic[T]):
         """
         if timeout is not None:
             check_timeout(timeout)
-        if len(self._items) < self._append_below:
-            self._items.append(item)
+        if len(self.items) < self.append_below:
+            self.items.append(item)
             return
         if not self._admits():
             await self._wait_for_room(item, timeout)
@@ -168,8 +168,8 @@ class AsyncMessageQueue(Generic[T]):
 
         For the runtime, and for who wants an answer rather than an error. False: full, others wait for room, or closed.
         """
-        items = self._items
-        if len(items) < self._append_below:
+        items = self.items
+        if len(items) < self.append_below:
             items.append(item)
             return True
         if self._admits():
@@ -184,7 +184,7 @@ class AsyncMessageQueue(Generic[T]):
         Works without room and after `close` too, since the item had been accepted before. To give back several, begin
         with the one got last.
         """
-        self._items.appendleft(item)
+        self.items.appendleft(item)
         self._total_out -= 1
         self._settle()
 
@@ -218,7 +218,7 @@ class AsyncMessageQueue(Generic[T]):
         """
         if timeout is not None:
             check_timeout(timeout)
-        if len(self._items) > self._getters.granted:
+        if len(self.items) > self._getters.granted:
             return self.take()
         await self._wait_for_item(timeout)
         return self._remove_first()
@@ -229,7 +229,7 @@ class AsyncMessageQueue(Generic[T]):
         Raises:
             IndexError: There is none.
         """
-        items = self._items
+        items = self.items
         if len(items) > self._take_up_to:
             return self._take_slowly()
         item = items.popleft()
@@ -253,7 +253,7 @@ class AsyncMessageQueue(Generic[T]):
         An item that is promised to a getter is that getter's and stays.
         """
         self._note_size()
-        removed = [self._items.pop() for _ in range(len(self))]
+        removed = [self.items.pop() for _ in range(len(self))]
         removed.reverse()
         self._dropped += len(removed)
         self._settle()
@@ -288,7 +288,7 @@ class AsyncMessageQueue(Generic[T]):
             size=len(self),
             capacity=self._capacity,
             high_water=self._high_water,
-            total_in=self._total_out + self._dropped + len(self._items),
+            total_in=self._total_out + self._dropped + len(self.items),
             total_out=self._total_out,
             handed_over=self._getters.granted,
             dropped=self._dropped,
@@ -309,7 +309,7 @@ class AsyncMessageQueue(Generic[T]):
 
     def _drained(self) -> bool:
         # A promised item may come back, so the queue is not drained before its getter has it.
-        return self._closed and not self._items
+        return self._closed and not self.items
 
     def _settle(self) -> None:
         """Make the promises that can be made, send away who waits in vain, and work out the fast path again.
@@ -325,13 +325,13 @@ class AsyncMessageQueue(Generic[T]):
         if self._drained():
             self._getters.dismiss()
         busy = self._closed or self._getters or self._putters
-        self._append_below = 0 if busy else _whole(self._capacity)
+        self.append_below = 0 if busy else _whole(self._capacity)
         self._take_up_to = -1 if busy else self._high_water
 
     # Effects
 
     def _append(self, item: T) -> None:
-        self._items.append(item)
+        self.items.append(item)
         self._settle()
 
     def _take_slowly(self) -> T:
@@ -341,7 +341,7 @@ class AsyncMessageQueue(Generic[T]):
         return self._remove_first()
 
     def _remove_first(self) -> T:
-        item = self._items.popleft()
+        item = self.items.popleft()
         self._total_out += 1
         self._settle()
         return item
@@ -378,7 +378,7 @@ class AsyncMessageQueue(Generic[T]):
     async def _wait(self, line: Line, timeout: float | None) -> Turn:
         if timeout == 0:
             return Turn.EXPIRED
-        self._append_below, self._take_up_to = 0, -1
+        self.append_below, self._take_up_to = 0, -1
         try:
             return await line.wait(timeout)
         except BaseException:

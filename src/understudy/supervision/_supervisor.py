@@ -38,6 +38,10 @@ class Supervisor(Actor[M]):
 
     supervises: ClassVar[bool] = True
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        plan(f"class {cls.__qualname__}", cls.strategy, cls.max_restarts, cls.max_seconds, ())
+
     def children(self) -> Sequence[ChildSpec]:
         """The children, in the order of their starts.
 
