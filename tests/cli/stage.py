@@ -121,7 +121,8 @@ class NotStarting(Supervisor):
 
 
 class Misdeclared(Supervisor):
-    max_restarts = -1
+    def children(self) -> list[ChildSpec]:
+        return [child(Speaker).options(name="one"), child(Speaker).options(name="one")]
 
 
 class Undeclarable(Supervisor):

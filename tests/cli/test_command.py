@@ -81,7 +81,7 @@ def test_a_program_that_does_not_start_exits_with_1_and_the_chain_of_causes(caps
     [
         ("gone.py", "there is no file gone.py"),
         (f"{STAGE}:Speaker", f"{STAGE}:Speaker is the class Speaker, not a supervisor class or a tree"),
-        (f"{STAGE}:Misdeclared", "/user/misdeclared declares what cannot work: max_restarts must be an int from 0 up"),
+        (f"{STAGE}:Misdeclared", "/user/misdeclared declares what cannot work: name must be unique"),
         (f"{STAGE}:Taking", "say what to say"),
     ],
 )
@@ -151,7 +151,7 @@ def test_the_tree_is_printed_and_nothing_is_started(capsys: Output) -> None:
     ("name", "sentence"),
     [
         ("Undeclarable", "declaring it raised LookupError: who? ({stage}:"),
-        ("Misdeclared", "declares what cannot work: max_restarts must be an int from 0 up, got -1 (misdeclared)"),
+        ("Misdeclared", "declares what cannot work: name must be unique among siblings, got 'one' twice (misdeclared)"),
     ],
 )
 def test_a_tree_that_cannot_be_declared_is_not_printed(name: str, sentence: str, capsys: Output) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from understudy._plans._spec import Restart
     from understudy.reasons import ExitReason
 
-__all__ = ["PLAIN", "Plan", "Strategy", "plan", "restarts", "stop_order", "unique_names"]
+__all__ = ["PLAIN", "Plan", "Strategy", "free_name", "plan", "restarts", "stop_order", "unique_names"]
 
 Strategy: TypeAlias = Literal["one_for_one"]
 
@@ -66,22 +66,27 @@ def unique_names(owner: str, specs: object) -> tuple[ChildSpec, ...]:
     given = _specs(owner, specs)
     taken: set[str] = set()
     for spec in given:
-        if spec.name is not None and spec.name in taken:
-            raise InvalidSpec(
-                child=owner, field="name", problem=f"must be unique among siblings, got {spec.name!r} twice"
-            )
-        taken |= {spec.name} if spec.name is not None else set()
-    named: list[ChildSpec] = []
-    for spec in given:
-        name = spec.name
-        number = 1
-        while name is None:
-            candidate = spec.label if number == 1 else f"{spec.label}-{number}"
-            name = candidate if candidate not in taken else None
-            number += 1
-        taken.add(name)
-        named.append(spec.options(name=name))
-    return tuple(named)
+        if spec.name in taken:
+            problem = f"must be unique among siblings, got {spec.name!r} twice"
+            raise InvalidSpec(child=owner, field="name", problem=problem)
+        if spec.name is not None:
+            taken.add(spec.name)
+    numbers: dict[str, int] = {}
+    return tuple(
+        spec if spec.name is not None else spec.options(name=free_name(spec.label, taken, numbers)) for spec in given
+    )
+
+
+def free_name(label: str, taken: Container[str], numbers: dict[str, int]) -> str:
+    """*label*, or ``label-2``, ``label-3`` and so on: the first that was not given before and is not taken.
+
+    *numbers* remembers how far it has counted for each label.
+    """
+    while True:
+        number = numbers[label] = numbers.get(label, 0) + 1
+        name = label if number == 1 else f"{label}-{number}"
+        if name not in taken:
+            return name
 
 
 def restarts(kind: Restart, reason: ExitReason) -> bool:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import math
+from collections.abc import Coroutine
 from contextvars import Context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -596,7 +597,7 @@ class Cell:
         direct, actor, context = self.table.direct, self.actor, self.runtime.dispatcher.context
         handled = 0
         for _ in range(min(limit, len(mailbox))):
-            item = mailbox.take()
+            item: object = mailbox.take()
             function = direct.get(type(item))
             if function is None:
                 if not self._handle_other(mailbox, item):
@@ -994,7 +995,8 @@ class Cell:
         if job is None or job.task is not task:
             return
         self.job = None
-        error = asyncio.CancelledError("cancelled by somebody before it began")
+        defect = None if task.cancelled() else task.exception()
+        error = defect or asyncio.CancelledError("cancelled by somebody before it began")
         if self.ending is not None:
             self.enqueue()
         elif job.kind == "initialize":
@@ -1005,9 +1007,9 @@ class Cell:
     def _check_nothing(self, hook: str, result: object) -> None:
         if result is None:
             return
-        if type(result) is CoroutineType:
-            result.close()
         problem = f"{hook} must return None, got {type(result).__name__}"
+        if isinstance(result, Coroutine):
+            result.close()
         raise InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
 
     def _arm(self, when: float, action: Callable[[], object] | None = None) -> None:

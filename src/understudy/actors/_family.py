@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from understudy._plans._intensity import count_failure
-from understudy._plans._strategies import PLAIN, Plan, restarts, stop_order
+from understudy._plans._strategies import PLAIN, Plan, free_name, restarts, stop_order
 from understudy.exceptions import InvalidSpec, StartError, StartTimeout
 from understudy.instrument import Instrument
 from understudy.reasons import ExitReason, RestartsExceeded, Shutdown, StartFailed, root_error
@@ -174,12 +174,7 @@ class Family(Generic[C]):
             return label
         if self._numbers is None:
             self._numbers = {}
-        number = self._numbers.get(label, 1)
-        while True:
-            number += 1
-            if (name := f"{label}-{number}") not in self.children:
-                self._numbers[label] = number
-                return name
+        return free_name(label, self.children, self._numbers)
 
     @property
     def booting(self) -> C | None:
@@ -273,11 +268,14 @@ class Family(Generic[C]):
             child.cell.force(keep=keep and child.declared)
 
     def end_kept(self, name: str) -> None:
-        """A child that is down shall end for good: now, if it waits for the owner's next incarnation.
+        """A child that is down shall end for good: now, if it waits for the owner, or for its turn to start.
 
         One whose end has not been seen yet is buried then.
         """
-        if not self._open and name not in self._batch:
+        waits_for_turn = any(spec.name == name for spec in self._to_boot)
+        if waits_for_turn:
+            self._to_boot = deque(spec for spec in self._to_boot if spec.name != name)
+        if waits_for_turn or (not self._open and name not in self._batch):
             self._bury(name, self.children[name].cell.reason or Shutdown())
 
     def bury_all(self) -> None:
