@@ -26,7 +26,7 @@ __all__ = [
     "say",
 ]
 
-RETAKES = 2
+RETAKES = 1
 """How often a disturbed sample is taken again."""
 
 PATIENCE = 60.0

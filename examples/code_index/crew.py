@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from understudy import Actor, ActorFailed, ActorStopped, ActorSystem, handler
+from understudy import Actor, ActorFailed, ActorStopped, handler
 
 from .files import python_files
 from .messages import Failed, Feed, Finished, NextFile, Parse, Parsed, Progress, TakeStock
@@ -157,9 +157,7 @@ class Reporter(Actor[Progress | Finished]):
     async def finished(self, message: Finished) -> None:
         index = self.context.system.lookup("code_index/index", Index)
         tally = await index.ask(TakeStock(query=self.query))
-        system = self.context.system
-        assert isinstance(system, ActorSystem)
-        counted = system.statistics()
+        counted = self.context.system.statistics()
         seconds = time.perf_counter() - self.began
         lines = summary(message.seen, tally, crashes=counted.crashed, restarts=counted.restarted, seconds=seconds)
         print(*lines, sep="\n")

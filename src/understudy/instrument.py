@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 if TYPE_CHECKING:
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
     from understudy.reasons import ExitReason
 
-__all__ = ["Counters", "Instrument", "Instruments"]
+__all__ = ["Counters", "Instrument", "Instruments", "Statistics"]
 
 P = ParamSpec("P")
 
@@ -76,6 +77,19 @@ class Instruments:
                 self._complain(f"{type(listener).__name__}.{event.__name__} raised", error)
 
 
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counts since the start of a system, and how many actors are alive now."""
+
+    actors: int
+    started: int
+    stopped: int
+    crashed: int
+    restarted: int
+    dead_letters: int
+    abandoned: int
+
+
 class Counters(Instrument):
     """Plain integers, read whenever somebody wants them."""
 
@@ -110,3 +124,15 @@ class Counters(Instrument):
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """One more."""
         self.dead_letters += 1
+
+    def statistics(self, *, actors: int) -> Statistics:
+        """The counts of this moment."""
+        return Statistics(
+            actors=actors,
+            started=self.started,
+            stopped=self.stopped,
+            crashed=self.crashed,
+            restarted=self.restarted,
+            dead_letters=self.dead_letters,
+            abandoned=self.abandoned_tasks,
+        )

@@ -127,12 +127,17 @@ class RestartsExceeded:
     seconds: float
 
     def __str__(self) -> str:
+        return f"{self.headline()}, last: {self.last_reason}"
+
+    def headline(self) -> str:
+        """Who and how often, without what lies under it."""
         often = "once" if self.count == 1 else f"{self.count} times in {self.seconds:g} s"
-        return f"{self.child} failed {often}, last: {self.last_reason}"
+        return f"{self.child} failed {often}"
 
 
 ExitReason: TypeAlias = Normal | Shutdown | Killed | Crashed | NotFound | NodeDown | StartFailed | RestartsExceeded
 
+_REASONS = (Normal, Shutdown, Killed, Crashed, NotFound, NodeDown, StartFailed, RestartsExceeded)
 _ABNORMAL = (Killed, Crashed, NodeDown, StartFailed, RestartsExceeded)
 
 
@@ -154,11 +159,11 @@ def root_error(reason: ExitReason) -> BaseException | None:
 
 def describe(reason: ExitReason) -> list[str]:
     """*reason* and what lies under it, outermost first, a line each."""
-    lines = [str(reason)]
+    lines: list[str] = []
     while isinstance(reason, RestartsExceeded):
+        lines.append(reason.headline())
         reason = reason.last_reason
-        lines.append(str(reason))
-    return lines
+    return [*lines, str(reason)]
 
 
 def frames_of(traceback: TracebackType | None) -> tuple[Frame, ...]:
@@ -189,4 +194,6 @@ def without_traceback(error: BaseException) -> BaseException:
 
 def _headline(error: BaseException) -> str:
     text = str(error)
+    if getattr(error, "path", None) and isinstance(getattr(error, "reason", None), _REASONS):
+        return text  # one of the runtime's own sentences: it says who and what
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -35,8 +35,8 @@ def run(
     ended, tasks that are left are cancelled, repeatedly; those that would not end within five seconds are named on
     stderr and left behind, where ``asyncio.run`` would wait for ever.
 
-    Not promised: an end while threads of ``asyncio.to_thread`` or of an executor are running; Python waits for them
-    when the interpreter exits.
+    Not promised: an end of the process while threads of ``asyncio.to_thread`` or of an executor are running; they are
+    waited for here for five seconds, and by Python itself, without limit, when the interpreter exits.
 
     Raises:
         KeyboardInterrupt: *main* was cancelled by SIGINT, and ended.
@@ -104,6 +104,7 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
     try:
         left = loop.run_until_complete(_cancel_rest())
         loop.run_until_complete(_bounded(loop.shutdown_asyncgens()))
+        loop.run_until_complete(_bounded(loop.shutdown_default_executor()))
         if left:
             sys.stderr.write(f"understudy: would not end and were left behind: {', '.join(left)}\n")
     finally:

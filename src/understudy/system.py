@@ -6,7 +6,6 @@ import asyncio
 import difflib
 import itertools
 from contextvars import Context
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
 
 from understudy._plans._spec import ChildSpec, check_name
@@ -34,14 +33,14 @@ from understudy.exceptions import (
     SystemCollapsed,
     WrongActorType,
 )
-from understudy.instrument import Instrument
+from understudy.instrument import Instrument, Statistics
 from understudy.reasons import ExitReason, Shutdown, is_abnormal, root_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
-__all__ = ["ActorSystem", "Phases", "Statistics"]
+__all__ = ["ActorSystem", "Phases"]
 
 M = TypeVar("M")
 P = ParamSpec("P")
@@ -52,19 +51,6 @@ _INSTANT = 1e-6
 _MOMENT = 0.1
 _NEAREST = 10_000
 """How many paths are looked through for names that come close to one that is not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Counts since the start of a system, and how many actors are alive now."""
-
-    actors: int
-    started: int
-    stopped: int
-    crashed: int
-    restarted: int
-    dead_letters: int
-    abandoned: int
 
 
 class Phases:
@@ -315,16 +301,8 @@ class ActorSystem:
 
     def statistics(self) -> Statistics:
         """Counts since the start; guardians and system actors are counted too."""
-        counters = self._running().counters
-        return Statistics(
-            actors=self._running().population,
-            started=counters.started,
-            stopped=counters.stopped,
-            crashed=counters.crashed,
-            restarted=counters.restarted,
-            dead_letters=counters.dead_letters,
-            abandoned=counters.abandoned_tasks,
-        )
+        runtime = self._running()
+        return runtime.counters.statistics(actors=runtime.population)
 
     @property
     def abandoned(self) -> tuple[str, ...]:

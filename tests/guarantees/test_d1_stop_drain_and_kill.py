@@ -479,3 +479,63 @@ async def test_a_handler_may_drain_its_own_actor() -> None:
         assert isinstance(await player.wait_stopped(), Shutdown)
         assert part.notes == [1]
         assert part.starts == 1
+
+
+@pytest.mark.asyncio
+async def test_a_drain_during_the_first_start_lets_it_end_and_handles_what_is_queued() -> None:
+    gate = Gate()
+    refs: list[ActorRef[Any]] = []
+
+    def start(actor: Actor[Any]) -> object:
+        refs.append(actor.context.ref)
+        return gate()
+
+    part = Part(initialize=start)
+    async with ActorSystem() as system:
+        spawning = asyncio.ensure_future(system.spawn(part.spec()))
+        await gate.reached.wait()
+        [ref] = refs
+        assert ref.tell(Note(number=1)) is True
+        ref.drain()
+        assert ref.tell(Note(number=2)) is False
+        await asyncio.sleep(1.0)
+        assert gate.cancelled_at == []
+        gate.open()
+        assert isinstance(await ref.wait_stopped(), Shutdown)
+        await spawning
+        assert part.notes == [1]
+        assert len(part.ends) == 1
+
+
+@pytest.mark.asyncio
+async def test_an_actor_that_kills_itself_is_interrupted_at_its_next_await() -> None:
+    reached: list[str] = []
+
+    async def kill_yourself(actor: Actor[Any]) -> None:
+        actor.context.ref.kill()
+        reached.append("after the call")
+        await asyncio.sleep(0)
+        reached.append("after the await")
+
+    part = Part()
+    async with staged(part.spec(restart="temporary")) as stage:
+        player = stage["player"]
+        player.tell(Call(what=kill_yourself))
+        assert isinstance(await player.wait_stopped(), Killed)
+        assert reached == ["after the call"]
+
+
+@pytest.mark.asyncio
+async def test_an_actor_may_wait_for_the_end_of_its_child() -> None:
+    below = Part("below")
+
+    async def spawn_and_stop(actor: Actor[Any]) -> object:
+        child = await actor.context.spawn(below.spec())
+        child.tell(Note(number=1))
+        child.drain()
+        return await child.wait_stopped()
+
+    async with staged(Part().spec()) as stage:
+        assert isinstance(await stage["player"].ask(Call(what=spawn_and_stop)), Shutdown)
+        assert below.notes == [1]
+        assert await stage["player"].ask(Flat(what=lambda actor: actor.context.children)) == ()

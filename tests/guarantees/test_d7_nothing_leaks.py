@@ -226,8 +226,8 @@ async def test_a_thousand_failed_starts_leave_nothing() -> None:
         part = Part(initialize=boom)
 
         async def cycle(number: int) -> None:
-            part.instances.clear()
-            part.journal.clear()
+            for remembered in (part.instances, part.journal, part.steps):
+                remembered.clear()
             with pytest.raises(StartError):
                 await system.spawn(part.spec())
 
@@ -244,7 +244,7 @@ async def test_a_thousand_crashes_and_restarts_leave_nothing() -> None:
             with pytest.raises(ActorFailed):
                 await ref.ask(Call(what=boom))
             await asyncio.sleep(6)  # what the intensity remembers is past
-            for remembered in (part.instances, part.journal, part.ends):
+            for remembered in (part.instances, part.journal, part.ends, part.steps):
                 remembered.clear()
 
         await flat(1_000, cycle)

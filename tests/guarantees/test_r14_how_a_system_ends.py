@@ -470,3 +470,135 @@ async def test_a_supervisor_class_collapses_like_any_tree() -> None:
             system.lookup("program/leaf", Player).tell(Call(what=boom))
             await asyncio.sleep(1000)
     assert caught.value.path == "/user/program"
+
+
+# Systems among other scopes.
+
+
+@pytest.mark.asyncio
+async def test_a_collapse_reaches_its_own_body_through_scopes_of_the_user() -> None:
+    with pytest.raises(SystemCollapsed):
+        async with ActorSystem(fragile(Part())) as system:
+            asyncio.get_running_loop().call_later(1.0, system.lookup("root/player", Player).tell, Flat(what=boom))
+            async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(1000))
+                await asyncio.sleep(1000)
+    assert now() < 2
+    assert me().cancelling() == 0
+
+
+@pytest.mark.parametrize("delay", [0.999, 1.0, 1.001])
+@pytest.mark.asyncio
+async def test_a_timeout_outside_that_meets_a_collapse_hides_nothing(delay: float) -> None:
+    with pytest.raises((SystemCollapsed, TimeoutError, BaseExceptionGroup)):
+        async with asyncio.timeout(1.0):
+            async with ActorSystem(fragile(Part())) as system:
+                asyncio.get_running_loop().call_later(delay, system.lookup("root/player", Player).tell, Flat(what=boom))
+                await asyncio.sleep(1000)
+    assert now() < 2
+    assert me().cancelling() == 0
+    await asyncio.sleep(100)  # no cancel is left over
+
+
+@pytest.mark.asyncio
+async def test_a_system_in_a_task_group_is_stopped_in_good_order_when_its_neighbour_fails() -> None:
+    part = Part(shutdown=takes(1.0))
+
+    async def with_a_system() -> None:
+        async with ActorSystem(part.spec()):
+            await asyncio.sleep(1000)
+
+    async def neighbour() -> None:
+        await asyncio.sleep(1.0)
+        raise LookupError
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(with_a_system())
+            group.create_task(neighbour())
+    assert [type(error) for error in caught.value.exceptions] == [LookupError]
+    assert part.journal[-1] == "player down"
+    assert now() == pytest.approx(2.0, abs=0.01)
+
+
+@pytest.mark.asyncio
+async def test_the_collapse_of_an_inner_system_is_no_affair_of_the_outer_one() -> None:
+    async with ActorSystem(Part("outer").spec()) as outer:
+        with pytest.raises(SystemCollapsed) as caught:
+            async with ActorSystem(fragile(Part()), name="inner") as inner:
+                inner.lookup("root/player", Player).tell(Flat(what=boom))
+                await asyncio.sleep(1000)
+        assert caught.value.system == "inner"
+        await asyncio.sleep(10)
+        assert await outer.lookup("outer", Player).ask(Flat(what=lambda actor: "untouched")) == "untouched"
+    assert me().cancelling() == 0
+
+
+@pytest.mark.asyncio
+async def test_the_collapse_of_an_outer_system_stops_an_inner_one_in_good_order() -> None:
+    part = Part("inner", shutdown=takes(1.0))
+    left: list[str] = []
+    with pytest.raises(SystemCollapsed) as caught:
+        async with ActorSystem(fragile(Part()), name="outer") as outer:
+            async with ActorSystem(part.spec(), name="inner"):
+                outer.lookup("root/player", Player).tell(Flat(what=boom))
+                await asyncio.sleep(1000)
+            left.append("the inner body was left as if nothing had been")
+    assert caught.value.system == "outer"
+    assert left == []  # the cancel went through
+    assert part.journal[-1] == "inner down"
+    assert me().cancelling() == 0
+
+
+@pytest.mark.asyncio
+async def test_both_may_collapse_at_once() -> None:
+    with pytest.raises((SystemCollapsed, BaseExceptionGroup)):
+        async with (
+            ActorSystem(fragile(Part()), name="outer") as outer,
+            ActorSystem(fragile(Part()), name="inner") as inner,
+        ):
+            for system in (outer, inner):
+                system.lookup("root/player", Player).tell(Flat(what=boom))
+            await asyncio.sleep(1000)
+    assert now() < 1
+    assert me().cancelling() == 0
+    await asyncio.sleep(100)
+
+
+@pytest.mark.asyncio
+async def test_two_systems_beside_one_another_do_not_touch() -> None:
+    first, second = Part("same"), Part("same")
+    async with ActorSystem(first.spec()) as one, ActorSystem(second.spec()) as two:
+        one.lookup("same", Player).tell(Note(number=1))
+        two.lookup("same", Player).tell(Note(number=2))
+        one.stop()
+        await one.wait_stopped()
+        assert two.lookup("same", Player).status == "running"
+        await settle()
+    assert (first.notes, second.notes) == ([1], [2])
+
+
+@pytest.mark.asyncio
+async def test_a_system_can_be_used_once() -> None:
+    system = ActorSystem(Part().spec())
+    async with system:
+        pass
+    with pytest.raises(Exception, match=r"(?i)once|again|used"):
+        async with system:
+            pytest.fail("the body must not be entered")
+
+
+@pytest.mark.asyncio
+async def test_a_stop_in_the_tick_of_a_crash_that_would_be_the_collapse_ends_the_system_either_way() -> None:
+    for order in (0, 1):
+        part = Part()
+        try:
+            async with ActorSystem(fragile(part)) as system:
+                acts = [lambda: system.lookup("root/player", Player).tell(Flat(what=boom)), system.stop]
+                for act in acts if order else reversed(acts):
+                    act()
+                await system.wait_stopped()
+        except SystemCollapsed:
+            pass
+        assert part.starts == 1
+        assert me().cancelling() == 0

@@ -1,8 +1,9 @@
-"""Random trees under random requests, in which only what always holds is checked; a seed that fails can be run again."""
+"""Random trees under random requests: what always holds is checked; a seed that fails can be run again."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from typing import Any
@@ -49,7 +50,9 @@ class Life:
     def behave(self, actor: Player) -> Any:
         """What a hook does: mostly nothing, sometimes something bad."""
         first = actor.incarnation == 1 and not self.closing
-        kind = "nothing" if first else self.random.choice(["nothing"] * 6 + ["short", "short", "long", "fail", "resist"])
+        kind = (
+            "nothing" if first else self.random.choice(["nothing"] * 6 + ["short", "short", "long", "fail", "resist"])
+        )
         return {
             "nothing": lambda: None,
             "short": takes(0.05),
@@ -100,10 +103,8 @@ class Life:
 
     async def ask(self, ref: ActorRef[Any]) -> None:
         what = self.random.choice([takes(0.2), takes(0.2), boom, lambda actor: 1, lambda actor: self.resist(0.4)])
-        try:
+        with contextlib.suppress(UnderstudyError):
             await ref.ask(Call(what=what), timeout=self.random.choice([0.1, 2.0, 50.0]))
-        except UnderstudyError:
-            pass
 
     async def spawn(self, system: ActorSystem, ref: ActorRef[Any]) -> None:
         spec = self.leaf(f"r{self.random.randint(0, 5)}")
@@ -115,7 +116,7 @@ class Life:
                 child = await system.spawn(spec)
             self.refs.append(child)
         except UnderstudyError:
-            pass
+            return
 
     def meddle(self, system: ActorSystem) -> None:
         """One random request to one random actor."""
@@ -183,7 +184,7 @@ def find(system: ActorSystem, part: Part) -> list[ActorRef[Any]]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(25))
 @pytest.mark.asyncio
 async def test_what_always_holds(seed: int) -> None:
     life = Life(seed)
@@ -218,7 +219,7 @@ async def test_what_always_holds(seed: int) -> None:
 
 
 def check_hooks(part: Part) -> None:
-    """Each incarnation starts, is perhaps up, perhaps stops, perhaps is down; a zombie may be late, but in this order."""
+    """Each incarnation starts, is perhaps up, stops, is down; a zombie may be late, but in this order."""
     for steps in part.steps.values():
         assert steps == ["starts", "up", "stops", "down"][: len(steps)], part.steps
     assert len(part.ends) <= part.starts

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from understudy.actors._actor import Actor
     from understudy.actors._cell import Cell
+    from understudy.instrument import Statistics
 
 __all__ = ["Context", "System", "spawn_under"]
 
@@ -51,6 +52,10 @@ class System(Protocol):
     def find(self, path: str, actor: type[Actor[M]]) -> ActorRef[M] | None: ...
     @overload
     def find(self, path: str) -> ActorRef[Any] | None: ...
+
+    def statistics(self) -> Statistics:
+        """Counts since the start, and how many actors there are."""
+        ...
 
     def stop(self, detail: str = "") -> None:
         """Request the orderly end of the system; returns at once."""

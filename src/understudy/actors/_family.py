@@ -236,6 +236,8 @@ class Family(Generic[C]):
         exceeded = RestartsExceeded(child.cell.path, reason, len(window.times), plan.max_seconds)
         emit(Instrument.gave_up, self._owner.path if shared else child.cell.path, exceeded)
         if shared:
+            # Decided once: what else has ended by now waits for the decision of the owner's parent.
+            self._open, self._keep = False, True
             self._owner.give_up(exceeded)
         else:
             self._bury(name, exceeded)

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from understudy.system import Statistics
+    from understudy.instrument import Statistics
 
 __all__ = ["LiveLine", "LogLines", "Progress", "facts", "progress_on"]
 
