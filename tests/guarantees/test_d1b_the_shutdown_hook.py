@@ -211,6 +211,27 @@ async def test_the_hook_may_be_a_plain_method() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_plain_hook_that_raises_is_reported_and_the_reason_stays() -> None:
+    class Plain(Actor[Note]):
+        def shutdown(self, reason: ExitReason) -> None:
+            raise Boom
+
+        @handler
+        def note(self, message: Note) -> None:
+            raise LookupError
+
+    diary = Diary()
+    async with ActorSystem(instruments=[diary]) as system:
+        ref = await system.spawn(Plain)
+        ref.tell(Note(number=1))
+        await settle()
+        assert (ref.status, len(diary.restarting)) == ("running", 1)
+        ref.stop()
+        assert isinstance(await ref.wait_stopped(), Shutdown)
+    assert [(path, type(error)) for path, error in diary.failed_hooks] == [("/user/plain", Boom)] * 2
+
+
+@pytest.mark.asyncio
 async def test_no_message_is_handled_while_the_hook_runs() -> None:
     gate = Gate()
     part = Part(shutdown=lambda actor: gate() if actor.incarnation == 1 else None)

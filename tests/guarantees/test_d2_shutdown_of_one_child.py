@@ -604,3 +604,46 @@ async def test_many_stubborn_actors_that_were_spawned_are_abandoned_at_the_same_
     for gate in gates:
         gate.open()
     await settle()
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+@pytest.mark.asyncio
+async def test_a_whole_family_that_resists_is_over_one_second_after_the_grace_of_its_head(depth: int) -> None:
+    gates = [Gate(resists=STUBBORN) for _ in range(depth)]
+    async with staged(Part("head").spec(shutdown=2.0)) as stage:
+        family = [stage["head"]]
+        for number in range(1, depth):
+            spec = Part(f"child{number}").spec(shutdown=20.0)
+            below: Any = await family[-1].ask(Call(what=lambda actor, spec=spec: actor.context.spawn(spec)))
+            family.append(below)
+        for ref, gate in zip(family, gates, strict=True):
+            ref.tell(Call(what=gate))
+            await gate.reached.wait()
+        began = now()
+        family[0].stop()
+        assert forced(await family[0].wait_stopped())
+        assert now() - began == pytest.approx(3.0, abs=0.01)
+        assert {ref.status for ref in family} == {"stopped"}
+        assert len(stage.diary.zombies) == depth
+        for gate in gates:
+            gate.open()
+        await settle()
+
+
+@pytest.mark.asyncio
+async def test_the_children_of_a_killed_actor_are_killed_although_its_own_handler_resists() -> None:
+    gates = [Gate(resists=STUBBORN), Gate()]
+    head, below = Part("head"), Part("below")
+    async with staged(head.spec(restart="temporary")) as stage:
+        ref = stage["head"]
+        child: Any = await ref.ask(Call(what=lambda actor: actor.context.spawn(below.spec())))
+        for each, gate in zip((ref, child), gates, strict=True):
+            each.tell(Call(what=gate))
+            await gate.reached.wait()
+        ref.kill()
+        assert isinstance(await ref.wait_stopped(), Killed)
+        assert now() == pytest.approx(1.0, abs=0.01)
+        assert isinstance(await child.wait_stopped(), Killed)
+        assert len(gates[1].cancelled_at) == 1
+        gates[0].open()
+        await settle()

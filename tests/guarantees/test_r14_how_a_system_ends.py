@@ -84,6 +84,27 @@ async def test_collapse_cancels_the_body_and_leaving_raises_with_the_chain_of_ca
     assert me().cancelling() == 0  # the cancel was the system's own and is over
 
 
+@pytest.mark.parametrize("kind", [Call, Flat])
+@pytest.mark.asyncio
+async def test_a_tree_that_collapses_as_soon_as_it_is_up_collapses_the_system(kind: type[Call | Flat]) -> None:
+    part = Part(initialize=lambda actor: actor.context.ref.tell(kind(what=boom)))
+    with pytest.raises(SystemCollapsed):
+        async with ActorSystem(fragile(part)):
+            await asyncio.sleep(1000)
+    assert part.starts == 1
+    assert now() < 1
+    assert me().cancelling() == 0
+
+
+@pytest.mark.asyncio
+async def test_a_tree_that_ends_as_soon_as_it_is_up_ends_the_system() -> None:
+    part = Part(initialize=lambda actor: actor.context.ref.tell(Flat(what=stop_yourself)))
+    async with ActorSystem(part.spec()) as system:
+        await system.wait_stopped()
+    assert part.journal[-1] == "player down"
+    assert me().cancelling() == 0
+
+
 @pytest.mark.asyncio
 async def test_the_task_works_on_after_a_collapse_that_was_caught() -> None:
     part = Part()

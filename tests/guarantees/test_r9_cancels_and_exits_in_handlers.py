@@ -485,6 +485,19 @@ async def test_a_keyboard_interrupt_in_a_hook_stops_the_system_in_good_order_too
 
 
 @pytest.mark.asyncio
+async def test_a_keyboard_interrupt_in_a_shutdown_hook_ends_the_program_too() -> None:
+    other = Part("other")
+    with pytest.raises(KeyboardInterrupt):
+        async with ActorSystem() as system:
+            await system.spawn(other.spec())
+            ref = await system.spawn(Part(shutdown=interrupt).spec())
+            ref.stop()
+            await asyncio.sleep(1000)
+    assert other.journal[-1] == "other down"
+    assert now() < 1
+
+
+@pytest.mark.asyncio
 async def test_an_actor_that_cannot_be_cancelled_is_no_crash_of_its_supervisor() -> None:
     gate = Gate(resists=STUBBORN)
     part, other = Part(), Part("other")

@@ -157,6 +157,41 @@ async def test_keyword_arguments_reach_each_incarnation() -> None:
         assert await ref.ask(Hello()) == "servus"
 
 
+@pytest.mark.asyncio
+async def test_actors_spawned_without_a_name_are_numbered_among_their_siblings() -> None:
+    async with ActorSystem() as system:
+        assert [(await system.spawn(Greeter)).path for _ in range(3)] == [
+            "/user/greeter",
+            "/user/greeter-2",
+            "/user/greeter-3",
+        ]
+        above = await system.spawn(Part("above").spec())
+        below: Any = [await above.ask(Call(what=lambda actor: actor.context.spawn(Greeter))) for _ in range(2)]
+        assert [ref.path for ref in below] == ["/user/above/greeter", "/user/above/greeter-2"]
+        system.lookup("greeter-2", Greeter).stop()
+        await system.lookup("greeter-2", Greeter).wait_stopped()
+        again = await system.spawn(Greeter)
+        assert again.path not in ("/user/greeter", "/user/greeter-3")
+
+
+@pytest.mark.asyncio
+async def test_a_declared_child_whose_name_initialize_has_given_away_is_a_failed_start() -> None:
+    declared, spawned = Part("same"), Part("same")
+
+    class Above(Supervisor):
+        async def initialize(self) -> None:
+            await self.context.spawn(spawned.spec())
+
+        def children(self) -> list[ChildSpec]:
+            return [declared.spec()]
+
+    async with ActorSystem() as system:
+        with pytest.raises(StartError, match="same"):
+            await system.spawn(Above)
+        assert declared.starts == 0
+        assert spawned.journal[-1] == "same down"
+
+
 # Defaults.
 
 

@@ -385,7 +385,8 @@ class Cell:
             return
         ending.forced = True
         self._interrupt()
-        if ending.step is Step.CHILDREN and self.family is not None:
+        # At once, not after the job: a family that resists is over when its head is.
+        if self.family is not None:
             self.family.kill_all(keep=not self.for_good)
         self.enqueue()
 
