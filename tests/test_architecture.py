@@ -283,7 +283,7 @@ import pydantic, structlog, tenacity, typing_extensions
 class Model(pydantic.BaseModel):
     number: typing_extensions.Annotated[int, pydantic.Field(ge=1)]
 """
-"""Uses them as the package does: pydantic loads parts of itself with the first model, structlog takes `rich` if it can."""
+"""Uses them as the package does: pydantic loads parts of itself with the first model, structlog `rich` if it can."""
 
 
 def loaded_by(statement: str) -> set[str]:
