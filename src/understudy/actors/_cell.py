@@ -73,6 +73,9 @@ class Life(enum.Enum):
     DEAD = "dead"
 
 
+_RUNNING = Life.RUNNING  # a member of an enumeration is slow to look up
+
+
 class Step(enum.Enum):
     """How far the end of an incarnation has come; each waits for what the one before has begun."""
 
@@ -454,23 +457,27 @@ class Cell:
 
     def activate(self, limit: int) -> int:
         """Serve control, then take the next step of life or handle up to *limit* messages; how many it says."""
-        handled = 0
         if self.control is not None:
             self._serve_control()
-        if self.life is Life.RUNNING:
+        handled = 0
+        if self.life is _RUNNING:
             if self.job is None and not self.attention and self.mailbox is not None:
                 handled = self._handle(self.mailbox, limit)
         elif self.life is Life.STARTING and self.actor is None and self.ending is None:
             self._boot()
         self.queued = False
-        if self.ending is not None:
-            if self.runtime.dispatcher.context:
-                self.enqueue()  # the hook shall not see what the last handler has set
-            else:
-                self._proceed()
-        elif self.life is Life.RUNNING:
+        if self.attention:
+            self._attend()
+        elif self.life is _RUNNING and self.job is None:
             self._settle()
         return handled
+
+    def _attend(self) -> None:
+        """The end of this incarnation is under way."""
+        if self.runtime.dispatcher.context:
+            self.enqueue()  # the hook shall not see what the last handler has set
+        else:
+            self._proceed()
 
     def _serve_control(self) -> None:
         signals, self.control = self.control or (), None
@@ -483,11 +490,12 @@ class Cell:
                 self.family.child_started(signal)
 
     def _settle(self) -> None:
-        """RUNNING, and nothing is being done: what next?"""
-        if self.job is not None or self.queued:
+        """RUNNING without a job: what next?"""
+        if self.queued:
             return
-        if self.attention or self.waiting:
-            self.enqueue()
+        if self.attention or (self.mailbox is not None and self.mailbox.items):
+            self.queued = True
+            self.runtime.dispatcher.push(self)
         elif self.draining is not None:
             self._drained()
         else:
@@ -596,9 +604,10 @@ class Cell:
 
     def _handle(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
         direct, actor, context = self.table.direct, self.actor, self.runtime.dispatcher.context
+        items, take = mailbox.items, mailbox.take
         handled = 0
-        for _ in range(min(limit, len(mailbox))):
-            item: object = mailbox.take()
+        while items and handled < limit:
+            item: object = take()
             function = direct.get(type(item))
             if function is None:
                 if not self._handle_other(mailbox, item):
@@ -689,7 +698,8 @@ class Cell:
             self._release(ask)
             if ask is not None:
                 FRAME.set(self)
-            handled, since_last = handled + 1, since_last + 1
+            handled += 1
+            since_last += 1
             # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
             if task.cancelling() or len(job.context) > 1:
                 break
@@ -702,7 +712,7 @@ class Cell:
 
     def _next_async(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, Handler] | None:
         """Take the next message for the pump in hand; None when there is none, or it is not the pump's."""
-        while not self.attention and len(mailbox):
+        while mailbox.items and not self.attention:
             item = mailbox.take()
             message, ask, handler = self._open(item)
             if handler is None:
@@ -735,7 +745,7 @@ class Cell:
         if self.job is not job:
             return
         self.job = None
-        if self.ending is not None or self.control is not None:
+        if self.control is not None:
             self.enqueue()
         else:
             self._settle()

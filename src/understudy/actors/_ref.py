@@ -94,7 +94,9 @@ class ActorRef(Generic[M_contra]):
                 accepted = mailbox.offer(item)
             if accepted:
                 if cell.ready:
-                    cell.wake()
+                    cell.ready = False
+                    cell.queued = True
+                    cell.runtime.dispatcher.push(cell)
                 return True
         cell.refuse(message, None if sender is None else sender.path)
         return False

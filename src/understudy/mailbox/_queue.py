@@ -79,7 +79,7 @@ class AsyncMessageQueue(Generic[T]):
         self._capacity = check_capacity(capacity)
         # The first `_getters.granted` items are promised to getters that have not run yet; the others are free. While a
         # getter waits without a promise no item is free; while a putter waits without one, there is no room.
-        self.items: deque[T] = deque()
+        self.items: deque[T] = deque()  # public for the runtime, to look and, below `append_below`, to append
         self._getters = NOBODY
         self._putters = NOBODY
         self._closed = False
