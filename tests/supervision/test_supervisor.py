@@ -26,6 +26,7 @@ from understudy import (
     ActorRef,
     ActorSystem,
     ChildSpec,
+    InvalidActor,
     InvalidContext,
     InvalidSpec,
     Message,
@@ -383,3 +384,20 @@ async def test_the_statistics_count_lives_and_deaths() -> None:
     assert (after.crashed, after.restarted, after.dead_letters, after.abandoned) == (1, 1, 1, 0)
     with pytest.raises((AttributeError, TypeError, ValueError)):
         after.crashed = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("restart", "temporary"), ("shutdown", 2.0), ("mailbox", 3), ("start_timeout", 1)]
+)
+def test_an_option_beside_the_defaults_is_refused_when_the_class_is_made(option: str, value: object) -> None:
+    with pytest.raises(InvalidActor, match=rf"Player: {option} = .* say `defaults = {{'{option}': "):
+        type("Player", (Actor,), {option: value})
+
+
+def test_a_method_may_have_the_name_of_an_option() -> None:
+    assert type("Player", (Actor,), {"restart": lambda self: None, "mailbox": property(lambda self: 1)}).defaults == {}
+
+
+def test_a_class_cannot_name_all_its_actors() -> None:
+    with pytest.raises(InvalidSpec, match="got 'name'"):
+        type("Player", (Actor,), {"defaults": {"name": "everybody"}})

@@ -13,9 +13,11 @@ from understudy.exceptions import InvalidSpec
 from understudy.mailbox._overflow import Mailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
+    "DEFAULTS",
+    "OPTIONS",
     "ChildSpec",
     "Options",
     "Restart",
@@ -46,6 +48,11 @@ class Options(TypedDict, total=False):
     shutdown: Shutdown
     mailbox: Mailbox | float
     start_timeout: float
+
+
+OPTIONS = ("name", "restart", "shutdown", "mailbox", "start_timeout")
+DEFAULTS = OPTIONS[1:]
+"""The options that a class can set for all its actors; names are for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +103,13 @@ def snake_case(name: str) -> str:
     return re.sub(r"[^a-z0-9_.-]", "_", _WORD.sub("_", name).lower())
 
 
-def check_options(options: Options, child: str) -> Options:
-    """*options*, if each is one and has a value that is allowed."""
+def check_options(options: Options, child: str, known: Sequence[str] = OPTIONS) -> Options:
+    """*options*, if each is a *known* one and has a value that is allowed."""
     checked: dict[str, object] = {}
     for key, value in options.items():
-        check = _CHECKS.get(key)
-        if check is None:
-            raise InvalidSpec(child=child, field="options", problem=f"are {', '.join(_CHECKS)}, got {key!r}")
-        checked[key] = check(value, child)
+        if key not in known:
+            raise InvalidSpec(child=child, field="options", problem=f"are {', '.join(known)}, got {key!r}")
+        checked[key] = _CHECKS[key](value, child)
     return cast("Options", checked)
 
 

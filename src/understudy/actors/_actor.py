@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 import structlog
 from typing_extensions import TypeVar
 
-from understudy._plans._spec import Options, check_options
+from understudy._plans._spec import DEFAULTS, Options, check_options
 from understudy._plans._strategies import PLAIN, Plan
 from understudy.actors._context import Context
 from understudy.actors._handler import HandlerTable
-from understudy.exceptions import InvalidContext, Unhandled
+from understudy.exceptions import InvalidActor, InvalidContext, Unhandled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -46,7 +46,13 @@ class Actor(Generic[M]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__understudy_handlers__ = HandlerTable.of(cls, Actor)
-        cls.defaults = check_options(cls.defaults, f"class {cls.__qualname__}")
+        cls.defaults = check_options(cls.defaults, f"class {cls.__qualname__}", DEFAULTS)
+        for key in DEFAULTS:
+            value = cls.__dict__.get(key)
+            if value is not None and not callable(value) and not hasattr(value, "__get__"):
+                # It would be overlooked in silence, and `shutdown` would take the place of the hook.
+                problem = f"{key} = {value!r} means nothing here: say `defaults = {{{key!r}: {value!r}}}`"
+                raise InvalidActor(actor=cls.__qualname__, problem=problem)
 
     # Hooks
 
