@@ -15,40 +15,25 @@ await a job looks whether it is still its cell's job; if not it has been abandon
 from __future__ import annotations
 
 import asyncio
-import enum
 import math
 from collections.abc import Coroutine
-from contextvars import Context
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import FRAME, Ask, Letter, Private
+from understudy.actors._asks import FRAME, Ask
 from understudy.actors._family import Family
-from understudy.actors._handler import NO_HANDLERS, Handler, HandlerTable
-from understudy.environment import running_loop
-from understudy.exceptions import (
-    ActorFailed,
-    ActorStopped,
-    InvalidActor,
-    InvalidContext,
-    InvalidSpec,
-    InvalidTimeout,
-    Refused,
-    StartTimeout,
-    Unhandled,
-)
+from understudy.actors._handler import NO_HANDLERS, Handler
+from understudy.actors._inbox import Inbox
+from understudy.actors._life import RUNNING, Ending, Job, Life, Step
+from understudy.exceptions import ActorStopped, InvalidActor, InvalidSpec, InvalidTimeout, StartTimeout
 from understudy.instrument import Instrument
-from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.messages import ChildEnded, ChildStarted
 from understudy.reasons import (
-    Crashed,
     ExitReason,
     Killed,
     Normal,
     RestartsExceeded,
     Shutdown,
     StartFailed,
-    frames_of,
     without_traceback,
 )
 
@@ -59,121 +44,32 @@ if TYPE_CHECKING:
     from understudy._plans._strategies import Plan
     from understudy.actors._runtime import Runtime
 
-__all__ = ["Cell", "Life", "check_timeout"]
+__all__ = ["Cell", "check_timeout"]
 
 
-class Life(enum.Enum):
-    """The state of a cell."""
-
-    NEW = "new"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    DOWN = "down"
-    DEAD = "dead"
-
-
-_RUNNING = Life.RUNNING  # a member of an enumeration is slow to look up
-
-
-class Step(enum.Enum):
-    """How far the end of an incarnation has come; each waits for what the one before has begun."""
-
-    HANDLER = enum.auto()
-    CHILDREN = enum.auto()
-    HOOK = enum.auto()
-
-
-class Ending:
-    """The end of an incarnation, from the request on."""
-
-    __slots__ = ("abandon_at", "forced", "hook", "interrupting", "reason", "step")
-
-    def __init__(self, reason: ExitReason, *, hook: bool) -> None:
-        self.reason = reason
-        # Whether the shutdown hook is to run.
-        self.hook = hook
-        # The mark: set before the runtime cancels a job, so that what the job ends with means nothing.
-        self.interrupting = False
-        self.abandon_at = math.inf
-        # The grace was over, or there was none.
-        self.forced = False
-        self.step = Step.HANDLER
-
-    def final_reason(self) -> ExitReason:
-        """The first reason given; a forced end is `Killed`, unless the actor had failed by then."""
-        failed = isinstance(self.reason, Crashed | RestartsExceeded | StartFailed | Killed)
-        return Killed(first=self.reason) if self.forced and not failed else self.reason
-
-
-class Job:
-    """The task of a cell, and the context it runs in.
-
-    Not ``started``: no line of it has run yet, so it must not be cancelled.
-    """
-
-    __slots__ = ("context", "kind", "started", "task")
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.context = Context()
-        self.started = False
-        self.task: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        """The first line of the task."""
-        self.started = True
-        self.task = asyncio.current_task()
-
-    @property
-    def is_current(self) -> bool:
-        """Whether it runs now. A coroutine that is being destroyed does not: it sees a GeneratorExit from nowhere."""
-        return running_loop() is not None and asyncio.current_task() is self.task
-
-    def cancel(self) -> None:
-        """Interrupt it; if it has not started, its first look at the mark does."""
-        if self.started and self.task is not None:
-            self.task.cancel()
-
-
-class Cell:
+class Cell(Inbox):
     """See the module. Fields that rarely matter are None until they do: an idle actor has to be small."""
 
     __slots__ = (
         "_path",
         "_timer",
-        "actor",
-        "attention",
         "came_up",
-        "control",
         "draining",
-        "ending",
         "family",
         "for_good",
-        "gate",
-        "hand",
-        "hand_since",
         "incarnation",
-        "job",
         "life",
-        "loop",
-        "mailbox",
         "name",
         "observers",
         "parent",
-        "queued",
-        "ready",
-        "reason",
-        "runtime",
         "spec",
-        "table",
         "uid",
-        "waits",
     )
 
+    family: Family[Cell] | None
+
     def __init__(self, runtime: Runtime, parent: Cell | None, spec: ChildSpec[Any], name: str) -> None:
-        self.runtime = runtime
-        self.loop = runtime.env.loop
+        super().__init__(runtime)
         self.parent = parent
         self.spec = spec
         self.name = name
@@ -182,36 +78,15 @@ class Cell:
         self.life = Life.NEW
         # Whether any incarnation has ever come up.
         self.came_up = False
-        runtime.population += 1
-        self.actor: Any = None
-        self.table: HandlerTable = NO_HANDLERS
-        self.mailbox: AsyncMessageQueue[Any] | None = None
-        self.family: Family[Cell] | None = None
-        # Why no message is accepted any more; None while messages are.
-        self.gate: ExitReason | None = None
-        # In the run queue, or being activated: whoever changes something need not push.
-        self.queued = False
-        # A message would be handled if it came: RUNNING, not queued, no job, nothing waiting. The next tell must push.
-        self.ready = False
-        # Something is to be looked at before the next message.
-        self.attention = False
-        self.job: Job | None = None
-        # The message or envelope whose handler is running, and since when (for async handlers).
-        self.hand: Any = None
-        self.hand_since = 0.0
-        self.ending: Ending | None = None
+        self.family = None
         # The end in sight is the last: nobody restarts it.
         self.for_good = False
         # Drain until then and stop; stays through restarts.
         self.draining: float | None = None
-        # Why the last incarnation ended; for a dead cell, why all did.
-        self.reason: ExitReason | None = None
-        self.control: list[ChildStarted | ChildEnded] | None = None
-        # Whom the handler in hand waits for, by the wait.
-        self.waits: dict[object, Cell] | None = None
         self.observers: list[Callable[[ExitReason], object]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._path: str | None = None
+        runtime.population += 1
 
     def __repr__(self) -> str:
         return f"<Cell {self.path} {self.life.value}>"
@@ -269,44 +144,6 @@ class Cell:
 
     # Messages
 
-    def make_mailbox(self) -> AsyncMessageQueue[Any]:
-        """The mailbox, made with the first message."""
-        if self.mailbox is None:
-            self.mailbox = AsyncMessageQueue(self.option("mailbox").capacity)
-        return self.mailbox
-
-    def check_loop(self) -> None:
-        """Refuse to be used from another thread, event loop or process than the one that runs the system."""
-        if running_loop() is not self.loop:
-            raise InvalidContext(
-                what=self.path,
-                problem="used outside of the event loop of its system (another thread, loop or forked process): "
-                "use tell_threadsafe or ask_threadsafe",
-            )
-
-    def wake(self) -> None:
-        """A message has been put into the mailbox."""
-        if self.ready:
-            self.ready = False
-            self.queued = True
-            self.runtime.dispatcher.push(self)
-
-    def refuse(self, message: object, sender: str | None) -> None:
-        """*message* was not accepted and nobody waits to hear it."""
-        if self.gate is None:
-            self.report_full()
-            self.runtime.dead_letter(message, self.path, sender, "mailbox full")
-        else:
-            self.runtime.dead_letter(message, self.path, sender, str(self.gate))
-
-    def report_full(self) -> None:
-        """Somebody found no room."""
-        self.runtime.instruments.emit(Instrument.mailbox_full, self.path, self.make_mailbox().capacity)
-
-    def stopped_error(self, message: object = None) -> ActorStopped:
-        """What somebody gets who wants something of an actor that accepts nothing."""
-        return ActorStopped(path=self.path, reason=self.gate or self.reason or Shutdown(), message=message)
-
     def state_of(self, ask: Ask) -> str:
         """How far *ask* has got, for the error of the one who waited in vain."""
         now = self.runtime.env.now()
@@ -347,7 +184,7 @@ class Cell:
                 self.parent.family.end_kept(self.name)
             return
         if self.ending is None:
-            self._end(reason, hook=True)
+            self.end(reason, hook=True)
 
     def request_drain(self, timeout: float | None) -> None:
         """Accept nothing more, handle what is there, then end for good."""
@@ -366,13 +203,13 @@ class Cell:
         if self.down:
             return
         if self.ending is None:
-            self._end(Killed(), hook=False)
+            self.end(Killed(), hook=False)
         self.force(keep=True)
 
     def request_end(self) -> None:
         """A normal end, wished for by the actor itself."""
         if not self.down and self.ending is None:
-            self._end(Normal(), hook=True)
+            self.end(Normal(), hook=True)
 
     def force(self, *, keep: bool) -> None:
         """No grace, or no more of it: interrupt what runs, kill the children, skip the hook."""
@@ -381,7 +218,7 @@ class Cell:
         if not keep:
             self._shut(Shutdown("parent killed"))
         if self.ending is None:
-            self._end(Killed(), hook=False)
+            self.end(Killed(), hook=False)
         ending = self.ending
         assert ending is not None
         if ending.forced:
@@ -396,7 +233,7 @@ class Cell:
     def give_up(self, reason: RestartsExceeded) -> None:
         """The family has failed too often."""
         if self.ending is None:
-            self._end(reason, hook=True)
+            self.end(reason, hook=True)
 
     def post(self, signal: ChildStarted | ChildEnded) -> None:
         """Control from a child: served in the next activation, whatever is in hand or waits."""
@@ -460,16 +297,16 @@ class Cell:
         if self.control is not None:
             self._serve_control()
         handled = 0
-        if self.life is _RUNNING:
+        if self.life is RUNNING:
             if self.job is None and not self.attention and self.mailbox is not None:
-                handled = self._handle(self.mailbox, limit)
+                handled = self.handle(self.mailbox, limit)
         elif self.life is Life.STARTING and self.actor is None and self.ending is None:
             self._boot()
         self.queued = False
         if self.attention:
             self._attend()
-        elif self.life is _RUNNING and self.job is None:
-            self._settle()
+        elif self.life is RUNNING and self.job is None:
+            self.settle()
         return handled
 
     def _attend(self) -> None:
@@ -489,7 +326,7 @@ class Cell:
             else:
                 self.family.child_started(signal)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """RUNNING without a job: what next?"""
         if self.queued:
             return
@@ -521,7 +358,7 @@ class Cell:
                 return self._initialized(plan)
             if table.initialize.is_async:
                 self._arm(self.runtime.env.now() + self.option("start_timeout"), self._start_timed_out)
-                return self._start_job("initialize", self._run_initialize, plan)
+                return self.start_job("initialize", self._run_initialize, plan)
             self._check_nothing("initialize", table.initialize.function(actor))
         except BaseException as error:
             return self._start_failed(error)
@@ -554,7 +391,7 @@ class Cell:
         if self.ending is not None:
             self.enqueue()
             return
-        frames = self._frames(error)
+        frames = self.frames(error)
         self._fail_start(StartFailed(without_traceback(error), frames))
 
     def _start_timed_out(self) -> None:
@@ -564,7 +401,7 @@ class Cell:
     def _fail_start(self, reason: ExitReason) -> None:
         if self.incarnation > 1:
             self.runtime.instruments.emit(Instrument.actor_crashed, self.path, reason, None)
-        self._end(reason, hook=False)
+        self.end(reason, hook=False)
 
     def family_started(self) -> None:
         """All declared children are up: so is this actor."""
@@ -594,223 +431,11 @@ class Cell:
     def spawn(self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False) -> Cell:
         """Start a child at run time. Refused when this actor is on its way out."""
         if self.life not in (Life.STARTING, Life.RUNNING) or self.ending is not None:
-            raise ActorStopped(path=self.path, reason=self._why_not())
+            raise ActorStopped(path=self.path, reason=self.why_not())
         return self._make_family().spawn(spec, waiter, declared=declared).cell
 
-    def _why_not(self) -> ExitReason:
+    def why_not(self) -> ExitReason:
         return self.ending.reason if self.ending is not None else self.gate or self.reason or Shutdown()
-
-    # Handling
-
-    def _handle(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
-        direct, actor, context = self.table.direct, self.actor, self.runtime.dispatcher.context
-        items, take = mailbox.items, mailbox.take
-        handled = 0
-        while items and handled < limit:
-            item: object = take()
-            function = direct.get(type(item))
-            if function is None:
-                if not self._handle_other(mailbox, item):
-                    break
-            else:
-                # Nothing can look at the hand while this runs, so only what is answered or has a sender is put there.
-                try:
-                    result = function(actor, item)
-                    if result is not None:
-                        self._check_sync(function, result)
-                except BaseException as error:
-                    self._failed(error, item, None)
-            handled += 1
-            if self.attention or context:
-                break
-        return handled
-
-    def _handle_other(self, mailbox: AsyncMessageQueue[Any], item: Any) -> bool:
-        """What is no plain tell of a type with a ``def`` handler; False when a pump has taken over."""
-        message, ask, handler = self._open(item)
-        if handler is not None and handler.is_async:
-            # A task that has not started may never start, so it gets the message when it runs.
-            mailbox.push_front(item)
-            self._start_job("messages", self._pump)
-            return False
-        if handler is None:
-            self._unhandled(message, ask, item)
-        elif ask is None or self._admit(ask):
-            self._run_sync(handler, item, message, ask)
-        return True
-
-    def _open(self, item: Any) -> tuple[Any, Ask | None, Handler | None]:
-        table = self.table
-        handler = table[type(item)]
-        if handler is not None:
-            return item, None, handler
-        if type(item) is Ask:
-            return item.message, item, table[type(item.message)] or table.fallback
-        if type(item) is Private:
-            return item.message, None, table.private[type(item.message)] or table.fallback
-        message = item.message if type(item) is Letter else item
-        return message, None, table[type(message)] or table.fallback
-
-    def _admit(self, ask: Ask) -> bool:
-        """Whether *ask* is still wanted; whom nobody waits for is not started."""
-        if not ask.future.done() and self.runtime.env.now() < ask.deadline:
-            ask.in_hand = True
-            return True
-        ask.expire()
-        self.runtime.dead_letter(ask.message, self.path, ask.sender_path, "nobody waits for the reply any more")
-        return False
-
-    def _run_sync(self, handler: Handler, item: Any, message: Any, ask: Ask | None) -> None:
-        self.hand = item
-        self.hand_since = self.runtime.env.now()
-        try:
-            result = handler.function(self.actor, message)
-            if result is not None:
-                self._check_sync(handler.function, result)
-        except BaseException as error:
-            self._failed(error, message, ask)
-        else:
-            self._replied(result, ask)
-        self._release(ask)
-
-    async def _pump(self, job: Job) -> None:
-        """Handle messages with ``async def`` handlers until there is none, or the next needs something else."""
-        job.begin()
-        FRAME.set(self)
-        mailbox, dispatcher, task = self.make_mailbox(), self.runtime.dispatcher, job.task
-        assert task is not None
-        if self.job is not job:
-            return
-        self.hand_since = self.runtime.env.now()
-        handled, since_last, allowed = 0, 0, 1
-        while (taken := self._next_async(mailbox)) is not None:
-            message, ask, handler = taken
-            try:
-                result = await handler.function(self.actor, message)
-            except BaseException as error:
-                if not self._pump_failed(job, error, message, ask):
-                    return
-            else:
-                if self.job is not job:
-                    return
-                if ask is not None:
-                    self._replied(result, ask)
-            self._release(ask)
-            if ask is not None:
-                FRAME.set(self)
-            handled += 1
-            since_last += 1
-            # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
-            if task.cancelling() or len(job.context) > 1:
-                break
-            if since_last >= allowed:
-                allowed, since_last = dispatcher.allowance(handled, since_last), 0
-                if not allowed:
-                    break
-                self.hand_since = self.runtime.env.now()
-        self._pump_ended(job)
-
-    def _next_async(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, Handler] | None:
-        """Take the next message for the pump in hand; None when there is none, or it is not the pump's."""
-        while mailbox.items and not self.attention:
-            item = mailbox.take()
-            message, ask, handler = self._open(item)
-            if handler is None:
-                self._unhandled(message, ask, item)
-            elif not handler.is_async:
-                mailbox.push_front(item)
-                break
-            elif ask is None:
-                self.hand = item
-                return message, None, handler
-            elif self._admit(ask):
-                self.hand = ask
-                FRAME.set(ask)
-                return message, ask, handler
-        return None
-
-    def _pump_failed(self, job: Job, error: BaseException, message: Any, ask: Ask | None) -> bool:
-        """A handler has raised; whether the pump is still its cell's."""
-        if isinstance(error, GeneratorExit) and not job.is_current:
-            raise error
-        if self.job is not job:
-            return False
-        if self.ending is not None and self.ending.interrupting:
-            self._interrupted()
-        else:
-            self._failed(error, message, ask)
-        return True
-
-    def _pump_ended(self, job: Job) -> None:
-        if self.job is not job:
-            return
-        self.job = None
-        if self.control is not None:
-            self.enqueue()
-        else:
-            self._settle()
-
-    def _replied(self, result: Any, ask: Ask | None) -> None:
-        if ask is not None and not ask.reply(result):
-            self.runtime.dead_letter(result, ask.sender_path or "(asker)", self.path, "late reply")
-
-    def _failed(self, error: BaseException, message: Any, ask: Ask | None) -> None:
-        if isinstance(error, Refused):
-            self._refused(error, message, ask)
-        elif isinstance(error, Unhandled) and error.message is message and error.path == self.path:
-            self._unhandled(message, ask, message)
-        else:
-            if isinstance(error, KeyboardInterrupt):
-                self.runtime.interrupt()
-            self._crash(error, message, ask)
-
-    def _refused(self, error: Refused, message: Any, ask: Ask | None) -> None:
-        without_traceback(error)
-        if ask is None:
-            self.runtime.instruments.emit(Instrument.refused, self.path, type(message).__name__, str(error))
-        elif not ask.fail(error):
-            self.runtime.dead_letter(error, ask.sender_path or "(asker)", self.path, "late reply")
-
-    def _unhandled(self, message: Any, ask: Ask | None, item: Any) -> None:
-        if ask is not None:
-            ask.fail(Unhandled(path=self.path, message=message))
-        else:
-            sender = item.sender_path if isinstance(item, Letter) else None
-            self.runtime.dead_letter(message, self.path, sender, "unhandled")
-
-    def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
-        frames = self._frames(error)
-        reason = Crashed(without_traceback(error), frames)
-        name = type(message).__name__
-        if ask is not None:
-            failure = ActorFailed(path=self.path, message_type=name, reason=reason)
-            failure.__cause__ = error
-            ask.fail(failure)
-        self.runtime.instruments.emit(Instrument.actor_crashed, self.path, reason, name)
-        if self.ending is None:
-            self._end(reason, hook=True)
-
-    def _interrupted(self) -> None:
-        """The handler in hand was ended by the runtime: its message is dropped, and reported."""
-        if self.hand is not None:
-            self._lose(self.hand, self.ending.final_reason() if self.ending is not None else self._why_not())
-
-    def _release(self, ask: Ask | None) -> None:
-        """The handler has ended: nothing is in hand, and its code waits for nobody."""
-        self.hand = None
-        self.waits = None
-        if ask is not None:
-            ask.in_hand = False
-
-    def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
-        if type(result) is CoroutineType:
-            result.close()
-            problem = f"handler {function.__name__} returned a coroutine: declare it `async def`"
-            raise InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
-
-    def _frames(self, error: BaseException) -> tuple[tuple[str, int, str], ...]:
-        """Where *error* was raised, without the frames of this module."""
-        return tuple(frame for frame in frames_of(error.__traceback__) if frame[0] != __file__)
 
     # Ending
 
@@ -822,17 +447,9 @@ class Cell:
         if self.mailbox is None:
             return
         for item in self.mailbox.close(drain=False):
-            self._lose(item, reason)
+            self.lose(item, reason)
 
-    def _lose(self, item: Any, reason: ExitReason) -> None:
-        message, sender = item, None
-        if isinstance(item, Letter):
-            message, sender = item.message, item.sender_path
-        self.runtime.dead_letter(message, self.path, sender, str(reason))
-        if type(item) is Ask:
-            item.fail(ActorStopped(path=self.path, reason=reason, message=message))
-
-    def _end(self, reason: ExitReason, *, hook: bool) -> None:
+    def end(self, reason: ExitReason, *, hook: bool) -> None:
         """Begin the end of this incarnation; its grace is one clock from here over handler, children and hook."""
         starting = self.life is Life.STARTING
         self.ending = Ending(reason, hook=hook and not starting)
@@ -891,8 +508,8 @@ class Cell:
         if job.started and job.task is not None:
             stack = self.runtime.env.tasks.abandon(job.task)
             self.runtime.instruments.emit(Instrument.abandoned, self.path, stack)
-        self._interrupted()
-        self._release(hand if type(hand) is Ask else None)
+        self.interrupted()
+        self.release(hand if type(hand) is Ask else None)
 
     def _proceed(self) -> None:
         """Take the steps of the end that can be taken; called whenever one of them may have become possible."""
@@ -926,7 +543,7 @@ class Cell:
         if hook is None:
             return
         if hook.is_async:
-            self._start_job("shutdown", self._run_shutdown_job, ending)
+            self.start_job("shutdown", self._run_shutdown_job, ending)
             return
         try:
             self._check_nothing("shutdown", hook.function(self.actor, ending.reason))
@@ -969,11 +586,11 @@ class Cell:
         self.ending = None
         self.attention = False
         self.ready = False
-        self._release(None)
+        self.release(None)
 
     # Jobs and the one timer
 
-    def _start_job(self, kind: str, body: Callable[..., Any], *args: Any) -> None:
+    def start_job(self, kind: str, body: Callable[..., Any], *args: Any) -> None:
         job = self.job = Job(kind)
         task = self.runtime.env.start_task(
             body(job, *args), name=f"actor:{self.path}", context=job.context, on_done=self._job_done

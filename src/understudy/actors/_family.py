@@ -26,11 +26,15 @@ class Member(Protocol):
     """A child's cell, as its family sees it."""
 
     spec: ChildSpec[Any]
-    uid: int
-    incarnation: int
-    for_good: bool
-    reason: ExitReason | None
 
+    @property
+    def uid(self) -> int: ...
+    @property
+    def incarnation(self) -> int: ...
+    @property
+    def for_good(self) -> bool: ...
+    @property
+    def reason(self) -> ExitReason | None: ...
     @property
     def path(self) -> str: ...
     @property

@@ -1,0 +1,91 @@
+"""The state of a cell, and what belongs to one incarnation of it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import math
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from understudy.environment import running_loop
+from understudy.reasons import Crashed, Killed, RestartsExceeded, StartFailed
+
+if TYPE_CHECKING:
+    from understudy.reasons import ExitReason
+
+__all__ = ["RUNNING", "Ending", "Job", "Life", "Step"]
+
+
+class Life(enum.Enum):
+    """The state of a cell."""
+
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DOWN = "down"
+    DEAD = "dead"
+
+
+RUNNING = Life.RUNNING  # a member of an enumeration is slow to look up
+
+
+class Step(enum.Enum):
+    """How far the end of an incarnation has come; each waits for what the one before has begun."""
+
+    HANDLER = enum.auto()
+    CHILDREN = enum.auto()
+    HOOK = enum.auto()
+
+
+class Ending:
+    """The end of an incarnation, from the request on."""
+
+    __slots__ = ("abandon_at", "forced", "hook", "interrupting", "reason", "step")
+
+    def __init__(self, reason: ExitReason, *, hook: bool) -> None:
+        self.reason = reason
+        # Whether the shutdown hook is to run.
+        self.hook = hook
+        # The mark: set before the runtime cancels a job, so that what the job ends with means nothing.
+        self.interrupting = False
+        self.abandon_at = math.inf
+        # The grace was over, or there was none.
+        self.forced = False
+        self.step = Step.HANDLER
+
+    def final_reason(self) -> ExitReason:
+        """The first reason given; a forced end is `Killed`, unless the actor had failed by then."""
+        failed = isinstance(self.reason, Crashed | RestartsExceeded | StartFailed | Killed)
+        return Killed(first=self.reason) if self.forced and not failed else self.reason
+
+
+class Job:
+    """The task of a cell, and the context it runs in.
+
+    Not ``started``: no line of it has run yet, so it must not be cancelled.
+    """
+
+    __slots__ = ("context", "kind", "started", "task")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.context = Context()
+        self.started = False
+        self.task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """The first line of the task."""
+        self.started = True
+        self.task = asyncio.current_task()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it runs now. A coroutine that is being destroyed does not: it sees a GeneratorExit from nowhere."""
+        return running_loop() is not None and asyncio.current_task() is self.task
+
+    def cancel(self) -> None:
+        """Interrupt it; if it has not started, its first look at the mark does."""
+        if self.started and self.task is not None:
+            self.task.cancel()

@@ -1,0 +1,430 @@
+"""The errors: what each says, what it carries, and that it arrives whole where a copy of it is sent."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import importlib
+import inspect
+import pickle
+import pkgutil
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import pytest
+
+import understudy
+from tests.cast import Hold, Note
+from understudy import exceptions
+from understudy.exceptions import (
+    ActorFailed,
+    ActorNotFound,
+    ActorStopped,
+    AskCycle,
+    AskTimeout,
+    InvalidActor,
+    InvalidContext,
+    InvalidSpec,
+    InvalidTimeout,
+    MailboxFull,
+    NameTaken,
+    NoReply,
+    Refused,
+    StartError,
+    StartTimeout,
+    SystemCollapsed,
+    UnderstudyError,
+    Unhandled,
+    UsageError,
+    WrongActorType,
+)
+from understudy.mailbox import QueueClosed, QueueEmpty, QueueFull
+from understudy.reasons import Crashed, Killed, Normal, RestartsExceeded, Shutdown, StartFailed
+
+CRASHED = Crashed(ValueError("no tone"), (("band.py", 12, "Player.play"), ("horn.py", 3, "blow")))
+EXCEEDED = RestartsExceeded("/user/band/horn", CRASHED, 4, 5.0)
+
+
+@dataclass
+class Example:
+    """An error, its sentence, and the facts it carries."""
+
+    error: UnderstudyError
+    sentence: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{type(self.error).__name__}: {self.sentence[:40]}"
+
+
+EXAMPLES = [
+    Example(UnderstudyError("all is lost"), "all is lost"),
+    Example(
+        StartError(path="/user/horn", reason=StartFailed(OSError("no port"))),
+        "/user/horn did not start: OSError: no port",
+        {"path": "/user/horn", "reason": StartFailed(OSError("no port"))},
+    ),
+    Example(
+        StartError(path="/user/horn", reason=Shutdown("its start was cancelled")),
+        "/user/horn did not start: shut down (its start was cancelled)",
+        {"path": "/user/horn", "reason": Shutdown("its start was cancelled")},
+    ),
+    Example(
+        StartTimeout(path="/user/horn", seconds=30.0),
+        "/user/horn did not start: initialize had not ended after 30 s",
+        {"path": "/user/horn", "seconds": 30.0, "reason": Killed()},
+    ),
+    Example(
+        NameTaken(path="/user/horn", ref=None),
+        "the name /user/horn is taken: use `ref` of this error, or choose another name",
+        {"path": "/user/horn", "ref": None},
+    ),
+    Example(
+        ActorStopped(path="/user/horn", reason=Normal(), message=Note(value=1)),
+        "/user/horn has stopped (a normal end) and did not handle Note",
+        {"path": "/user/horn", "reason": Normal(), "message": Note(value=1)},
+    ),
+    Example(
+        ActorStopped(path="/user/horn", reason=Killed(first=Shutdown("left"))),
+        "/user/horn has stopped (killed while ending (shut down (left)))",
+        {"path": "/user/horn", "reason": Killed(first=Shutdown("left")), "message": None},
+    ),
+    Example(
+        ActorFailed(path="/user/horn", message_type="Note", reason=CRASHED),
+        "/user/horn failed while handling Note (crashed: ValueError: no tone)",
+        {"path": "/user/horn", "message_type": "Note", "reason": CRASHED},
+    ),
+    Example(Refused("not today"), "not today"),
+    Example(
+        Unhandled(path="/user/horn", message=Note(value=1)),
+        "/user/horn has no handler for Note",
+        {"path": "/user/horn", "message": Note(value=1)},
+    ),
+    Example(
+        AskTimeout(path="/user/horn", message=Hold(value=1), seconds=2.5, state="accepted, 312 waiting"),
+        "/user/horn did not reply to Hold within 2.5 s (accepted, 312 waiting)",
+        {"path": "/user/horn", "message": Hold(value=1), "seconds": 2.5, "state": "accepted, 312 waiting"},
+    ),
+    Example(
+        AskCycle(chain=["/user/a", "/user/b", "/user/a"], message=Note()),
+        "waiting in a circle (Note): /user/a -> /user/b -> /user/a",
+        {"chain": ("/user/a", "/user/b", "/user/a"), "message": Note()},
+    ),
+    Example(
+        AskCycle(chain=["/user/a", "/user/a"]),
+        "waiting in a circle: /user/a -> /user/a",
+        {"chain": ("/user/a", "/user/a"), "message": None},
+    ),
+    Example(
+        NoReply(path="/user/horn", message=Note()),
+        "/user/horn promised a reply to Note and dropped the promise",
+        {"path": "/user/horn", "message": Note()},
+    ),
+    Example(
+        MailboxFull(path="/user/horn", capacity=10_000, message=Note()),
+        "/user/horn is full (10,000): use `await ref.send(...)`, or set `mailbox=`",
+        {"path": "/user/horn", "capacity": 10_000, "message": Note(), "seconds": None},
+    ),
+    Example(
+        MailboxFull(path="/user/horn", capacity=3, message=Note(), seconds=2),
+        "/user/horn is full (3): no room for Note within 2 s",
+        {"path": "/user/horn", "capacity": 3, "message": Note(), "seconds": 2},
+    ),
+    Example(
+        QueueFull(capacity=3, message="m"),
+        "the queue is full (3): use `await queue.put(...)`, or set `capacity=`",
+        {"path": "queue", "capacity": 3, "message": "m", "seconds": None},
+    ),
+    Example(QueueEmpty(), "the queue is empty: use `await queue.get()` to wait for an item"),
+    Example(
+        QueueClosed(operation="put", message="m"),
+        "the queue is closed: put can do nothing more",
+        {"operation": "put", "message": "m"},
+    ),
+    Example(
+        QueueClosed(operation="get"),
+        "the queue is closed and empty: get can do nothing more",
+        {"operation": "get", "message": None},
+    ),
+    Example(
+        ActorNotFound(path="/user/hron", nearest=["/user/horn", "/user/iron"]),
+        "there is no actor /user/hron; nearest: /user/horn, /user/iron",
+        {"path": "/user/hron", "nearest": ("/user/horn", "/user/iron")},
+    ),
+    Example(ActorNotFound(path="/user/x"), "there is no actor /user/x", {"path": "/user/x", "nearest": ()}),
+    Example(
+        WrongActorType(path="/user/horn", expected="Drum", actual="Horn"),
+        "/user/horn is a Horn, not a Drum",
+        {"path": "/user/horn", "expected": "Drum", "actual": "Horn"},
+    ),
+    Example(
+        SystemCollapsed(system="show", path="/user/band", reason=EXCEEDED),
+        "system 'show' collapsed: /user/band ended: /user/band/horn failed 4 times in 5 s\n"
+        "  because crashed: ValueError: no tone",
+        {
+            "system": "show",
+            "path": "/user/band",
+            "reason": EXCEEDED,
+            "chain": ("/user/band/horn failed 4 times in 5 s", "crashed: ValueError: no tone"),
+        },
+    ),
+    Example(
+        InvalidSpec(child="child 'horn'", field="restart", problem="must be 'permanent', got 'always'"),
+        "restart must be 'permanent', got 'always' (child 'horn')",
+        {"child": "child 'horn'", "field": "restart", "problem": "must be 'permanent', got 'always'"},
+    ),
+    Example(
+        InvalidActor(actor="Horn", problem="handler `play` takes two messages"),
+        "Horn: handler `play` takes two messages",
+        {"actor": "Horn", "problem": "handler `play` takes two messages"},
+    ),
+    Example(
+        InvalidTimeout(value=-1),
+        "timeout must be a positive number of seconds, math.inf or None, got -1",
+        {"value": -1, "allowed": "a positive number of seconds, math.inf or None"},
+    ),
+    Example(
+        InvalidContext(what="system 'show'", problem="it is not running: use it inside of `async with`"),
+        "system 'show': it is not running: use it inside of `async with`",
+        {"what": "system 'show'", "problem": "it is not running: use it inside of `async with`"},
+    ),
+    Example(UsageError("--count must be a number"), "--count must be a number", {"problem": "--count must be a number"}),
+]
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    **{
+        f"pickle-{protocol}": lambda error, protocol=protocol: pickle.loads(pickle.dumps(error, protocol))
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    },
+}
+
+
+def subclasses(cls: type[UnderstudyError]) -> Iterator[type[UnderstudyError]]:
+    yield cls
+    for each in cls.__subclasses__():
+        yield from subclasses(each)
+
+
+def own_classes() -> set[type[UnderstudyError]]:
+    """Every error class of the package, in whatever module."""
+    for info in pkgutil.walk_packages(understudy.__path__, "understudy."):
+        if not info.name.endswith(".__main__"):
+            importlib.import_module(info.name)
+    return {cls for cls in subclasses(UnderstudyError) if cls.__module__.partition(".")[0] == "understudy"}
+
+
+def facts_of(error: UnderstudyError) -> dict[str, str]:
+    # By their texts: an exception inside of a reason equals nothing but itself.
+    return {name: repr(value) for name, value in vars(error).items()}
+
+
+# Sentences and facts
+
+
+def test_each_class_of_the_package_has_an_example() -> None:
+    assert {type(example.error) for example in EXAMPLES} == own_classes()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_an_error_says_its_sentence_and_carries_its_facts(example: Example) -> None:
+    assert str(example.error) == example.sentence
+    assert facts_of(example.error) == {name: repr(value) for name, value in example.facts.items()}
+    assert all(getattr(example.error, name) is not ... for name in example.facts)
+
+
+@pytest.mark.parametrize("way", COPIES)
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_an_error_survives_copying_and_pickling_with_text_and_facts(example: Example, way: str) -> None:
+    error = example.error
+
+    again = COPIES[way](error)
+
+    assert again is not error
+    assert type(again) is type(error)
+    assert (str(again), again.args) == (str(error), error.args)
+    assert facts_of(again) == facts_of(error)
+    assert getattr(again, "__notes__", None) == getattr(error, "__notes__", None)
+    # The copy is one of its own: what is done to it does not reach the first.
+    again.extra = 1
+    assert not hasattr(error, "extra")
+
+
+@pytest.mark.parametrize("way", COPIES)
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_a_note_that_somebody_added_is_kept_and_survives(example: Example, way: str) -> None:
+    error = copy.copy(example.error)
+    before = list(getattr(error, "__notes__", []))
+
+    error.add_note("seen by the concierge")
+
+    assert getattr(error, "__notes__", None) == [*before, "seen by the concierge"]
+    assert COPIES[way](error).__notes__ == [*before, "seen by the concierge"]
+    assert getattr(example.error, "__notes__", []) == before
+
+
+def test_a_taken_name_leaves_its_ref_behind_when_it_travels() -> None:
+    error = NameTaken(path="/user/horn", ref=object())
+
+    again = pickle.loads(pickle.dumps(error))
+
+    assert (again.path, again.ref, str(again)) == ("/user/horn", None, str(error))
+    assert error.ref is not None
+
+
+def test_an_error_that_travels_has_no_traceback_and_no_cause() -> None:
+    try:
+        raise UsageError("wrong") from ValueError("a cause")
+    except UsageError as error:
+        again = pickle.loads(pickle.dumps(error))
+    assert (again.__traceback__, again.__cause__) == (None, None)
+
+
+def test_a_long_wait_is_told_in_plain_seconds() -> None:
+    error = AskTimeout(path="/user/horn", message=Note(), seconds=3600.0, state="accepted, 0 waiting")
+    assert "within 3600 s" in str(error) or "within 3,600 s" in str(error)
+
+
+# Subclasses of users
+
+
+class Insufficient(Refused):
+    def __init__(self, missing: int, currency: str = "EUR") -> None:
+        super().__init__(f"{missing} {currency} short")
+        self.missing = missing
+        self.currency = currency
+
+
+class Closed(Refused):
+    def __init__(self, *, until: float) -> None:
+        super().__init__()
+        self.until = until
+
+
+class Forbidden(Refused, PermissionError):
+    def __init__(self, who: str, what: str) -> None:
+        super().__init__(f"{who} may not {what}")
+        self.who = who
+
+
+@pytest.mark.parametrize("way", COPIES)
+@pytest.mark.parametrize(
+    ("error", "text", "facts"),
+    [
+        (Insufficient(3), "3 EUR short", {"missing": 3, "currency": "EUR"}),
+        (Insufficient(3, "USD"), "3 USD short", {"missing": 3, "currency": "USD"}),
+        (Closed(until=8.5), "", {"until": 8.5}),
+        (Forbidden("Ann", "sing"), "Ann may not sing", {"who": "Ann"}),
+    ],
+    ids=["positional", "two positional", "keyword", "with a second base"],
+)
+def test_a_refusal_of_the_user_survives_whatever_its_constructor_takes(
+    error: Refused, text: str, facts: dict[str, Any], way: str
+) -> None:
+    again = COPIES[way](error)
+
+    assert type(again) is type(error)
+    assert (str(again), vars(again)) == (text, facts)
+
+
+# The tree
+
+
+def drawn() -> dict[str, tuple[str | None, str]]:
+    """The tree in the module's docstring: for each class its base and the words beside it."""
+    found: dict[str, tuple[str | None, str]] = {}
+    above: list[str] = []
+    for indent, name, words in re.findall(r"^    ([| ]*(?:\+-- )?)(\w+)(?:  +(\S.*))?$", exceptions.__doc__ or "", re.M):
+        depth = len(indent) // 4
+        del above[depth:]
+        found[name] = (above[-1] if above else None, words)
+        above.append(name)
+    return found
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
+    classes = [cls for cls in subclasses(UnderstudyError) if cls.__module__ == exceptions.__name__]
+    bases = {
+        cls.__name__: next((base.__name__ for base in cls.__bases__ if issubclass(base, UnderstudyError)), None)
+        for cls in classes
+    }
+    assert {name: base for name, (base, _) in drawn().items()} == bases
+    assert set(bases) == set(exceptions.__all__)
+
+
+def test_the_tree_in_the_docstring_names_each_second_base() -> None:
+    second = {
+        name: {base.__name__ for base in getattr(exceptions, name).__bases__ if not issubclass(base, UnderstudyError)}
+        for name in drawn()
+        if name != "UnderstudyError"
+    }
+    said = {
+        name: {word for word in re.findall(r"``(\w+)``", words) if hasattr(builtins, word)}
+        for name, (_, words) in drawn().items()
+        if name != "UnderstudyError"
+    }
+    assert said == second
+
+
+@pytest.mark.parametrize(
+    ("cls", "base"),
+    [
+        (InvalidSpec, ValueError),
+        (InvalidTimeout, ValueError),
+        (InvalidActor, TypeError),
+        (AskTimeout, TimeoutError),
+        (StartTimeout, StartError),
+        (QueueFull, MailboxFull),
+    ],
+)
+def test_an_error_is_caught_by_its_second_base_too(cls: type[UnderstudyError], base: type[Exception]) -> None:
+    error = next(example.error for example in EXAMPLES if type(example.error) is cls)
+    with pytest.raises(base) as caught:
+        raise error
+    assert caught.value is error
+
+
+def test_no_error_of_the_runtime_is_taken_for_another_kind_by_accident() -> None:
+    allowed = {InvalidSpec: ValueError, InvalidTimeout: ValueError, InvalidActor: TypeError, AskTimeout: TimeoutError}
+    for cls in own_classes():
+        for kind in (ValueError, TypeError, OSError, LookupError):
+            assert issubclass(cls, kind) == issubclass(allowed.get(cls, Exception), kind), (cls, kind)
+
+
+def test_every_error_of_the_core_can_be_imported_from_the_package() -> None:
+    for name in exceptions.__all__:
+        assert getattr(understudy, name) is getattr(exceptions, name)
+        assert inspect.getdoc(getattr(exceptions, name))
+
+
+# Where an actor has failed
+
+
+def test_where_an_actor_has_failed_is_written_when_somebody_prints_it() -> None:
+    with mock.patch("linecache.getlines", side_effect=AssertionError("source was read")):
+        error = ActorFailed(path="/user/horn", message_type="Note", reason=CRASHED)
+        assert "__notes__" not in vars(error)
+        assert str(error) == "/user/horn failed while handling Note (crashed: ValueError: no tone)"
+    printed = "".join(traceback.format_exception(error))
+    assert 'in /user/horn:\n  File "band.py", line 12, in Player.play\n  File "horn.py", line 3, in blow' in printed
+
+
+@pytest.mark.parametrize("reason", [Crashed(ValueError("no tone")), Killed(), EXCEEDED])
+def test_a_failure_without_a_place_has_no_notes(reason: Any) -> None:
+    error = ActorFailed(path="/user/horn", message_type="Note", reason=reason)
+    assert not hasattr(error, "__notes__")
+    assert "in /user/horn" not in "".join(traceback.format_exception(error))
+
+
+def test_a_failure_has_no_other_attributes_than_its_own() -> None:
+    error = ActorFailed(path="/user/horn", message_type="Note", reason=CRASHED)
+    with pytest.raises(AttributeError, match="colour"):
+        _ = error.colour
+    # Not made by its constructor, as in the middle of unpickling.
+    with pytest.raises(AttributeError, match="path"):
+        _ = ActorFailed.__new__(ActorFailed).path
