@@ -18,7 +18,7 @@
     +-- InvalidSpec             also a ``ValueError``; at declaration
     +-- InvalidActor            also a ``TypeError``; at class creation
     +-- InvalidTimeout          also a ``ValueError``
-    +-- InvalidContext          used at the wrong time or in the wrong place
+    +-- InvalidContext          also a ``RuntimeError``; used at the wrong time or in the wrong place
     +-- UsageError              bad arguments of a program
 
 Every one of them survives ``copy.copy`` and ``pickle`` with its facts.
@@ -54,6 +54,7 @@ __all__ = [
     "Unhandled",
     "UsageError",
     "WrongActorType",
+    "plain_seconds",
 ]
 
 
@@ -104,7 +105,7 @@ class NameTaken(UnderstudyError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A ref belongs to its event loop and does not travel; the path does.
-        return _rebuild, (type(self), self.args, {"path": self.path, "ref": None})
+        return _rebuild, (type(self), self.args, {**self.__dict__, "ref": None})
 
 
 class ActorStopped(UnderstudyError):
@@ -137,7 +138,9 @@ class ActorFailed(UnderstudyError):
         frames = self.__dict__["reason"].frames if isinstance(self.__dict__.get("reason"), reasons.Crashed) else ()
         if not frames:
             raise AttributeError(name)
-        return [f"in {self.path}:\n" + "\n".join(f'  File "{file}", line {line}, in {at}' for file, line, at in frames)]
+        where = "\n".join(f'  File "{file}", line {line}, in {at}' for file, line, at in frames)
+        notes = self.__dict__["__notes__"] = [f"in {self.path}:\n{where}"]
+        return notes
 
 
 class Refused(UnderstudyError):
@@ -169,7 +172,7 @@ class AskTimeout(UnderstudyError, TimeoutError):
         self.message = message
         self.seconds = seconds
         self.state = state
-        super().__init__(f"{path} did not reply to {_name(message)} within {seconds:.3g} s ({state})")
+        super().__init__(f"{path} did not reply to {_name(message)} within {plain_seconds(seconds)} ({state})")
 
 
 class AskCycle(UnderstudyError):
@@ -280,6 +283,11 @@ class UsageError(UnderstudyError):
     def __init__(self, problem: str) -> None:
         self.problem = problem
         super().__init__(problem)
+
+
+def plain_seconds(seconds: float) -> str:
+    """A time for people: three digits, and never in powers of ten."""
+    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:.0f} s"
 
 
 def _name(message: object) -> str:

@@ -56,11 +56,16 @@ def reply_type(message: type) -> Any:
 
     Classes that are no messages are never asked, so they have no reply: None.
     """
-    for base in message.__mro__:
-        metadata: Any = base.__dict__.get("__pydantic_generic_metadata__")
-        if metadata and metadata["origin"] is Message:
-            return metadata["args"][0]
-    return None
+    metadata: Any = message.__dict__.get("__pydantic_generic_metadata__")
+    origin = metadata["origin"] if metadata else None
+    if origin is Message:
+        return metadata["args"][0]
+    if origin is not None:  # a generic message of ours: what it says of its reply, with its variable filled in
+        reply = reply_type(origin)
+        variables: tuple[Any, ...] = origin.__pydantic_generic_metadata__["parameters"]
+        return metadata["args"][variables.index(reply)] if reply in variables else reply
+    bases: list[Any] = [base for base in message.__bases__ if issubclass(base, Message)]
+    return reply_type(bases[0]) if bases else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import keyword
 import math
 from decimal import Decimal
 from fractions import Fraction
@@ -33,7 +32,7 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
         (math.inf, Mailbox(capacity=math.inf)),
         (Mailbox(capacity=7), Mailbox(capacity=7)),
     ],
-    "start_timeout": [(1, 1.0), (0.5, 0.5), (math.inf, math.inf)],
+    "start_timeout": [(1, 1.0), (0.5, 0.5), (math.inf, math.inf), (10**400, math.inf)],
 }
 
 NO_NUMBERS: list[Any] = [math.nan, -math.inf, -1, 0, -0.0, True, False, None, "5", [5], Decimal(5), Fraction(5), 5j]
@@ -43,14 +42,14 @@ BAD: dict[str, list[Any]] = {
     "restart": ["", "always", "Permanent", "permanent ", None, 1, True, ["permanent"], {"permanent"}],
     "shutdown": [*NO_NUMBERS, "", "Infinity", "kill", math.inf, 10**400],
     "mailbox": [*NO_NUMBERS, 1.5, 3.0, 0.5, "inf", {"capacity": 3}],
-    "start_timeout": [*NO_NUMBERS, "infinity", 10**400],
+    "start_timeout": [*NO_NUMBERS, "infinity", -(10**400)],
 }
 
 ALLOWED = {
     "name": "must be letters, digits, '_', '.' and '-'",
     "restart": "must be 'permanent', 'transient' or 'temporary'",
     "shutdown": "must be a positive number of seconds, 'infinity' or 'brutal_kill'",
-    "mailbox": "must be a capacity of at least 1, math.inf or a Mailbox",
+    "mailbox": "must be a capacity (a whole number from 1 on, or math.inf) or a Mailbox",
     "start_timeout": "must be a positive number of seconds or math.inf",
 }
 
@@ -185,7 +184,10 @@ def test_a_class_is_called_by_its_name_in_snake_case(name: str, label: str) -> N
     assert ChildSpec(type(name, (), {})).label == label
 
 
-@given(st.from_regex(r"[^\W\d]\w{0,30}", fullmatch=True).filter(lambda name: not keyword.iskeyword(name)))
+LETTERS = st.one_of(st.sampled_from("ABCXYZabcxyz_0123"), st.characters(categories=("Lu", "Ll", "Lo", "Nd")))
+
+
+@given(st.text(LETTERS, min_size=1, max_size=20).filter(str.isidentifier))
 def test_what_any_class_is_called_by_default_can_be_part_of_a_path(name: str) -> None:
     label = snake_case(name)
     assert check_name(label, "child") == label

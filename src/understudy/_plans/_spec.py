@@ -11,6 +11,7 @@ from typing_extensions import TypeVar, Unpack
 
 from understudy.exceptions import InvalidSpec
 from understudy.mailbox._overflow import Mailbox
+from understudy.mailbox._queue import check_capacity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ __all__ = [
     "check_restart",
     "check_seconds",
     "check_shutdown",
+    "number_of",
     "snake_case",
 ]
 
@@ -134,9 +136,9 @@ def check_shutdown(value: object, child: str) -> Shutdown:
         return "infinity"
     if value == "brutal_kill":
         return "brutal_kill"
-    seconds = _number(value)
+    seconds = number_of(value)
     if seconds is not None and 0 < seconds < math.inf:
-        return float(seconds)
+        return seconds
     problem = f"must be a positive number of seconds, 'infinity' or 'brutal_kill', got {value!r}"
     raise InvalidSpec(child=child, field="shutdown", problem=problem)
 
@@ -145,27 +147,30 @@ def check_mailbox(value: object, child: str) -> Mailbox:
     """*value* as a :class:`Mailbox`; a number is a capacity."""
     if isinstance(value, Mailbox):
         return value
-    capacity = _number(value)
-    if capacity is not None and capacity >= 1 and (capacity == math.inf or capacity == int(capacity)):
-        return Mailbox(capacity=capacity)
-    problem = f"must be a capacity of at least 1, math.inf or a Mailbox, got {value!r}"
-    raise InvalidSpec(child=child, field="mailbox", problem=problem)
+    try:
+        return Mailbox(capacity=check_capacity(value))
+    except ValueError:
+        problem = f"must be a capacity (a whole number from 1 on, or math.inf) or a Mailbox, got {value!r}"
+        raise InvalidSpec(child=child, field="mailbox", problem=problem) from None
 
 
 def check_seconds(field: str, value: object, child: str) -> float:
     """*value*, if it is a positive number of seconds, or ``math.inf``."""
-    seconds = _number(value)
+    seconds = number_of(value)
     if seconds is not None and seconds > 0:
-        return float(seconds)
+        return seconds
     problem = f"must be a positive number of seconds or math.inf, got {value!r}"
     raise InvalidSpec(child=child, field=field, problem=problem)
 
 
-def _number(value: object) -> float | None:
-    """*value*, if it is a number that can be compared."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+def number_of(value: object) -> float | None:
+    """*value* as a float, if it is a number that can be compared; one that is too large for a float is infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return None
-    return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 _CHECKS: dict[str, Callable[[object, str], object]] = {

@@ -24,7 +24,7 @@ from understudy.actors._family import Family
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._inbox import Inbox
 from understudy.actors._life import RUNNING, Ending, Job, Life, Step
-from understudy.exceptions import ActorStopped, InvalidActor, InvalidSpec, InvalidTimeout, StartTimeout
+from understudy.exceptions import ActorStopped, InvalidActor, InvalidSpec, StartTimeout, plain_seconds
 from understudy.instrument import Instrument
 from understudy.messages import ChildEnded, ChildStarted
 from understudy.reasons import (
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from understudy._plans._strategies import Plan
     from understudy.actors._runtime import Runtime
 
-__all__ = ["Cell", "check_timeout"]
+__all__ = ["Cell"]
 
 
 class Cell(Inbox):
@@ -148,10 +148,10 @@ class Cell(Inbox):
         """How far *ask* has got, for the error of the one who waited in vain."""
         now = self.runtime.env.now()
         if ask.in_hand:
-            return f"handling it for {now - self.hand_since:.3g} s"
+            return f"handling it for {plain_seconds(now - self.hand_since)}"
         waiting = f"{self.waiting} waiting"
         if self.life is Life.RUNNING and self.hand is not None:
-            return f"handling another message for {now - self.hand_since:.3g} s, {waiting}"
+            return f"handling another message for {plain_seconds(now - self.hand_since)}, {waiting}"
         if self.life is not Life.RUNNING:
             attempt = f", attempt {self.incarnation}" if self.incarnation > 1 else ""
             return f"{self.status}{attempt}, {waiting}"
@@ -256,8 +256,7 @@ class Cell(Inbox):
     def bury(self, reason: ExitReason) -> None:
         """The final end; for the parent, which has freed the name."""
         assert self.life is Life.DOWN, self
-        if self.family is not None:
-            self.family.bury_all()
+        self._bury_family()
         self.life = Life.DEAD
         self.reason = reason
         self._shut(reason)
@@ -268,6 +267,10 @@ class Cell(Inbox):
         self.runtime.population -= 1
         if self.came_up:
             self.runtime.instruments.emit(Instrument.actor_stopped, self.path, reason)
+
+    def _bury_family(self) -> None:
+        if self.family is not None:
+            self.family.bury_all()
 
     def abandon_tree(self) -> None:
         """End this cell and all under it now, without waiting for anything. The name must be free already."""
@@ -647,11 +650,3 @@ class Cell(Inbox):
             self._timer = None
         if action is not None:
             self._timer = self.runtime.env.call_at(when, action)
-
-
-def check_timeout(timeout: object) -> None:
-    """Refuse what is no positive number of seconds."""
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout <= 0:
-        raise InvalidTimeout(value=timeout)

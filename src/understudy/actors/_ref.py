@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Generic, Never, Self
 from pydantic_core import core_schema
 from typing_extensions import TypeVar
 
+from understudy._plans._spec import number_of
 from understudy.actors._asks import FRAME, Ask, Letter, find_cycle
-from understudy.actors._cell import check_timeout
 from understudy.environment import running_loop
-from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, MailboxFull
+from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, InvalidTimeout, MailboxFull
 from understudy.mailbox._queue import QueueClosed
 from understudy.reasons import Shutdown
 
@@ -125,7 +125,7 @@ class ActorRef(Generic[M_contra]):
             AskCycle: The actor is, directly or not, waiting for this one.
             InvalidTimeout: Not a positive number of seconds.
         """
-        check_timeout(timeout)
+        timeout = check_timeout(timeout)
         cell = self._cell
         cell.check_loop()
         if cell.gate is None and not cell.make_mailbox().offer(message):
@@ -157,7 +157,7 @@ class ActorRef(Generic[M_contra]):
             AskCycle: The actor is, directly or not, waiting for this one.
             InvalidTimeout: Not a positive number of seconds.
         """
-        check_timeout(timeout)
+        timeout = check_timeout(timeout)
         cell = self._cell
         runtime = cell.runtime
         cell.check_loop()
@@ -233,7 +233,7 @@ class ActorRef(Generic[M_contra]):
         Raises:
             InvalidTimeout: Not a positive number of seconds.
         """
-        check_timeout(timeout)
+        timeout = check_timeout(timeout)
         self._cell.check_loop()
         self._cell.request_drain(timeout)
 
@@ -254,7 +254,7 @@ class ActorRef(Generic[M_contra]):
             AskCycle: Called in a handler of that very actor.
             InvalidTimeout: Not a positive number of seconds.
         """
-        check_timeout(timeout)
+        timeout = check_timeout(timeout)
         cell = self._cell
         cell.check_loop()
         if Waiting.now().cell is cell:
@@ -284,7 +284,7 @@ class ActorRef(Generic[M_contra]):
         self, message: Asks[M_contra, R], *, timeout: float | None = None
     ) -> concurrent.futures.Future[R]:
         """:meth:`ask`, from any other thread; cancelling the future cancels the ask."""
-        check_timeout(timeout)
+        timeout = check_timeout(timeout)
         result: concurrent.futures.Future[R] = concurrent.futures.Future()
         self._from_thread(self._ask_for, result, message, timeout)
         return result
@@ -348,6 +348,16 @@ class ActorRef(Generic[M_contra]):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.is_instance_schema(ActorRef)
+
+
+def check_timeout(timeout: object) -> float | None:
+    """*timeout* as seconds, None for none; refuse what is no positive number."""
+    if timeout is None:
+        return None
+    seconds = number_of(timeout)
+    if seconds is None or seconds <= 0:
+        raise InvalidTimeout(value=timeout)
+    return seconds
 
 
 class Waiting:
