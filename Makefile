@@ -39,12 +39,12 @@ demo: $(DEMO) ## Run the example that indexes the standard library, with ARGS
 	@$(RUN) -m understudy run examples/code_index $(ARGS)
 
 test: $(TEST) ## Run the tests; ARGS go to pytest
-	@echo 'test: pytest $(ARGS) (Python $(VERSION))'
-	@$(RUN) -m pytest -q $(ARGS)
+	@echo 'test: pytest -n auto $(ARGS) (Python $(VERSION))'
+	@$(RUN) -m pytest -q -n auto $(ARGS)
 
 cov: $(TEST) ## Run the tests and measure branch coverage, which has a floor
-	@echo 'cov: pytest --cov $(ARGS) (Python $(VERSION))'
-	@$(RUN) -m pytest -q --cov --cov-report=term $(ARGS)
+	@echo 'cov: pytest -n auto --cov $(ARGS) (Python $(VERSION))'
+	@$(RUN) -m pytest -q -n auto --cov --cov-report=term $(ARGS)
 
 lint: $(LINT) ## Check format, style, types (with two checkers) and layers
 	@echo 'lint: ruff'

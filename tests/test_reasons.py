@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import gc
 import inspect
+import itertools
 import pickle
 import re
 import sys
@@ -76,7 +77,7 @@ def test_the_set_of_reasons_is_closed() -> None:
 
 
 def test_the_table_in_the_docstring_names_each_reason_and_which_are_abnormal() -> None:
-    rows = re.findall(r"^    ([A-Z]\w+)  +(\S.*)$", reasons.__doc__ or "", re.M)
+    rows = re.findall(r"^    ([A-Z]\w+)  +(\S.*)$", reasons.__doc__ or "", re.MULTILINE)
     assert {name for name, _ in rows} == {cls.__name__ for cls in get_args(ExitReason)}
     assert {name for name, words in rows if words.endswith("abnormal")} == {cls.__name__ for cls in ABNORMAL}
 
@@ -295,7 +296,7 @@ def test_cutting_ends_where_causes_go_in_a_circle() -> None:
 
 def test_cutting_a_very_long_chain_needs_no_recursion() -> None:
     errors = [ValueError(str(number)) for number in range(20_000)]
-    for upper, lower in zip(errors, errors[1:], strict=False):
+    for upper, lower in itertools.pairwise(errors):
         upper.__cause__ = lower
     raised(errors[-1])
     assert errors[-1].__traceback__ is not None

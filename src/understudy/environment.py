@@ -7,6 +7,7 @@ when anything happens, which is what makes a run repeatable.
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import math
 import random
@@ -128,12 +129,22 @@ def _where(task: asyncio.Task[Any]) -> list[str]:
     frames: list[FrameType] = []
     waiting: Any = task.get_coro()
     while waiting is not None:
-        # Coroutines, generators and asynchronous generators, each by its own name for the same thing.
-        for kind in ("cr", "gi", "ag"):
-            frame = getattr(waiting, f"{kind}_frame", None)
-            if frame is not None:
-                frames.append(frame)
-        inner = (getattr(waiting, name, None) for name in ("cr_await", "gi_yieldfrom", "ag_await"))
-        waiting = next((each for each in inner if each is not None), None)
+        frame = _frame_of(waiting)
+        if frame is not None:
+            frames.append(frame)
+            waiting = _first(waiting, ("cr_await", "gi_yieldfrom", "ag_await"))
+        else:
+            # What `async for` and `__await__` put between two of them has no frame; the garbage collector sees through.
+            waiting = next((each for each in gc.get_referents(waiting) if _frame_of(each) is not None), None)
     summary = traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in frames), lookup_lines=False)
     return summary.format()
+
+
+def _frame_of(waiting: Any) -> FrameType | None:
+    """The frame of a coroutine, generator or asynchronous generator, each of which has its own name for it."""
+    frame: FrameType | None = _first(waiting, ("cr_frame", "gi_frame", "ag_frame"))
+    return frame
+
+
+def _first(thing: Any, names: tuple[str, ...]) -> Any:
+    return next((value for name in names if (value := getattr(thing, name, None)) is not None), None)

@@ -54,7 +54,6 @@ __all__ = [
     "Unhandled",
     "UsageError",
     "WrongActorType",
-    "plain_seconds",
 ]
 
 
@@ -63,7 +62,11 @@ class UnderstudyError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Rebuilt from the sentence and the facts, past the constructors, so that a subclass may take what it likes.
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
+        return _rebuild, (type(self), self.args, self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        notes = self.__dict__.get("__notes__")
+        return self.__dict__ | ({} if notes is None else {"__notes__": list(notes)})
 
 
 def _rebuild(cls: type[UnderstudyError], args: tuple[Any, ...], facts: dict[str, Any]) -> UnderstudyError:
@@ -105,7 +108,7 @@ class NameTaken(UnderstudyError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A ref belongs to its event loop and does not travel; the path does.
-        return _rebuild, (type(self), self.args, {**self.__dict__, "ref": None})
+        return _rebuild, (type(self), self.args, self._facts() | {"ref": None})
 
 
 class ActorStopped(UnderstudyError):
@@ -172,7 +175,7 @@ class AskTimeout(UnderstudyError, TimeoutError):
         self.message = message
         self.seconds = seconds
         self.state = state
-        super().__init__(f"{path} did not reply to {_name(message)} within {plain_seconds(seconds)} ({state})")
+        super().__init__(f"{path} did not reply to {_name(message)} within {reasons.plain_seconds(seconds)} ({state})")
 
 
 class AskCycle(UnderstudyError):
@@ -283,11 +286,6 @@ class UsageError(UnderstudyError):
     def __init__(self, problem: str) -> None:
         self.problem = problem
         super().__init__(problem)
-
-
-def plain_seconds(seconds: float) -> str:
-    """A time for people: three digits, and never in powers of ten."""
-    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:.0f} s"
 
 
 def _name(message: object) -> str:

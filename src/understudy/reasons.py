@@ -37,6 +37,7 @@ __all__ = [
     "describe",
     "frames_of",
     "is_abnormal",
+    "plain_seconds",
     "root_error",
     "without_traceback",
 ]
@@ -190,6 +191,11 @@ def without_traceback(error: BaseException) -> BaseException:
         if isinstance(current, BaseExceptionGroup):
             pending += cast("BaseExceptionGroup[BaseException]", current).exceptions
     return error
+
+
+def plain_seconds(seconds: float) -> str:
+    """A time for people: three digits, and never in powers of ten."""
+    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:.0f} s"
 
 
 def _headline(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import signal
 import sys
 import threading
@@ -42,7 +43,10 @@ def run(
         KeyboardInterrupt: *main* was cancelled by SIGINT, and ended.
         SystemExit: Likewise by SIGTERM, with the exit code 143.
         RuntimeError: An event loop is running in this thread already.
+        TypeError: *main* is no coroutine.
     """
+    if not inspect.iscoroutine(main):
+        raise TypeError(f"understudy.run takes a coroutine, as in run(main()), got {main!r}")
     if running_loop() is not None:
         main.close()
         raise RuntimeError("understudy.run cannot be called from a running event loop: await the coroutine instead")
@@ -50,7 +54,7 @@ def run(
     if debug is not None:
         loop.set_debug(debug)
     asyncio.set_event_loop(loop)
-    task = loop.create_task(main, name="main")
+    task: asyncio.Task[T] = loop.create_task(main, name="main")
     signals = _Signals(loop, task)
     try:
         with signals:

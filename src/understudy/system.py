@@ -28,6 +28,7 @@ from understudy.actors._settings import Settings
 from understudy.environment import Environment
 from understudy.exceptions import (
     ActorNotFound,
+    ActorStopped,
     InvalidContext,
     InvalidSpec,
     SystemCollapsed,
@@ -127,6 +128,7 @@ class ActorSystem:
         self._interrupted = False
         self._stopping: str | None = None
         self._forced = False
+        self._phase_now = ""
         # The task inside `async with`, while it is inside, and whether we have cancelled it.
         self._body: asyncio.Task[Any] | None = None
         self._body_cancelled = False
@@ -191,11 +193,11 @@ class ActorSystem:
         self._log.ref = await spawn_under(guardians["system"], reporter)
         letters = child(DeadLetters, runtime).options(name="dead_letters")
         self._dead_letters = await spawn_under(guardians["system"], letters)
+        self._begin("starting")
         if self._spec is not None:
-            self._phase("starting")
             tree = await spawn_under(guardians["user"], self._spec, declared=True)
             tree.when_stopped(lambda reason: self._tree_ended(tree.path, reason))
-        self._phase("running")
+        self._begin("running")
 
     async def _close(self, *, swallow: int, error: BaseException | None = None) -> None:
         """Wait for the steward, whatever cancels come; the last of them is raised afterwards."""
@@ -452,6 +454,11 @@ class ActorSystem:
             self._cancel_body()
 
     # Odds and ends
+
+    def _begin(self, phase: str) -> None:
+        if self._stopping is not None:
+            raise ActorStopped(path="/user", reason=Shutdown(self._stopping))
+        self._phase(phase)
 
     def _phase(self, phase: str) -> None:
         self._phase_now = phase

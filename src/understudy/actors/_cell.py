@@ -24,7 +24,7 @@ from understudy.actors._family import Family
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._inbox import Inbox
 from understudy.actors._life import RUNNING, Ending, Job, Life, Step
-from understudy.exceptions import ActorStopped, InvalidActor, InvalidSpec, StartTimeout, plain_seconds
+from understudy.exceptions import ActorStopped, InvalidActor, InvalidSpec, StartTimeout
 from understudy.instrument import Instrument
 from understudy.messages import ChildEnded, ChildStarted
 from understudy.reasons import (
@@ -34,6 +34,7 @@ from understudy.reasons import (
     RestartsExceeded,
     Shutdown,
     StartFailed,
+    plain_seconds,
     without_traceback,
 )
 
