@@ -255,6 +255,48 @@ def test_an_error_of_main_is_not_hidden_by_a_signal(loops: Loops) -> None:
         understudy.run(main(), loop_factory=loops)
 
 
+class WithoutSignals(VirtualLoop):
+    """Like an event loop on Windows."""
+
+    def add_signal_handler(self, *args: Any) -> None:
+        raise NotImplementedError
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        raise NotImplementedError
+
+
+def test_a_loop_that_knows_no_signals_is_told_of_them_all_the_same(loops: Loops) -> None:
+    def factory() -> VirtualLoop:
+        loops.made.append(WithoutSignals())
+        return loops.made[-1]
+
+    async def main() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(3600)
+
+    with pytest.raises(SystemExit):
+        understudy.run(main(), loop_factory=factory)
+
+    assert loops.assert_closed().time() < 10
+
+
+def test_a_handler_that_was_not_installed_from_python_does_no_harm(
+    loops: Loops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> str:
+        return "result"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "getsignal", lambda number: None)
+        result = understudy.run(main(), loop_factory=loops)
+
+    assert result == "result"
+    # What was there cannot be put back from Python, and nothing of ours may stay.
+    for number, default in zip(SIGNALS, (signal.default_int_handler, signal.SIG_DFL), strict=True):
+        assert signal.getsignal(number) in (default, signal.SIG_DFL)
+        signal.signal(number, default)
+
+
 def test_in_another_thread_it_runs_without_signals(loops: Loops, handlers: list[Any]) -> None:
     found: list[Any] = []
 

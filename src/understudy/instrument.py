@@ -62,19 +62,26 @@ class Instrument:
 class Instruments:
     """Those who listen. One that raises is reported to *complain* and does not keep the others from hearing."""
 
-    __slots__ = ("_complain", "_listeners")
+    __slots__ = ("_complain", "_listeners", "_methods")
 
     def __init__(self, listeners: Sequence[Instrument], complain: Callable[[str, BaseException], None]) -> None:
         self._listeners = tuple(listeners)
         self._complain = complain
+        self._methods: dict[str, list[Callable[..., None]]] = {}
 
     def emit(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call the method *event* of each listener: ``emit(Instrument.actor_started, path, 1)``."""
-        for listener in self._listeners:
+        """Call the method *event* of those who override it: ``emit(Instrument.actor_started, path, 1)``."""
+        name = event.__name__
+        methods = self._methods.get(name)
+        if methods is None:
+            methods = self._methods[name] = [
+                getattr(each, name) for each in self._listeners if getattr(type(each), name) is not event
+            ]
+        for method in methods:
             try:
-                getattr(listener, event.__name__)(*args, **kwargs)
+                method(*args, **kwargs)
             except Exception as error:
-                self._complain(f"{type(listener).__name__}.{event.__name__} raised", error)
+                self._complain(f"{method.__qualname__} raised", error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ class _Signals:
             return
         for number in (signal.SIGINT, signal.SIGTERM):
             previous = signal.getsignal(number)
+            if previous is signal.SIG_IGN:
+                continue  # whoever started this in the background wants it left alone
             try:
                 self._loop.add_signal_handler(number, self._on_signal, number)
             except NotImplementedError:  # an event loop on Windows
@@ -90,7 +92,8 @@ class _Signals:
         for number, previous in self._previous.items():
             with contextlib.suppress(NotImplementedError):
                 self._loop.remove_signal_handler(number)
-            signal.signal(number, previous)
+            if previous is not None:  # None: not installed from Python, and out of its reach
+                signal.signal(number, previous)
 
     def _on_signal(self, number: int) -> None:
         self._first = self._first or number

@@ -50,6 +50,7 @@ Phase: TypeAlias = Literal["before", "after"]
 _INSTANT = 1e-6
 """Timers fire a little early: what is due within that is due."""
 _MOMENT = 0.1
+"""Seconds that what is quick gets even where there is no time left."""
 _NEAREST = 10_000
 """How many paths are looked through for names that come close to one that is not there."""
 
@@ -375,7 +376,7 @@ class ActorSystem:
             for name, task in self.phases.of(phase)
         }
         if self._forced:
-            deadline = env.now()
+            deadline = env.now() + _MOMENT
         await self._join(tasks, min(env.now() + self._settings.phase_timeout, deadline))
 
     async def _run_task(self, name: str, task: Callable[[], Awaitable[object]]) -> None:
