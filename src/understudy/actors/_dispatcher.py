@@ -88,7 +88,7 @@ class Dispatcher:
             self._mark()
         elif now >= self.slice_end:
             return 0
-        return self._next_stretch(cost)
+        return min(self._next_stretch(cost), _STRETCH)
 
     def close(self) -> None:
         """Forget all work; nothing runs from here on."""

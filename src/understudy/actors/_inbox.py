@@ -66,7 +66,7 @@ class Inbox(ABC):
         self.attention = False
         self.ending: Ending | None = None
         self.job: Job | None = None
-        # The message or envelope whose handler is running, and about since when (for async handlers). Not set for a
+        # The message or envelope whose handler is running, and since when (for async handlers). Not set for a
         # plain tell to a `def` handler, since nothing can look at it.
         self.hand: Any = None
         self.hand_since = 0.0
@@ -217,7 +217,6 @@ class Inbox(ABC):
         assert task is not None
         if self.job is not job:
             return
-        self.hand_since = self.runtime.env.now()
         handled, since_last, allowed = 0, 0, 1
         while (taken := self._next_async(mailbox)) is not None:
             message, ask, handler = taken
@@ -243,27 +242,24 @@ class Inbox(ABC):
                 allowed, since_last = dispatcher.allowance(handled, since_last), 0
                 if not allowed:
                     break
-                self.hand_since = self.runtime.env.now()
         self._pump_ended(job)
 
     def _next_async(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, Handler] | None:
-        """Take the next message for the pump in hand; None when there is none, or it is not the pump's."""
-        while mailbox.items and not self.attention:
-            item = mailbox.take()
-            message, ask, handler = self._open(item)
-            if handler is None:
-                self._unhandled(message, ask, item)
-            elif not handler.is_async:
-                mailbox.push_front(item)
-                break
-            elif ask is None:
-                self.hand = item
-                return message, None, handler
-            elif self._admit(ask):
-                self.hand = ask
-                FRAME.set(ask)
-                return message, ask, handler
-        return None
+        """Take the next message for the pump; None when there is none, or when it is for an activation to deal with."""
+        if self.attention or not mailbox.items:
+            return None
+        item = mailbox.take()
+        message, ask, handler = self._open(item)
+        if handler is None or not handler.is_async:
+            mailbox.push_front(item)
+            return None
+        if ask is not None:
+            if not self._admit(ask):
+                return None
+            FRAME.set(ask)
+        self.hand = item
+        self.hand_since = self.runtime.env.now()
+        return message, ask, handler
 
     def _pump_failed(self, job: Job, error: BaseException, message: Any, ask: Ask | None) -> bool:
         """A handler has raised; whether the pump is still its cell's."""
