@@ -119,7 +119,7 @@ class Measured:
 
 
 def _seconds(plan: Plan) -> float:
-    return 0.2 if plan.quick else 4.0
+    return 0.2 if plan.quick else 3.0
 
 
 def _run(kind: str, count: int, seconds: float) -> dict[str, float]:

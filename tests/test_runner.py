@@ -23,10 +23,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[list[Any]]:
     """What is installed for the signals; fails a test that leaves something else."""
+    # Not those of whoever started the tests: a shell lets what runs in its background ignore SIGINT.
+    whose = [signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGTERM, signal.SIG_DFL)]
     before = [signal.getsignal(number) for number in SIGNALS]
     yield before
     after = [signal.getsignal(number) for number in SIGNALS]
-    for number, handler in zip(SIGNALS, before, strict=True):
+    for number, handler in zip(SIGNALS, whose, strict=True):
         signal.signal(number, handler)
     assert after == before
 
@@ -255,6 +257,20 @@ def test_an_error_of_main_is_not_hidden_by_a_signal(loops: Loops) -> None:
         understudy.run(main(), loop_factory=loops)
 
 
+def test_a_signal_that_was_ignored_stays_ignored(loops: Loops) -> None:
+    async def main() -> str:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(1)
+        return "undisturbed"
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert understudy.run(main(), loop_factory=loops) == "undisturbed"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class WithoutSignals(VirtualLoop):
     """Like an event loop on Windows."""
 
@@ -339,6 +355,7 @@ async def main():
         print("went on", flush=True)
     print("left", flush=True)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     understudy.run(main())
 finally:

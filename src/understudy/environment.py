@@ -38,7 +38,9 @@ class Environment:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.now: Callable[[], float] = loop.time
+        # What asyncio's own loops do, without the call in between.
+        own = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
+        self.now: Callable[[], float] = time.monotonic if own else loop.time
         """Seconds on the event loop's clock, which may be virtual. All deadlines are points on it."""
         self.stopwatch: Callable[[], float] = time.perf_counter
         """Seconds of real time, to measure how long this process has been computing."""
@@ -71,9 +73,13 @@ class Environment:
         task: asyncio.Task[T] = asyncio.Task(coroutine, loop=self.loop, name=name, context=context, **_EAGER)
         if not task.done():
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard, context=context)
-            if on_done is not None:
-                task.add_done_callback(on_done, context=context)
+
+            def done(task: asyncio.Task[T]) -> None:
+                self.tasks.discard(task)
+                if on_done is not None:
+                    on_done(task)
+
+            task.add_done_callback(done, context=context)
         return task
 
 

@@ -125,15 +125,19 @@ class ActorRef(Generic[M_contra]):
             AskCycle: The actor is, directly or not, waiting for this one.
             InvalidTimeout: Not a positive number of seconds.
         """
-        timeout = check_timeout(timeout)
+        if timeout is not None:
+            timeout = check_timeout(timeout)
         cell = self._cell
-        cell.check_loop()
-        if cell.gate is None and not cell.make_mailbox().offer(message):
-            await self._send_later(message, timeout)
-        elif cell.gate is not None:
+        if running_loop() is not cell.loop:
+            cell.check_loop()
+        if cell.gate is not None:
             cell.refuse(message, None)
             raise cell.stopped_error(message)
-        cell.wake()
+        mailbox = cell.mailbox if cell.mailbox is not None else cell.make_mailbox()
+        if not mailbox.offer(message):
+            await self._send_later(message, timeout)
+        if cell.ready:
+            cell.wake()
 
     async def ask(self, message: Asks[M_contra, R], *, timeout: float | None = None) -> R:
         """Send *message* and wait for the reply.
@@ -157,22 +161,27 @@ class ActorRef(Generic[M_contra]):
             AskCycle: The actor is, directly or not, waiting for this one.
             InvalidTimeout: Not a positive number of seconds.
         """
-        timeout = check_timeout(timeout)
+        if timeout is not None:
+            timeout = check_timeout(timeout)
         cell = self._cell
         runtime = cell.runtime
-        cell.check_loop()
+        if running_loop() is not cell.loop:
+            cell.check_loop()
         now = runtime.env.now()
         waiting = Waiting.now()
         seconds = waiting.seconds(timeout, message, now, runtime.settings.ask_timeout)
-        ask = Ask(message, waiting.cell, runtime.env.loop.create_future(), cell, seconds, now + seconds)
+        ask = Ask(message, waiting.cell, cell.loop.create_future(), cell, seconds, now + seconds)
         if cell.gate is not None:
             cell.refuse(message, ask.sender_path)
             raise cell.stopped_error(message)
-        waiting.begin(cell, ask, message)
+        if waiting.cell is not None:
+            waiting.begin(cell, ask, message)
         try:
-            if not cell.make_mailbox().offer(ask):
+            mailbox = cell.mailbox if cell.mailbox is not None else cell.make_mailbox()
+            if not mailbox.offer(ask):
                 await self._put_ask(ask)
-            cell.wake()
+            if cell.ready:
+                cell.wake()
             runtime.asks.add(ask, now)
             reply: R = await ask.future
             return reply

@@ -48,6 +48,11 @@ class Line:
         return bool(self._turns) or self.granted > 0
 
     @property
+    def hopes(self) -> bool:
+        """Whether anybody in it may still be granted a turn; some may have given up and not run yet."""
+        return bool(self._turns)
+
+    @property
     def waiting(self) -> int:
         """How many wait and have not been granted a turn."""
         return sum(not turn.done() for turn in self._turns)

@@ -85,7 +85,7 @@ class AsyncMessageQueue(Generic[T]):
         self._closed = False
         # The two numbers that the hot path looks at. An item may simply be appended while there are fewer items than
         # `append_below`, and simply be removed while there are no more than `_take_up_to`. They are 0 and -1 while the
-        # queue is closed or anybody is in a line; all else is then decided in one place, `_settle`.
+        # queue is closed or anybody in a line could be concerned; all else is then decided in one place, `_settle`.
         self.append_below = _whole(self._capacity)
         self._take_up_to = 0
         # The largest size before the last removal. A size is largest just before a removal, so it is enough to look
@@ -324,9 +324,10 @@ class AsyncMessageQueue(Generic[T]):
             pass
         if self._drained():
             self._getters.dismiss()
-        busy = self._closed or self._getters or self._putters
-        self.append_below = 0 if busy else _whole(self._capacity)
-        self._take_up_to = -1 if busy else self._high_water
+        busy = self._closed or self._getters
+        self.append_below = 0 if busy or self._putters else _whole(self._capacity)
+        # Putters that all have been promised a room do not care how much more there is.
+        self._take_up_to = -1 if busy or self._putters.hopes else self._high_water
 
     # Effects
 
