@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
@@ -28,6 +29,12 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
     if item.get_closest_marker("real_time") is not None:
         return {"real": asyncio.SelectorEventLoop}
     return {"virtual": VirtualLoop}
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C even if started in the background, where a shell has it ignored, which programs inherit."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

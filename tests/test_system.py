@@ -430,6 +430,29 @@ async def test_a_stop_while_it_starts_is_a_start_that_failed_and_leaves_nothing(
     assert ("system", "running") not in recorder.of("system_phase")
 
 
+@pytest.mark.asyncio
+async def test_a_tree_that_stops_the_system_as_soon_as_it_is_up_is_an_orderly_end_and_no_failed_start() -> None:
+    journal: list[str] = []
+
+    class Brief(Actor[Note]):
+        def initialize(self) -> None:
+            self.context.ref.tell(Note(value=1))
+
+        def shutdown(self, reason: object) -> None:
+            journal.append("is down")
+
+        @handler
+        def note(self, message: Note) -> int:
+            self.context.system.stop("all is done")
+            return message.value
+
+    async with ActorSystem(supervisor("band", child(Brief))) as system:
+        journal.append("entered")
+        await system.wait_stopped()
+    assert sorted(journal) == ["entered", "is down"]
+    assert (system.statistics().actors, system.statistics().crashed) == (0, 0)
+
+
 @pytest.mark.parametrize("ticks", range(14))
 @pytest.mark.parametrize("end", ["stop", "kill"])
 @pytest.mark.asyncio

@@ -31,6 +31,7 @@ from understudy.exceptions import (
     ActorStopped,
     InvalidContext,
     InvalidSpec,
+    StartError,
     SystemCollapsed,
     WrongActorType,
 )
@@ -110,7 +111,7 @@ class ActorSystem:
 
     def __init__(
         self,
-        tree: ChildSpec[Any] | type[Actor[Any]] | None = None,
+        tree: ChildSpec[Any] | Callable[[], Actor[Any]] | None = None,
         *,
         name: str = "system",
         settings: Settings | None = None,
@@ -196,9 +197,15 @@ class ActorSystem:
         self._dead_letters = await spawn_under(guardians["system"], letters)
         self._begin("starting")
         if self._spec is not None:
-            tree = await spawn_under(guardians["user"], self._spec, declared=True)
+            tree = await self._start_tree(self._spec)
             tree.when_stopped(lambda reason: self._tree_ended(tree.path, reason))
         self._begin("running")
+
+    async def _start_tree(self, spec: ChildSpec[Any]) -> ActorRef[Any]:
+        try:
+            return await spawn_under(self._guardians["user"], spec, declared=True)
+        except ActorStopped as stopped:  # by a stop that came first
+            raise StartError(path=f"/user/{spec.name or spec.label}", reason=stopped.reason) from None
 
     async def _close(self, *, swallow: int, error: BaseException | None = None) -> None:
         """Wait for the steward, whatever cancels come; the last of them is raised afterwards."""
@@ -457,9 +464,8 @@ class ActorSystem:
     # Odds and ends
 
     def _begin(self, phase: str) -> None:
-        if self._stopping is not None:
-            raise ActorStopped(path="/user", reason=Shutdown(self._stopping))
-        self._phase(phase)
+        if self._stopping is None:
+            self._phase(phase)
 
     def _phase(self, phase: str) -> None:
         self._phase_now = phase

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from understudy._plans._spec import ChildSpec
@@ -10,11 +12,14 @@ from understudy.actors._handler import HandlerTable
 from understudy.exceptions import InvalidSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from understudy.actors._actor import Actor
 
 __all__ = ["as_spec", "child"]
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+"""Shared by all that have no keywords, as most actors."""
 
 M = TypeVar("M")
 P = ParamSpec("P")
@@ -42,7 +47,7 @@ def as_spec(actor: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Chi
     table = getattr(actor, "__understudy_handlers__", None)
     if not (isinstance(actor, type) and isinstance(table, HandlerTable)):
         raise InvalidSpec(child="child", field="actor", problem=f"must be a subclass of Actor, got {actor!r}")
-    spec: ChildSpec[Any] = ChildSpec(actor, args, dict(kwargs))
+    spec: ChildSpec[Any] = ChildSpec(actor, args, dict(kwargs) if kwargs else _NONE)
     # What fits depends on the number of arguments and the names of keywords only, so it is found out once for each.
     shape: tuple[int | str, ...] = (len(args), *kwargs)
     if shape not in table.fitting:

@@ -36,12 +36,12 @@ class Dispatcher:
         "_complain",
         "_env",
         "_limit",
-        "_marked",
         "_queue",
         "_slice",
         "_stretch",
         "closed",
         "context",
+        "marked",
         "slice_end",
     )
 
@@ -53,8 +53,8 @@ class Dispatcher:
         self._limit = limit
         self._slice = slice_seconds
         self._queue: deque[Runnable] = deque()
-        # Whether a turn is due in this or the next iteration of the event loop.
-        self._marked = False
+        self.marked = False
+        """Whether a turn is due in this or the next iteration of the event loop."""
         # Messages between two looks at the clock. One, once that many have cost more than the slice.
         self._stretch = min(_STRETCH, limit)
         self.slice_end = 0.0
@@ -66,7 +66,7 @@ class Dispatcher:
     def push(self, cell: Runnable) -> None:
         """Put *cell*, which is not in the queue, at its end."""
         self._queue.append(cell)
-        if not self._marked:
+        if not self.marked:
             self._mark()
 
     def allowance(self, handled: int, since_last: int) -> int:
@@ -83,7 +83,7 @@ class Dispatcher:
         cost, self._asked = (now - self._asked) / since_last, now
         if handled >= self._limit and self._queue:
             return 0
-        if not self._marked:
+        if not self.marked:
             self.slice_end = now + self._slice
             self._mark()
         elif now >= self.slice_end:
@@ -97,7 +97,7 @@ class Dispatcher:
 
     def _mark(self) -> None:
         if not self.closed:
-            self._marked = True
+            self.marked = True
             self._env.loop.call_soon(self._turn, context=self.context)
 
     def _turn(self) -> None:
@@ -106,7 +106,7 @@ class Dispatcher:
         except BaseException as error:
             # No user code gets here; a defect of the runtime must not stop all actors.
             self._complain("an activation failed", error)
-        self._marked = False
+        self.marked = False
         if self._queue:
             self._mark()
 

@@ -40,19 +40,19 @@ class Inbox(ABC):
         "hand",
         "hand_since",
         "job",
-        "loop",
         "mailbox",
         "queued",
         "ready",
         "reason",
         "runtime",
         "table",
+        "thread",
         "waits",
     )
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.loop = runtime.env.loop
+        self.thread = runtime.env.thread
         self.actor: Any = None
         self.table: HandlerTable = NO_HANDLERS
         self.mailbox: AsyncMessageQueue[Any] | None = None
@@ -106,7 +106,7 @@ class Inbox(ABC):
 
     def check_loop(self) -> None:
         """Refuse to be used from another thread, event loop or process than the one that runs the system."""
-        if running_loop() is not self.loop:
+        if running_loop() is not self.runtime.env.loop:
             raise InvalidContext(
                 what=self.path,
                 problem="used outside of the event loop of its system (another thread, loop or forked process): "
@@ -238,7 +238,7 @@ class Inbox(ABC):
             # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
             if task.cancelling() or len(job.context) > 1:
                 break
-            if since_last >= allowed:
+            if since_last >= allowed and mailbox.items:
                 allowed, since_last = dispatcher.allowance(handled, since_last), 0
                 if not allowed:
                     break

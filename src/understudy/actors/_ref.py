@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 
 from understudy._plans._spec import number_of
 from understudy.actors._asks import FRAME, Ask, Letter, find_cycle
-from understudy.environment import running_loop
+from understudy.environment import thread_id
 from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, InvalidTimeout, MailboxFull
 from understudy.mailbox._queue import QueueClosed
 from understudy.reasons import Shutdown
@@ -79,7 +79,9 @@ class ActorRef(Generic[M_contra]):
             InvalidContext: Called outside of the event loop of the system.
         """
         cell = self._cell
-        if running_loop() is not cell.loop:
+        # Whoever makes the event loop take a turn must be in it. That another loop of this very thread puts a message
+        # behind others that wait already is not noticed.
+        if thread_id() != cell.thread or (cell.ready and not cell.runtime.dispatcher.marked):
             cell.check_loop()
         mailbox = cell.mailbox
         if cell.gate is None:
@@ -128,8 +130,7 @@ class ActorRef(Generic[M_contra]):
         if timeout is not None:
             timeout = check_timeout(timeout)
         cell = self._cell
-        if running_loop() is not cell.loop:
-            cell.check_loop()
+        cell.check_loop()
         if cell.gate is not None:
             cell.refuse(message, None)
             raise cell.stopped_error(message)
@@ -165,12 +166,11 @@ class ActorRef(Generic[M_contra]):
             timeout = check_timeout(timeout)
         cell = self._cell
         runtime = cell.runtime
-        if running_loop() is not cell.loop:
-            cell.check_loop()
+        cell.check_loop()
         now = runtime.env.now()
         waiting = Waiting.now()
         seconds = waiting.seconds(timeout, message, now, runtime.settings.ask_timeout)
-        ask = Ask(message, waiting.cell, cell.loop.create_future(), cell, seconds, now + seconds)
+        ask = Ask(message, waiting.cell, runtime.env.loop.create_future(), cell, seconds, now + seconds)
         if cell.gate is not None:
             cell.refuse(message, ask.sender_path)
             raise cell.stopped_error(message)
@@ -301,7 +301,7 @@ class ActorRef(Generic[M_contra]):
     def _from_thread(self, function: Callable[..., object], *args: Any) -> None:
         cell = self._cell
         try:
-            cell.loop.call_soon_threadsafe(function, *args)
+            cell.runtime.env.loop.call_soon_threadsafe(function, *args)
         except RuntimeError:  # the event loop is closed
             raise cell.stopped_error() from None
 

@@ -186,7 +186,8 @@ class AsyncMessageQueue(Generic[T]):
         """
         self.items.appendleft(item)
         self._total_out -= 1
-        self._settle()
+        if self._take_up_to < 0:
+            self._settle()
 
     # Getting
 
