@@ -177,9 +177,6 @@ class Inbox(ABC):
 
     def _open(self, item: Any) -> tuple[Any, Ask | None, Handler | None]:
         table = self.table
-        handler = table[type(item)]
-        if handler is not None:
-            return item, None, handler
         if type(item) is Ask:
             return item.message, item, table[type(item.message)] or table.fallback
         if type(item) is Private:
@@ -249,7 +246,9 @@ class Inbox(ABC):
         if self.attention or not mailbox.items:
             return None
         item = mailbox.take()
-        message, ask, handler = self._open(item)
+        message, ask, handler = item, None, self.table[type(item)]
+        if handler is None:
+            message, ask, handler = self._open(item)
         if handler is None or not handler.is_async:
             mailbox.push_front(item)
             return None
