@@ -266,3 +266,29 @@ async def test_a_thousand_asks_get_each_its_own_reply() -> None:
         ref = await system.spawn(Holder)
         replies = await asyncio.gather(*(ref.ask(Note(value=value)) for value in range(1_000)))
         assert replies == list(range(1_000))
+
+
+class Greet(Message[str]):
+    """Answered in the very tick in which whoever asks is cancelled."""
+
+    asker: Any
+
+
+class Greeter(Actor[Greet]):
+    @handler
+    def greet(self, message: Greet) -> str:
+        asyncio.get_running_loop().call_soon(message.asker[0].cancel)
+        return "hello"
+
+
+@pytest.mark.asyncio
+async def test_a_reply_of_the_tick_in_which_the_asker_is_cancelled_is_one_dead_letter() -> None:
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        greeter = await system.spawn(Greeter)
+        asker: list[asyncio.Task[str]] = []
+        asker.append(asyncio.create_task(greeter.ask(Greet(asker=asker))))
+        await asyncio.wait(asker)
+        assert asker[0].cancelled()
+        assert recorder.letters == [("hello", "(asker)", "/user/greeter", "late reply")]
+        assert greeter.status == "running"

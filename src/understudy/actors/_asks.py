@@ -88,6 +88,18 @@ class Ask(Letter):
         self.future.set_exception(error)
         return True
 
+    @property
+    def answered(self) -> bool:
+        """Whether there is a reply that is no error."""
+        return self.future.done() and not self.future.cancelled() and self.future.exception() is None
+
+    def give_up(self) -> None:
+        """Nobody waits from here on; an error that nobody has fetched is no news."""
+        if not self.future.done():
+            self.future.cancel()
+        elif not self.future.cancelled():
+            self.future.exception()
+
     def expire(self) -> None:
         """The deadline has come."""
         if not self.future.done():

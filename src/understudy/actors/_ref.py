@@ -185,12 +185,13 @@ class ActorRef(Generic[M_contra]):
             runtime.asks.add(ask, now)
             reply: R = await ask.future
             return reply
+        except asyncio.CancelledError:
+            if ask.answered:  # in the tick of the cancellation, which wins
+                runtime.dead_letter(ask.future.result(), ask.sender_path or "(asker)", cell.path, "late reply")
+            raise
         finally:
             waiting.end(ask)
-            if not ask.future.done():
-                ask.future.cancel()
-            elif not ask.future.cancelled():
-                ask.future.exception()  # seen, also when a cancellation of the asker has won over it
+            ask.give_up()
 
     async def _send_later(self, message: M_contra, timeout: float | None) -> None:
         cell, waiting, token = self._cell, Waiting.now(), object()
