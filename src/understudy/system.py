@@ -145,10 +145,7 @@ class ActorSystem:
             await self._start()
         except BaseException as error:
             self.stop("it did not start")
-            if isinstance(error, asyncio.CancelledError):
-                await self._close(swallow=0)
-            else:
-                await self._close(swallow=0, error=error)
+            await self._close(swallow=0, error=error)
             raise
         self._body = asyncio.current_task()
         self._check_body()
@@ -207,7 +204,7 @@ class ActorSystem:
         except ActorStopped as stopped:  # by a stop that came first
             raise StartError(path=f"/user/{spec.name or spec.label}", reason=stopped.reason) from None
 
-    async def _close(self, *, swallow: int, error: BaseException | None = None) -> None:
+    async def _close(self, *, swallow: int, error: BaseException | None) -> None:
         """Wait for the steward, whatever cancels come; the last of them is raised afterwards."""
         cancelled: asyncio.CancelledError | None = None
         while not self._closed.done():

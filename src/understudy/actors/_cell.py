@@ -199,21 +199,16 @@ class Cell(Inbox):
             self._arm(self.draining, self._drained)
             self.enqueue()
 
-    def request_kill(self) -> None:
-        """A failure by decree: no grace, no hook; the parent asks the restart type."""
-        if self.down:
-            return
-        if self.ending is None:
-            self.end(Killed(), hook=False)
-        self.force(keep=True)
-
     def request_end(self) -> None:
         """A normal end, wished for by the actor itself."""
         if not self.down and self.ending is None:
             self.end(Normal(), hook=True)
 
     def force(self, *, keep: bool) -> None:
-        """No grace, or no more of it: interrupt what runs, kill the children, skip the hook."""
+        """No grace, or no more of it: interrupt what runs, kill the children, skip the hook.
+
+        With *keep* it is a failure by decree, and the parent asks the restart type; without, it is the final end.
+        """
         if self.down:
             return
         if not keep:
@@ -508,12 +503,11 @@ class Cell(Inbox):
         """Give up on the job: from now on it is a zombie, and its actor has no context."""
         job, self.job = self.job, None
         assert job is not None
-        hand = self.hand
         if job.started and job.task is not None:
             stack = self.runtime.env.tasks.abandon(job.task)
             self.runtime.instruments.emit(Instrument.abandoned, self.path, stack)
         self.interrupted()
-        self.release(hand if type(hand) is Ask else None)
+        self.release()
 
     def _proceed(self) -> None:
         """Take the steps of the end that can be taken; called whenever one of them may have become possible."""
@@ -590,7 +584,7 @@ class Cell(Inbox):
         self.ending = None
         self.attention = False
         self.ready = False
-        self.release(None)
+        self.release()
 
     # Jobs and the one timer
 

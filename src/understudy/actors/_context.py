@@ -159,10 +159,8 @@ class Context:
     def tell_self(self, message: object) -> bool:
         """Put *message* into the own mailbox; it reaches handlers whose names begin with ``_``, and only this way."""
         cell = self._alive
-        accepted = cell.gate is None and cell.make_mailbox().offer(Private(message, cell))
-        if accepted:
-            cell.wake()
-        else:
+        accepted = cell.accept(Private(message, cell))
+        if not accepted:
             cell.refuse(message, cell.path)
         return accepted
 

@@ -120,6 +120,13 @@ class Inbox(ABC):
             self.queued = True
             self.runtime.dispatcher.push(self)
 
+    def accept(self, item: object) -> bool:
+        """Put *item* into the mailbox, to be handled; False: the gate is closed, or there is no room."""
+        if self.gate is not None or not self.make_mailbox().offer(item):
+            return False
+        self.wake()
+        return True
+
     def refuse(self, message: object, sender: str | None) -> None:
         """*message* was not accepted and nobody waits to hear it."""
         if self.gate is None:
@@ -204,7 +211,7 @@ class Inbox(ABC):
             self._failed(error, message, ask)
         else:
             self._replied(result, ask)
-        self.release(ask)
+        self.release()
 
     async def _pump(self, job: Job) -> None:
         """Handle messages with ``async def`` handlers until there is none, or the next needs something else."""
@@ -227,7 +234,7 @@ class Inbox(ABC):
                     return
                 if ask is not None:
                     self._replied(result, ask)
-            self.release(ask)
+            self.release()
             if ask is not None:
                 FRAME.set(self)
             handled += 1
@@ -326,12 +333,12 @@ class Inbox(ABC):
         if self.hand is not None:
             self.lose(self.hand, self.ending.final_reason() if self.ending is not None else self.why_not())
 
-    def release(self, ask: Ask | None) -> None:
+    def release(self) -> None:
         """The handler has ended: nothing is in hand, and its code waits for nobody."""
+        if type(self.hand) is Ask:
+            self.hand.in_hand = False
         self.hand = None
         self.waits = None
-        if ask is not None:
-            ask.in_hand = False
 
     def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
         if type(result) is CoroutineType:

@@ -105,11 +105,7 @@ class ActorRef(Generic[M_contra]):
 
     def tell_quietly(self, message: M_contra) -> bool:
         """:meth:`tell`, but a message that is not accepted leaves no trace; for messages about lost messages."""
-        cell = self._cell
-        accepted = cell.gate is None and cell.make_mailbox().offer(message)
-        if accepted:
-            cell.wake()
-        return accepted
+        return self._cell.accept(message)
 
     async def send(self, message: M_contra, *, timeout: float | None = None) -> None:
         """Put *message* into the mailbox; wait for room while it is full (back-pressure).
@@ -254,7 +250,7 @@ class ActorRef(Generic[M_contra]):
         does not run. It is a failure: the parent restarts the actor, or does not, by its restart type.
         """
         self._cell.check_loop()
-        self._cell.request_kill()
+        self._cell.force(keep=True)
 
     async def wait_stopped(self, timeout: float | None = None) -> ExitReason:
         """Wait for the final end, past all restarts, and return its reason.
