@@ -7,6 +7,7 @@ when anything happens, which is what makes a run repeatable.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import itertools
 import math
@@ -39,7 +40,7 @@ _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) el
 class Environment:
     """One for each system, bound to the event loop that runs it."""
 
-    __slots__ = ("_uids", "loop", "now", "random", "stopwatch", "tasks", "thread")
+    __slots__ = ("_uids", "loop", "new_task", "now", "random", "stopwatch", "tasks", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -51,6 +52,8 @@ class Environment:
         self.stopwatch: Callable[[], float] = time.perf_counter
         """Seconds of real time, to measure how long this process has been computing."""
         self.random = random.Random()  # noqa: S311 - jitter and routing, no secrets
+        self.new_task: Callable[..., asyncio.Task[Any]] = functools.partial(asyncio.Task, loop=loop, **_EAGER)
+        """Make a task out of a coroutine, a ``name`` and a ``context``; for :meth:`start_task`."""
         self.tasks = TaskRegistry()
         self._uids = itertools.count(1)
 
@@ -76,7 +79,7 @@ class Environment:
         a value. *on_done* is called when the task was still running on return from here and has ended since; it is
         called also when the task was cancelled before its first step, which no line of *coroutine* can notice.
         """
-        task: asyncio.Task[T] = asyncio.Task(coroutine, loop=self.loop, name=name, context=context, **_EAGER)
+        task: asyncio.Task[T] = self.new_task(coroutine, name=name, context=context)
         if not task.done():
             self.tasks.add(task)
 

@@ -25,7 +25,6 @@ from understudy.actors._ref import ActorRef
 from understudy.actors._reporter import LogInstrument, Reporter
 from understudy.actors._runtime import Runtime
 from understudy.actors._settings import Settings
-from understudy.environment import Environment
 from understudy.exceptions import (
     ActorNotFound,
     ActorStopped,
@@ -171,8 +170,8 @@ class ActorSystem:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         log = LogInstrument()
-        env = Environment(loop)
-        runtime = self._runtime = Runtime(env, self._settings, (log, *self._instruments), self)
+        runtime = self._runtime = Runtime.of(loop)(loop, self._settings, (log, *self._instruments), self)
+        log.runtime = runtime
         runtime.interrupt = self._interrupt
         self._stop_requested: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()

@@ -348,7 +348,7 @@ class Cell(Inbox):
             if problem is not None:
                 raise InvalidSpec(child=self.path, field="shutdown", problem=problem)
             actor = self.spec.factory(*self.spec.args, **self.spec.kwargs)
-            table = actor.__understudy_handlers__
+            table = self.runtime.table_of(self, actor)
             plan: Plan = actor._understudy_plan(self.path)
             # Not by setattr: the class may have made itself frozen.
             object.__setattr__(actor, "_understudy_cell", self)

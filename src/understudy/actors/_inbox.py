@@ -11,7 +11,6 @@ from understudy.actors._handler import NO_HANDLERS
 from understudy.environment import running_loop
 from understudy.exceptions import ActorFailed, ActorStopped, InvalidActor, InvalidContext, Refused, Unhandled
 from understudy.instrument import Instrument
-from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.reasons import Crashed, ExitReason, Shutdown, frames_of, without_traceback
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from understudy.actors._handler import Handler, HandlerTable
     from understudy.actors._life import Ending, Job
     from understudy.actors._runtime import Runtime
+    from understudy.mailbox._queue import AsyncMessageQueue
     from understudy.messages import ChildEnded, ChildStarted
 
 __all__ = ["Inbox"]
@@ -101,7 +101,7 @@ class Inbox(ABC):
     def make_mailbox(self) -> AsyncMessageQueue[Any]:
         """The mailbox, made with the first message."""
         if self.mailbox is None:
-            self.mailbox = AsyncMessageQueue(self.option("mailbox").capacity)
+            self.mailbox = self.runtime.make_mailbox(self)
         return self.mailbox
 
     def check_loop(self) -> None:

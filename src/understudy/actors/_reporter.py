@@ -7,8 +7,6 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
 from understudy.instrument import Instrument
@@ -55,6 +53,7 @@ class Reporter(Actor[Line]):
     """Writes the first of equal lines at once and counts the others, told in one line when the window closes."""
 
     def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._env = runtime.env
         self._recent: dict[tuple[str, ...], _Recent] = {}
         self._timer: TimerHandle | None = None
@@ -70,7 +69,7 @@ class Reporter(Actor[Line]):
         if recent is not None:
             self._summarise(recent)
         self._recent[line.key] = _Recent(line, now + line.window)
-        _write(line, line.fields)
+        _write(self._runtime, line, line.fields)
         if now + line.window < self._due:
             self._arm()
 
@@ -105,7 +104,8 @@ class Reporter(Actor[Line]):
     def _summarise(self, recent: _Recent) -> None:
         if recent.suppressed:
             line = recent.line
-            _write(Line(line.key, line.level, f"{line.event} again", {}), {**line.fields, "times": recent.suppressed})
+            again = Line(line.key, line.level, f"{line.event} again", {})
+            _write(self._runtime, again, {**line.fields, "times": recent.suppressed})
 
 
 class LogInstrument(Instrument):
@@ -114,6 +114,7 @@ class LogInstrument(Instrument):
     def __init__(self) -> None:
         self.ref: ActorRef[Line] | None = None
         """The reporter; before it has started there is nothing to report."""
+        self.runtime: Runtime | None = None
 
     def actor_crashed(self, path: str, reason: ExitReason, message_type: str | None) -> None:
         frames = reason.frames if isinstance(reason, Crashed | StartFailed) else ()
@@ -155,16 +156,15 @@ class LogInstrument(Instrument):
         self._put(Line((event, *map(str, fields.values())), level, event, fields, frames))
 
     def _put(self, line: Line) -> None:
-        if self.ref is not None and not self.ref.tell_quietly(line):
-            _write(line, line.fields)  # the reporter has ended, which is as good a reason to say so at once
+        if self.ref is not None and self.runtime is not None and not self.ref.tell_quietly(line):
+            _write(self.runtime, line, line.fields)  # the reporter has ended, which is as good a reason to say so at once
 
 
-def _write(line: Line, fields: dict[str, Any]) -> None:
-    log: Any = structlog.get_logger("understudy")
+def _write(runtime: Runtime, line: Line, fields: dict[str, Any]) -> None:
     shown = {name: value for name, value in fields.items() if value is not None}
     if line.frames:
         shown["exception"] = "\n".join(_render(frame) for frame in line.frames)
-    getattr(log, line.level)(line.event, **shown)
+    runtime.write_log(line.level, line.event, shown)
 
 
 def _render(frame: Frame) -> str:

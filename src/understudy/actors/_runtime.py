@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from understudy.actors._asks import DeadlineQueue
 from understudy.actors._dispatcher import Dispatcher
+from understudy.environment import Environment
 from understudy.instrument import Counters, Instrument, Instruments
+from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.messages import DeadLetter
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
+    from understudy.actors._handler import HandlerTable
+    from understudy.actors._inbox import Inbox
     from understudy.actors._settings import Settings
-    from understudy.environment import Environment
 
 __all__ = ["Runtime"]
 
 
 class Runtime:
-    """The services of a system, handed to each cell."""
+    """The services of a system, handed to each cell.
+
+    The methods ``make_...`` say what they are made of. An event loop that stands for the whole outside, a simulated
+    one, names a subclass in its attribute ``understudy_runtime``; see :meth:`of`.
+    """
 
     __slots__ = (
         "asks",
@@ -32,16 +42,17 @@ class Runtime:
         "population",
         "settings",
         "system",
+        "table_of",
     )
 
-    def __init__(self, env: Environment, settings: Settings, instruments: Sequence[Instrument], system: Any) -> None:
-        self.env = env
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, settings: Settings, instruments: Sequence[Instrument], system: Any
+    ) -> None:
+        self.env = self.make_environment(loop)
         self.settings = settings
         self.system = system
-        self.dispatcher = Dispatcher(
-            env, limit=settings.messages_per_activation, slice_seconds=settings.slice_seconds, complain=self.complain
-        )
-        self.asks = DeadlineQueue(env)
+        self.dispatcher = self.make_dispatcher()
+        self.asks = DeadlineQueue(self.env)
         self.counters = Counters()
         self.instruments = Instruments((self.counters, *instruments), self.complain)
         self.interrupt: Callable[[], None] = lambda: None
@@ -50,6 +61,32 @@ class Runtime:
         """How many actors there are, whatever their state."""
         self.dead_letter_subscribers: tuple[Any, ...] = ()
         """Refs; replaced as a whole, so that one who reads it is not disturbed by a change."""
+        self.table_of: Callable[[Inbox, Any], HandlerTable] = _own_table
+        """The handlers of an actor in a cell, asked for once for each incarnation: where tests put themselves between
+        the two."""
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> type[Runtime]:
+        """The class of the runtimes that belong to *loop*."""
+        found: type[Runtime] = getattr(loop, "understudy_runtime", cls)
+        return found
+
+    def make_environment(self, loop: asyncio.AbstractEventLoop) -> Environment:
+        """The ports to the outside."""
+        return Environment(loop)
+
+    def make_dispatcher(self) -> Dispatcher:
+        """Who activates the cells that have work."""
+        limit, slice_seconds = self.settings.messages_per_activation, self.settings.slice_seconds
+        return Dispatcher(self.env, limit=limit, slice_seconds=slice_seconds, complain=self.complain)
+
+    def make_mailbox(self, cell: Inbox) -> AsyncMessageQueue[Any]:
+        """The mailbox of *cell*."""
+        return AsyncMessageQueue(cell.option("mailbox").capacity)
+
+    def write_log(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        """Write one line of the runtime's own log."""
+        getattr(structlog.get_logger("understudy"), level)(event, **fields)
 
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """*message* has been lost. Exactly once for each lost message."""
@@ -63,3 +100,8 @@ class Runtime:
     def complain(self, what: str, error: BaseException) -> None:
         """Report an error that has nobody else to go to."""
         self.env.loop.call_exception_handler({"message": f"understudy: {what}", "exception": error})
+
+
+def _own_table(cell: Inbox, actor: Any) -> HandlerTable:
+    table: HandlerTable = actor.__understudy_handlers__
+    return table
