@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SCHEDULES ?= 10000
+CAMPAIGN := tests/simulation tests/supervision/test_model.py
 
 # The stamps carry the interpreter and the folder, so that another of either makes the environment anew.
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
@@ -28,7 +30,7 @@ INSTALL_GROUPS = $(INSTALL) 'pip>=25.1' && $(INSTALL)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test cov lint format bench clean
+.PHONY: help demo test cov lint format campaign bench clean
 
 help: ## Show this list
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3.13] [VENV=.venv]'
@@ -60,6 +62,10 @@ lint: $(LINT) ## Check format, style, types (with two checkers) and layers
 format: $(LINT) ## Format the code and mend what can be mended by machine
 	@$(RUN) -m ruff check --fix --quiet . || true
 	@$(RUN) -m ruff format .
+
+campaign: $(TEST) ## Simulate SCHEDULES runs of each scenario, and look for long where the tests look briefly
+	@echo 'campaign: $(SCHEDULES) schedules for each scenario (Python $(VERSION))'
+	@UNDERSTUDY_CAMPAIGN=1 UNDERSTUDY_SCHEDULES=$(SCHEDULES) $(RUN) -m pytest -q -n auto --timeout=3600 $(CAMPAIGN) $(ARGS)
 
 bench: $(DEMO) ## Run the benchmarks; ARGS go to them
 	@echo 'bench: python -m benchmarks $(ARGS) (Python $(VERSION))'

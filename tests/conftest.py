@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
 import pytest_asyncio
 
-from tests.virtual import VirtualLoop, describe
+from understudy.testing._errors import LeakError
+from understudy.testing._leaks import leakcheck, open_descriptors
+from understudy.testing._virtual import loop_factories as pytest_asyncio_loop_factories
+
+__all__ = ["open_descriptors", "pytest_asyncio_loop_factories"]
+
+pytest_plugins = ["pytester"]
 
 # The speed of an example depends on the machine, and each test has a timeout anyway.
 hypothesis.settings.register_profile("understudy", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("understudy")
 
-LEAKS = ("tasks", "timers", "descriptors", "threads", "exceptions")
+OF_THE_LOOP = {"tasks", "timers", "exceptions"}
+OF_THE_PROCESS = {"descriptors", "threads"}
 
 _failed = pytest.StashKey[bool]()
-
-
-def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if item.get_closest_marker("real_time") is not None:
-        return {"real": asyncio.SelectorEventLoop}
-    return {"virtual": VirtualLoop}
 
 
 def pytest_configure() -> None:
@@ -55,14 +53,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def process_leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves descriptors or threads."""
     # Made before the loop and finished after it has closed.
-    descriptors = open_descriptors()
-    threads = set(threading.enumerate())
-    yield
-    if _checked(request, "descriptors"):
-        left = open_descriptors().items() - descriptors.items()
-        _report("descriptors", [f"{number} -> {target}" for number, target in sorted(left)])
-    if _checked(request, "threads"):
-        _report("threads", [thread.name for thread in set(threading.enumerate()) - threads if _outlives(thread)])
+    yield from checked(request, leakcheck(allow=allowed(request) | OF_THE_LOOP))
 
 
 @pytest.fixture(autouse=True)
@@ -77,18 +68,8 @@ def loop_leak_check(request: pytest.FixtureRequest, process_leak_check: None) ->
     if marker is not None and marker.kwargs.get("loop_scope", "function") != "function":
         pytest.fail("a test must have a loop of its own, or nobody can tell which test leaks: drop loop_scope")
     # Through the fixture, so that the check comes before the runner cancels what is left and closes the loop.
-    loop: asyncio.BaseEventLoop = request.getfixturevalue("loop_of_test")
-    dropped: list[str] = []
-    loop.set_exception_handler(lambda _loop, context: dropped.append(_told(context)))
-    yield
-    if _checked(request, "tasks"):
-        _report("tasks", [describe(task) for task in asyncio.all_tasks(loop)])
-    if _checked(request, "timers"):
-        timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
-        _report("timers", [f"{timer!r}, due in {timer.when() - loop.time():g} s" for timer in timers])
-    gc.collect()  # an exception that nobody retrieved is told when its future is collected
-    if _checked(request, "exceptions"):
-        _report("exceptions", dropped)
+    loop: asyncio.AbstractEventLoop = request.getfixturevalue("loop_of_test")
+    yield from checked(request, leakcheck(allow=allowed(request) | OF_THE_PROCESS, loop=loop))
 
 
 @pytest_asyncio.fixture
@@ -97,46 +78,16 @@ async def loop_of_test() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-def open_descriptors() -> dict[int, str]:
-    """The open file descriptors of this process, and what each stands for where the system says so."""
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        if os.path.isdir(folder):
-            break
-    else:
-        return {}
-    found: dict[int, str] = {}
-    for name in os.listdir(folder):
-        try:
-            status = os.fstat(int(name))
-        except OSError:  # the one through which the folder was read
-            continue
-        try:
-            found[int(name)] = os.readlink(f"{folder}/{name}")
-        except OSError:
-            found[int(name)] = f"device {status.st_dev}, inode {status.st_ino}"
-    return found
+def checked(request: pytest.FixtureRequest, check: leakcheck) -> Iterator[None]:
+    """Fail the test with what *check* finds after it; one that has failed has said enough."""
+    check.begin()
+    yield
+    try:
+        check.end(failed=request.node.stash.get(_failed, False))
+    except LeakError as error:
+        pytest.fail(f"this test left something behind\n{error}", pytrace=False)
 
 
-def _checked(request: pytest.FixtureRequest, kind: str) -> bool:
-    """Whether to look for leaks of this kind; a test that failed has said enough."""
-    allowed = {kind for marker in request.node.iter_markers("leaks") for kind in marker.args}
-    if unknown := sorted(allowed.difference(LEAKS)):
-        pytest.fail(f"the marker leaks takes {', '.join(LEAKS)}; got {', '.join(map(repr, unknown))}")
-    return kind not in allowed and not request.node.stash.get(_failed, False)
-
-
-def _report(kind: str, found: list[str]) -> None:
-    if found:
-        pytest.fail(f"this test left {kind} behind ({len(found)}):\n  " + "\n  ".join(found), pytrace=False)
-
-
-def _outlives(thread: threading.Thread) -> bool:
-    """Whether the thread lives on, although it had a moment to end."""
-    thread.join(1.0)
-    return thread.is_alive()
-
-
-def _told(context: dict[str, Any]) -> str:
-    """What a loop's exception handler was told, in one line."""
-    exception = context.get("exception")
-    return context["message"] + (f": {exception!r}" if exception is not None else "")
+def allowed(request: pytest.FixtureRequest) -> set[str]:
+    """What the test may leave, by its marker."""
+    return {kind for marker in request.node.iter_markers("leaks") for kind in marker.args}

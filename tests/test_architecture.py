@@ -52,7 +52,7 @@ NAMES_OF_THE_CORE = {
     "gather": "leaves the others running when one fails",
     "get_event_loop": "deprecated outside a loop; use get_running_loop",
 }
-NOT_THE_CORE = ("environment.py", "runner.py", "cli/")
+NOT_THE_CORE = ("environment.py", "runner.py", "cli/", "testing/")
 """The ports themselves, the runner that makes the event loop, and the command line, which is a user of the core."""
 
 ALLOWED: dict[tuple[str, str], str] = {}

@@ -14,8 +14,8 @@ import pytest
 
 import understudy
 from tests.cast import Holder, Note
-from tests.virtual import VirtualLoop
 from understudy import ActorSystem
+from understudy.testing._virtual import VirtualLoop
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contextvars import Context
     from types import FrameType
 
-__all__ = ["Environment", "TaskRegistry", "forget_task", "running_loop", "thread_id"]
+__all__ = ["Environment", "TaskRegistry", "forget_task", "frames_of_task", "running_loop", "thread_id"]
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class TaskRegistry:
 
     def abandon(self, task: asyncio.Task[Any]) -> list[str]:
         """Give up on *task*, which goes on running as a zombie, and return where it stands, a line for each frame."""
-        stack = [line.rstrip() for line in _where(task)]
+        stack = [line.rstrip() for line in _lines(frames_of_task(task))]
         self.abandoned.append(task.get_name())
         forget_task(task)
         self.discard(task)
@@ -140,7 +140,8 @@ def forget_task(task: asyncio.Task[Any]) -> None:
     setattr(task, "_log_destroy_pending", False)  # noqa: B010
 
 
-def _where(task: asyncio.Task[Any]) -> list[str]:
+def frames_of_task(task: asyncio.Task[Any]) -> list[FrameType]:
+    """Where *task* stands: its frames, from the outermost coroutine to the innermost."""
     frames: list[FrameType] = []
     waiting: Any = task.get_coro()
     while waiting is not None:
@@ -151,8 +152,11 @@ def _where(task: asyncio.Task[Any]) -> list[str]:
         else:
             # What `async for` and `__await__` put between two of them has no frame; the garbage collector sees through.
             waiting = next((each for each in gc.get_referents(waiting) if _frame_of(each) is not None), None)
-    summary = traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in frames), lookup_lines=False)
-    return summary.format()
+    return frames
+
+
+def _lines(frames: list[FrameType]) -> list[str]:
+    return traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in frames), lookup_lines=False).format()
 
 
 def _frame_of(waiting: Any) -> FrameType | None:

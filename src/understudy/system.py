@@ -187,9 +187,10 @@ class ActorSystem:
 
     async def _start(self) -> None:
         runtime, guardians = self._running(), self._guardians
-        reporter = child(Reporter, runtime).options(name="reporter", mailbox=100_000)
+        # Their ends are quick and are not to be forced, however late the event loop is.
+        reporter = child(Reporter, runtime).options(name="reporter", mailbox=100_000, shutdown="infinity")
         self._log.ref = await spawn_under(guardians["system"], reporter)
-        letters = child(DeadLetters, runtime).options(name="dead_letters")
+        letters = child(DeadLetters, runtime).options(name="dead_letters", shutdown="infinity")
         self._dead_letters = await spawn_under(guardians["system"], letters)
         self._begin("starting")
         if self._spec is not None:

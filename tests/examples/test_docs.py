@@ -65,7 +65,10 @@ all_pages = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 @all_pages
-def test_the_examples_of_a_page_run_and_print_what_it_says(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_a_page_run_and_print_what_it_says(
+    page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_TAPES", str(tmp_path))  # of runs that are meant to fail
     module = ModuleType("program_of_the_page")
     monkeypatch.setitem(sys.modules, module.__name__, module)  # pydantic looks up where a class was made
     names = vars(module)

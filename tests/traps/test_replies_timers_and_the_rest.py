@@ -33,7 +33,6 @@ from tests.guarantees.cast_of_supervision import (
     settle,
     staged,
 )
-from tests.virtual import VirtualLoop
 from understudy import (
     Actor,
     ActorFailed,
@@ -48,6 +47,7 @@ from understudy import (
     StartError,
     handler,
 )
+from understudy.testing._virtual import VirtualLoop
 
 ROOT = Path(__file__).parent.parent.parent
 

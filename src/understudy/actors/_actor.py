@@ -104,3 +104,6 @@ class Actor(Generic[M]):
     def _understudy_plan(self, path: str) -> Plan:
         """How the actor supervises; for the runtime, once for each incarnation, before ``initialize``."""
         return PLAIN
+
+    def _understudy_leave(self) -> None:
+        """The incarnation has ended, however that came about; for the runtime's own actors."""

@@ -577,6 +577,7 @@ class Cell(Inbox):
         """Let go of the incarnation."""
         self._arm(math.inf)
         if self.actor is not None:
+            self.actor._understudy_leave()
             # A zombie of it, or whoever kept it, can do nothing to the next incarnation.
             object.__setattr__(self.actor, "_understudy_cell", None)
         self.actor = None

@@ -78,10 +78,11 @@ class HandlerTable(dict[type, "Handler | None"]):
 
     def __missing__(self, message: type) -> Handler | None:
         found = next((entry for base in message.__mro__ if (entry := self.get(base)) is not None), None)
-        self._put(message, found)
+        self.put(message, found)
         return found
 
-    def _put(self, message: type, entry: Handler | None) -> None:
+    def put(self, message: type, entry: Handler | None) -> None:
+        """*entry* is the handler of exactly this type."""
         self[message] = entry
         if entry is not None and not entry.is_async:
             self.direct[message] = entry.function
@@ -117,7 +118,7 @@ class HandlerTable(dict[type, "Handler | None"]):
         if other is not None:
             problem = f"{other.name} and {entry.name} both handle {_show(message)}: keep one of them"
             raise InvalidActor(actor=actor.__qualname__, problem=problem)
-        self._put(message, entry)
+        self.put(message, entry)
 
     def _check_complete(self, actor: type, accepted: tuple[Any, ...]) -> None:
         for message in accepted:

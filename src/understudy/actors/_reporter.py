@@ -84,8 +84,6 @@ class Reporter(Actor[Line]):
         self._arm()
 
     def shutdown(self, reason: ExitReason) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         for recent in self._recent.values():
             self._summarise(recent)
 
@@ -97,6 +95,11 @@ class Reporter(Actor[Line]):
         if self._recent:
             self._due = min(each.until for each in self._recent.values())
             self._timer = self._env.call_at(self._due, self._wake)
+
+    def _understudy_leave(self) -> None:
+        # Not in the hook, which does not run when the system's time is up.
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _wake(self) -> None:
         self.context.tell_self(Flush())
@@ -157,7 +160,7 @@ class LogInstrument(Instrument):
 
     def _put(self, line: Line) -> None:
         if self.ref is not None and self.runtime is not None and not self.ref.tell_quietly(line):
-            _write(self.runtime, line, line.fields)  # the reporter has ended, which is as good a reason to say so at once
+            _write(self.runtime, line, line.fields)  # the reporter has ended
 
 
 def _write(runtime: Runtime, line: Line, fields: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
@@ -13,14 +14,17 @@ import typer
 from understudy.cli._logs import LogFormat, logs_to_stderr
 from understudy.cli._progress import progress_on
 from understudy.cli._running import causes, run_tree
+from understudy.cli._tapes import replay, shrink
 from understudy.cli._targets import declare, load
 from understudy.cli._trees import draw
 from understudy.exceptions import StartError, SystemCollapsed, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["run_app"]
+
+_TAPE = "What a simulated test has saved, in .understudy."
 
 app = typer.Typer(
     add_completion=False,
@@ -89,6 +93,31 @@ def _run(
         except (StartError, SystemCollapsed) as error:
             _complain(log_format, list(causes(error)))
             raise typer.Exit(1) from None
+
+
+@app.command("replay")
+def _replay(tape: Annotated[Path, typer.Argument(metavar="TAPE", help=_TAPE)]) -> None:
+    """Run a simulated test as it ran when it failed, and tell what happened."""
+    _on_tape(lambda: replay(tape))
+
+
+@app.command("shrink")
+def _shrink(
+    tape: Annotated[Path, typer.Argument(metavar="TAPE", help=_TAPE)],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to, instead of into TAPE.")] = None,
+    attempts: Annotated[int, typer.Option(min=1, help="How many runs may be tried.")] = 3000,
+) -> None:
+    """Look for a plainer run that fails in the same way."""
+    _on_tape(lambda: shrink(tape, output, attempts))
+
+
+def _on_tape(action: Callable[[], int]) -> None:
+    try:
+        code = action()
+    except UsageError as error:
+        _complain("console", [str(error)])
+        raise typer.Exit(2) from None
+    raise typer.Exit(code)
 
 
 def _complain(log_format: LogFormat, lines: Sequence[str]) -> None:

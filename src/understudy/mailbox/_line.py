@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import math
 from collections import OrderedDict
+from collections.abc import Callable
 
 from understudy.exceptions import InvalidTimeout
 
-__all__ = ["NOBODY", "Line", "Turn", "check_timeout"]
+__all__ = ["NOBODY", "Line", "Turn", "check_timeout", "deadline_of", "end", "start_timer", "was_granted"]
 
 _CENTURIES = 1e10
 """Seconds. From here on no timer is set; this covers `math.inf` and whole numbers too large for a float."""
@@ -28,68 +30,117 @@ class Turn(enum.Enum):
     GRANTED = enum.auto()
     DISMISSED = enum.auto()
     EXPIRED = enum.auto()
+    FAILED = enum.auto()
 
 
 class Line:
-    """Tasks that wait for their turn, in the order in which they came."""
+    """Tasks that wait for their turn, in the order in which they came.
 
-    __slots__ = ("_turns", "granted")
+    Each has a *ticket*, larger than those of all who came before, and a *size*, whose meaning is the caller's.
+    """
+
+    __slots__ = ("_ticket", "granted", "granted_size", "turns")
 
     def __init__(self) -> None:
         # Ordered, since who came first is served first; a mapping, since a waiter leaves from the middle in one step.
         # May hold turns that are done (cancelled or expired) and whose task has not run yet; they are passed over.
-        self._turns: OrderedDict[asyncio.Future[Turn], None] = OrderedDict()
+        # Empty: nobody can be granted a turn. Public for those who look at nothing else and look often.
+        self.turns: OrderedDict[asyncio.Future[Turn], tuple[int, float]] = OrderedDict()
+        self._ticket = 0
         self.granted = 0
         """Turns that were granted and whose task has not run since. Each becomes a normal end of `wait`, or ends with
         the cancellation of its task."""
+        self.granted_size: float = 0
+        """The sum of their sizes."""
 
     def __bool__(self) -> bool:
         """Whether anybody waits or has a turn that is not used yet."""
-        return bool(self._turns) or self.granted > 0
-
-    @property
-    def hopes(self) -> bool:
-        """Whether anybody in it may still be granted a turn; some may have given up and not run yet."""
-        return bool(self._turns)
+        return self.granted > 0 or self.first is not None
 
     @property
     def waiting(self) -> int:
         """How many wait and have not been granted a turn."""
-        return sum(not turn.done() for turn in self._turns)
+        return sum(not turn.done() for turn in self.turns)
+
+    @property
+    def first(self) -> tuple[int, float] | None:
+        """Ticket and size of the first who waits."""
+        while self.turns:
+            turn = next(iter(self.turns))
+            if not turn.done():
+                return self.turns[turn]
+            del self.turns[turn]
+        return None
+
+    @property
+    def last_ticket(self) -> int:
+        """That of the last who came."""
+        return self._ticket
+
+    def draw(self) -> int:
+        """A ticket, for one who waits beside the line and not in it."""
+        self._ticket += 1
+        return self._ticket
 
     def grant(self) -> bool:
         """Give the first in line its turn; False when nobody waits."""
-        while self._turns:
-            turn, _ = self._turns.popitem(last=False)
+        while self.turns:
+            turn, (_, size) = self.turns.popitem(last=False)
             if not turn.done():
                 turn.set_result(Turn.GRANTED)
                 self.granted += 1
+                self.granted_size += size
                 return True
         return False
 
     def dismiss(self) -> None:
         """Send away all who wait; turns that were granted stand."""
-        while self._turns:
-            turn, _ = self._turns.popitem(last=False)
-            _end(turn, Turn.DISMISSED)
+        while self.turns:
+            turn, _ = self.turns.popitem(last=False)
+            end(turn, Turn.DISMISSED)
 
-    async def wait(self, timeout: float | None) -> Turn:
+    def enter(self, loop: asyncio.AbstractEventLoop, size: float = 1) -> asyncio.Future[Turn]:
+        """Stand at the end. To be left by `leave`, however it ends."""
+        turn: asyncio.Future[Turn] = loop.create_future()
+        self._ticket += 1
+        self.turns[turn] = (self._ticket, size)
+        return turn
+
+    def leave(self, turn: asyncio.Future[Turn], size: float = 1) -> None:
+        """Stand there no more. A turn that was granted is no longer counted: use it at once, or let it go on."""
+        self.turns.pop(turn, None)
+        if was_granted(turn):
+            self.granted -= 1
+            self.granted_size -= size
+
+    async def wait(self, timeout: float | None, size: float = 1, given_up: Callable[[], object] = lambda: None) -> Turn:
         """Wait for a turn, *timeout* seconds from now at most (None: without limit).
 
-        When it returns `Turn.GRANTED` the turn is no longer counted: use it before the next await.
+        When it returns `Turn.GRANTED` the turn is no longer counted: use it before the next await. When it raises, a
+        turn that was granted is not used, and *given_up* is called so that it can go on to the next.
         """
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[Turn] = loop.create_future()
-        timer = _start_timer(loop, timeout, turn)
-        self._turns[turn] = None
+        self._ticket += 1
+        self.turns[turn] = (self._ticket, size)
+        timer = None if timeout is None else start_timer(loop, timeout, turn)
         try:
-            return await turn
+            how = await turn
+        except BaseException:
+            # Not only while it waits: a task that is cancelled after its grant comes by here as well.
+            self.leave(turn, size)
+            given_up()
+            raise
         finally:
             if timer is not None:
                 timer.cancel()
-            self._turns.pop(turn, None)
-            # Not "when the await returned": a task that is cancelled after its grant comes by here as well.
-            self.granted -= _was_granted(turn)
+        # What `leave` does, for each way in which it can have ended.
+        if how is Turn.GRANTED:
+            self.granted -= 1
+            self.granted_size -= size
+        else:
+            self.turns.pop(turn, None)
+        return how
 
 
 NOBODY = Line()
@@ -106,18 +157,26 @@ def check_timeout(timeout: object) -> None:
         raise InvalidTimeout(value=timeout, allowed="a number of seconds from 0 on, math.inf or None")
 
 
-def _start_timer(
+def deadline_of(loop: asyncio.AbstractEventLoop, timeout: float | None) -> float:
+    """The point of the loop's time that is *timeout* seconds away; `math.inf` for never."""
+    return math.inf if timeout is None or timeout >= _CENTURIES else loop.time() + timeout
+
+
+def start_timer(
     loop: asyncio.AbstractEventLoop, timeout: float | None, turn: asyncio.Future[Turn]
 ) -> asyncio.TimerHandle | None:
+    """Let *turn* expire; None when that is never."""
     if timeout is None or timeout >= _CENTURIES:
         return None
-    return loop.call_at(loop.time() + timeout, _end, turn, Turn.EXPIRED)
+    return loop.call_at(loop.time() + timeout, end, turn, Turn.EXPIRED)
 
 
-def _end(turn: asyncio.Future[Turn], how: Turn) -> None:
+def end(turn: asyncio.Future[Turn], how: Turn) -> None:
+    """End the wait for *turn*, unless it has ended."""
     if not turn.done():
         turn.set_result(how)
 
 
-def _was_granted(turn: asyncio.Future[Turn]) -> bool:
+def was_granted(turn: asyncio.Future[Turn]) -> bool:
+    """Whether it ended as its owner hoped."""
     return turn.done() and not turn.cancelled() and turn.result() is Turn.GRANTED

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import signal
 import threading
 import time
@@ -10,7 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.virtual import Deadlock, VirtualLoop
+from understudy.testing._errors import DeadlockError
+from understudy.testing._virtual import RealTimeError, VirtualLoop, loop_factories
 
 
 def virtual() -> VirtualLoop:
@@ -180,6 +182,105 @@ async def test_a_signal_wakes_the_loop() -> None:
         loop.remove_signal_handler(signal.SIGUSR1)
 
 
+# Where real time would pass.
+
+
+def test_a_real_sleep_in_the_loop_is_an_error_that_names_the_line_and_the_remedy() -> None:
+    async def main() -> None:
+        time.sleep(5)  # noqa: ASYNC251
+
+    line = main.__code__.co_firstlineno + 1
+    with pytest.raises(
+        RealTimeError, match=rf"time.sleep\(5\) at .*test_virtual.py:{line}: .*asyncio.sleep.*real_time"
+    ):
+        run(main())
+
+
+def test_a_real_sleep_in_a_callback_is_an_error_of_the_run_although_nobody_saw_it() -> None:
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        loop.call_soon(time.sleep, 5)
+        await asyncio.sleep(1)
+        return "as if nothing had been"
+
+    with pytest.raises(RealTimeError):
+        run(main())
+
+
+def test_a_real_sleep_that_was_swallowed_is_told_beside_the_error_that_came_of_it() -> None:
+    async def main() -> None:
+        try:
+            time.sleep(5)  # noqa: ASYNC251
+        except AssertionError:
+            raise KeyError("itself") from None
+
+    with pytest.raises(KeyError) as caught:
+        run(main())
+    assert "time.sleep(5)" in "".join(caught.value.__notes__)
+
+
+def test_an_error_of_one_run_is_no_error_of_the_next() -> None:
+    async def sleepy() -> None:
+        time.sleep(5)  # noqa: ASYNC251
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        with pytest.raises(RealTimeError):
+            runner.run(sleepy())
+        assert runner.run(asyncio.sleep(1, "done")) == "done"
+
+
+@pytest.mark.asyncio
+async def test_a_sleep_of_no_time_passes() -> None:
+    time.sleep(0)  # noqa: ASYNC251
+
+
+def test_other_threads_other_loops_and_what_comes_after_may_sleep() -> None:
+    real = time.sleep
+
+    async def main() -> None:
+        assert time.sleep is not real
+        await asyncio.to_thread(time.sleep, 0.001)
+        await asyncio.to_thread(asyncio.run, ordinary())
+
+    async def ordinary() -> None:
+        time.sleep(0.001)  # noqa: ASYNC251
+
+    run(main())
+    assert time.sleep is real
+
+
+def test_a_fake_sleep_that_a_test_had_put_there_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    fake = time.sleep
+
+    async def main() -> None:
+        await asyncio.to_thread(time.sleep, 1)
+
+    run(main())
+    assert slept == [1]
+    assert time.sleep is fake
+
+
+def test_an_error_about_sleeping_survives_a_copy() -> None:
+    error = RealTimeError(5, "x.py:12")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+class Item:
+    def __init__(self, *markers: str) -> None:
+        self.markers = markers
+
+    def get_closest_marker(self, name: str) -> object | None:
+        return name if name in self.markers else None
+
+
+def test_the_factories_of_loops_go_by_the_marker() -> None:
+    assert loop_factories(Item("asyncio")) == {"virtual": VirtualLoop}
+    assert loop_factories(Item("asyncio", "real_time")) == {"real": asyncio.SelectorEventLoop}
+
+
 # Where an ordinary loop would hang.
 
 
@@ -192,7 +293,9 @@ def test_waiting_for_nothing_is_a_deadlock_that_says_who_waits_where() -> None:
         await asyncio.sleep(3)
         await wait_for_nothing()
 
-    with pytest.raises(Deadlock, match=r"at virtual time 3: .*waiting: 'Task-\d+' in wait_for_nothing \(.*\.py:\d+\)"):
+    with pytest.raises(
+        DeadlockError, match=r"at virtual time 3: .*waiting:\n  'Task-\d+' in wait_for_nothing \(.*\.py:\d+\)"
+    ):
         run(main())
 
 
@@ -200,7 +303,7 @@ def test_a_timer_that_is_never_due_is_a_deadlock() -> None:
     async def main() -> None:
         await asyncio.sleep(float("inf"))
 
-    with pytest.raises(Deadlock):
+    with pytest.raises(DeadlockError):
         run(main())
 
 
@@ -212,7 +315,7 @@ def test_an_idle_executor_or_listener_delays_a_deadlock_but_does_not_hide_it(mon
         async with await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0):
             await wait_for_nothing()
 
-    with pytest.raises(Deadlock):
+    with pytest.raises(DeadlockError):
         run(main())
 
 

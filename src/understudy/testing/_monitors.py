@@ -1,0 +1,314 @@
+"""What is watched in every simulated run, whatever the test itself asserts.
+
+Each monitor is an independent statement of a promise of the runtime. It keeps its own books from what it sees and
+never asks the runtime what it thinks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from typing import TYPE_CHECKING, Any
+
+from understudy.actors._asks import Ask, Letter
+from understudy.actors._cell import Cell
+from understudy.actors._life import Life
+from understudy.instrument import Instrument
+from understudy.reasons import RestartsExceeded
+from understudy.testing._story import shown
+
+if TYPE_CHECKING:
+    from understudy.actors._inbox import Inbox
+    from understudy.reasons import ExitReason
+    from understudy.testing._simulation import Simulation
+
+__all__ = ["Asks", "Delivery", "Lives", "Monitor", "Order", "Restarts", "WakeUps", "Watch", "message_of"]
+
+
+class Watch:
+    """All monitors of one system.
+
+    Attributes:
+        cells: Those that have started, by their paths.
+        refusing: The dead letter that comes now is of a message that was never accepted.
+    """
+
+    def __init__(self, sim: Simulation) -> None:
+        self.sim = sim
+        self.cells: dict[str, Cell] = {}
+        self.refusing = False
+        self.monitors: list[Monitor] = [kind(self) for kind in (Delivery, Order, Asks, Lives, Restarts, WakeUps)]
+
+    def met(self, cell: Inbox) -> None:
+        """*cell* starts an incarnation."""
+        assert isinstance(cell, Cell)
+        self.cells[cell.path] = cell
+
+    def accepted(self, cell: Inbox, item: Any) -> None:
+        """*item* goes into the mailbox of *cell*."""
+        self.sim.sent(cell.path, message_of(item))
+        for monitor in self.monitors:
+            monitor.accepted(cell, item)
+
+    def began(self, cell: Inbox, message: Any) -> None:
+        """The handler of *message* is called."""
+        self.sim.handles(cell.path, message)
+        for monitor in self.monitors:
+            monitor.began(cell, message)
+
+    def idle(self) -> None:
+        """Nothing is ready."""
+        for monitor in self.monitors:
+            monitor.idle()
+
+    def finish(self) -> None:
+        """The run has ended."""
+        for monitor in self.monitors:
+            monitor.finish()
+
+    def busy(self) -> list[str]:
+        """What is not settled, a line for each."""
+        told: list[str] = []
+        for path, cell in sorted(self.cells.items()):
+            if cell.life in (Life.NEW, Life.STARTING, Life.STOPPING) or cell.ending is not None:
+                told.append(f"{path} is {cell.status}")
+            elif cell.hand is not None:
+                told.append(f"{path} is handling {shown(message_of(cell.hand))}{_waits_for(cell)}")
+            elif cell.waiting and cell.life is not Life.DEAD:
+                told.append(f"{path} has {cell.waiting} messages waiting")
+        return told
+
+
+def _waits_for(cell: Cell) -> str:
+    targets = [target.path for target in cell.awaited()]
+    return f", and waits for {', '.join(targets)}" if targets else ""
+
+
+def message_of(item: Any) -> Any:
+    """The message in an envelope, or what needs none."""
+    return item.message if isinstance(item, Letter) else item
+
+
+class Monitor(Instrument):
+    """Sees what happens in a run, and says which promise it breaks.
+
+    An instrument that also sees messages: :meth:`accepted` when one is in a mailbox, :meth:`began` when its handler is
+    called. :meth:`idle` is called when nothing is ready, :meth:`finish` at the end, when all systems have closed.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def accepted(self, cell: Inbox, item: Any) -> None:
+        """*item* is in the mailbox of *cell*."""
+
+    def began(self, cell: Inbox, message: Any) -> None:
+        """The handler of *message* is being called."""
+
+    def idle(self) -> None:
+        """Nothing is ready."""
+
+    def finish(self) -> None:
+        """The run has ended."""
+
+    def broken(self, promise: str) -> None:
+        """*promise* does not hold in this run."""
+        self.watch.sim.violated(f"{type(self).__name__.lower()}: {promise}")
+
+
+class Delivery(Monitor):
+    """What was accepted is handled, becomes a dead letter, or waits. Nothing is lost in silence, or handled twice."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(watch)
+        # By the path of the recipient and the identity of the message; the messages are kept so that identities stay.
+        self._accepted: Counter[tuple[str, int]] = Counter()
+        self._began: Counter[tuple[str, int]] = Counter()
+        self._lost: Counter[tuple[str, int]] = Counter()
+        self._kept: dict[int, Any] = {}
+        self._cells: dict[str, list[Inbox]] = defaultdict(list)
+
+    def accepted(self, cell: Inbox, item: Any) -> None:
+        """One more that has to come to something."""
+        message = message_of(item)
+        self._kept[id(message)] = message
+        self._accepted[cell.path, id(message)] += 1
+        if cell not in self._cells[cell.path]:
+            self._cells[cell.path].append(cell)
+
+    def began(self, cell: Inbox, message: Any) -> None:
+        """One more has come to something."""
+        key = (cell.path, id(message))
+        self._began[key] += 1
+        if self._began[key] > self._accepted[key]:
+            self.broken(f"{cell.path} handles {shown(message)} for the {self._began[key]}. time, and was sent it "
+                        f"{self._accepted[key]} times")  # fmt: skip
+
+    def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        """Likewise, unless it had not been accepted to begin with."""
+        if self.watch.refusing:
+            return
+        key = (recipient, id(message))
+        self._kept[id(message)] = message
+        self._lost[key] += 1
+        cell = self.watch.cells.get(recipient)
+        in_hand = cell is not None and message_of(cell.hand) is message
+        if self._accepted[key] and self._began[key] + self._lost[key] > self._accepted[key] and not in_hand:
+            self.broken(f"{shown(message)} for {recipient} becomes a dead letter ({why}), and has been handled")
+
+    def idle(self) -> None:
+        """Look at the books."""
+        waiting: Counter[tuple[str, int]] | None = None
+        for key, accepted in self._accepted.items():
+            missing = accepted - self._began[key] - self._lost[key]
+            if missing <= 0:
+                continue
+            if waiting is None:
+                waiting = self._waiting()
+            if missing > waiting[key]:
+                message = shown(self._kept[key[1]])
+                self.broken(
+                    f"{message} for {key[0]} was accepted, and has neither been handled nor become a dead letter; "
+                    "it does not wait either"
+                )
+                return
+
+    def finish(self) -> None:
+        """Nothing can wait any more, but in mailboxes of actors that were abandoned."""
+        self.idle()
+
+    def _waiting(self) -> Counter[tuple[str, int]]:
+        return Counter(
+            (path, id(message_of(item)))
+            for path, cells in self._cells.items()
+            for cell in cells
+            if cell.mailbox is not None
+            for item in cell.mailbox.items
+        )
+
+
+class Order(Monitor):
+    """Messages from one sender to one recipient are handled in the order in which they were sent."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(watch)
+        self._number = 0
+        self._sent: dict[tuple[Inbox, int], deque[tuple[str, int]]] = {}
+        self._last: dict[tuple[Inbox, str], int] = {}
+
+    def accepted(self, cell: Inbox, item: Any) -> None:
+        """The next number."""
+        self._number += 1
+        key = (cell, id(message_of(item)))
+        self._sent.setdefault(key, deque()).append((self.watch.sim.who(), self._number))
+
+    def began(self, cell: Inbox, message: Any) -> None:
+        """Its number must be higher than that of the one before."""
+        sent = self._sent.get((cell, id(message)))
+        if not sent:
+            return
+        sender, number = sent.popleft()
+        last = self._last.get((cell, sender), 0)
+        if number < last:
+            self.broken(f"{cell.path} handles {shown(message)} from {sender} after one that was sent later")
+        self._last[cell, sender] = number
+
+
+class Asks(Monitor):
+    """Each ask that was accepted has an outcome; that it has no second one is the nature of a future."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(watch)
+        self._open: list[tuple[str, Ask]] = []
+
+    def accepted(self, cell: Inbox, item: Any) -> None:
+        """One more that has to end."""
+        if isinstance(item, Ask):
+            self._open.append((cell.path, item))
+
+    def finish(self) -> None:
+        """All must have ended."""
+        for path, ask in self._open:
+            if not ask.future.done():
+                self.broken(f"the ask of {shown(ask.message)} to {path} has no outcome although its system has closed")
+
+
+class Lives(Monitor):
+    """An actor starts before it stops, stops once, and not before its children."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(watch)
+        self._alive: set[str] = set()
+
+    def actor_started(self, path: str, incarnation: int) -> None:
+        """Up."""
+        if incarnation == 1 and path in self._alive:
+            self.broken(f"{path} has started, and one of that name was alive")
+        self._alive.add(path)
+
+    def actor_stopped(self, path: str, reason: ExitReason) -> None:
+        """Down, for good."""
+        if path not in self._alive:
+            self.broken(f"{path} has stopped without having started, or twice")
+        self._alive.discard(path)
+        children = sorted(other for other in self._alive if other.startswith(f"{path}/"))
+        if children:
+            self.broken(f"{path} has stopped before {', '.join(children)}")
+
+    def finish(self) -> None:
+        """Nobody is left."""
+        if self._alive:
+            self.broken(f"the systems have closed, and {', '.join(sorted(self._alive))} has not stopped")
+
+
+class Restarts(Monitor):
+    """Restart intensity: no more than *max_restarts* within *max_seconds*, and no giving up before that."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(watch)
+        self._times: dict[tuple[object, ...], list[float]] = defaultdict(list)
+
+    def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
+        """It must have been allowed."""
+        child = self.watch.cells.get(path)
+        if child is None or child.parent is None or child.parent.family is None:
+            return
+        times, most, seconds = self._window(child.parent, child)
+        recent = self._count(times, seconds)
+        if recent > most:
+            self.broken(f"{path} is restarted, the {recent}. time within {seconds:g} s, where {most} are allowed")
+        if recent != failures:
+            self.broken(f"{path}: {failures} failures were reported, and there have been {recent} within {seconds:g} s")
+
+    def gave_up(self, path: str, reason: ExitReason) -> None:
+        """There must have been one too many."""
+        if not isinstance(reason, RestartsExceeded):
+            return
+        child = self.watch.cells.get(reason.child)
+        if child is None or child.parent is None or child.parent.family is None:
+            return
+        times, most, seconds = self._window(child.parent, child)
+        recent = self._count(times, seconds)
+        if recent <= most:
+            self.broken(f"{path} gives up after {recent} failures within {seconds:g} s, where {most} are allowed")
+
+    def _window(self, parent: Cell, child: Cell) -> tuple[list[float], int, float]:
+        assert parent.family is not None
+        plan = parent.family.plan
+        # A supervisor's count begins anew with each incarnation; an actor of its own budget keeps it.
+        key = (parent.uid, parent.incarnation) if plan.shared else (parent.uid, parent.incarnation, child.uid)
+        return self._times[key], plan.max_restarts, plan.max_seconds
+
+    def _count(self, times: list[float], seconds: float) -> int:
+        now = self.watch.sim.loop.time()
+        times.append(now)
+        return sum(1 for time in times if now - seconds <= time)
+
+
+class WakeUps(Monitor):
+    """When nothing is ready, no actor that could handle a message has one."""
+
+    def idle(self) -> None:
+        """Look at all of them."""
+        for cell in self.watch.cells.values():
+            if cell.life is Life.RUNNING and cell.job is None and cell.mailbox is not None and cell.mailbox.items:
+                self.broken(f"{cell.path} is idle, and {len(cell.mailbox.items)} messages wait: a wake-up was lost")

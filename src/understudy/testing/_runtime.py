@@ -1,0 +1,217 @@
+"""The runtime of a system in a simulated run: the same cells, on ports that the simulation holds."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from understudy.actors._dispatcher import Dispatcher
+from understudy.actors._handler import Handler, HandlerTable
+from understudy.actors._inbox import Inbox
+from understudy.actors._runtime import Runtime
+from understudy.environment import Environment
+from understudy.mailbox._queue import AsyncMessageQueue
+from understudy.testing._errors import InjectedCrash
+from understudy.testing._lanes import SimTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from understudy.actors._dispatcher import Runnable
+    from understudy.actors._settings import Settings
+    from understudy.instrument import Instrument
+    from understudy.testing._lanes import Lane
+    from understudy.testing._loop import SimLoop
+    from understudy.testing._monitors import Watch
+    from understudy.testing._simulation import Simulation
+
+__all__ = ["SimDispatcher", "SimEnvironment", "SimMailbox", "runtime_for"]
+
+
+class SimEnvironment(Environment):
+    """Ports on a simulated loop: no clock but its own, seeded chance, numbered tasks."""
+
+    __slots__ = ()
+
+    def __init__(self, loop: SimLoop) -> None:
+        super().__init__(loop)
+        self.stopwatch = loop.time
+        self.random = loop.choices.random
+        eager = {"eager_start": True} if loop.eager else {}
+
+        def new_task(coroutine: Any, *, name: str, context: Context) -> asyncio.Task[Any]:
+            return SimTask(coroutine, loop=loop, name=name, context=context, **eager)
+
+        self.new_task = new_task
+
+
+class SimDispatcher(Dispatcher):
+    """Each activation is a step of the loop, in the lane of its cell, for as many messages as chance allows."""
+
+    __slots__ = ("_lanes", "_loop", "budgets")
+
+    def __init__(self, loop: SimLoop, env: Environment, complain: Callable[[str, BaseException], None]) -> None:
+        super().__init__(env, limit=64, slice_seconds=1.0, complain=complain)
+        self._loop = loop
+        self._lanes: dict[Runnable, Lane] = {}
+        self.budgets: tuple[int, ...] = (64, 1, 2)
+
+    def push(self, cell: Runnable) -> None:
+        """A step for *cell*."""
+        if self.closed:
+            return
+        lane = self._lanes.get(cell)
+        if lane is None:
+            lane = self._lanes[cell] = self._loop.new_lane(str(getattr(cell, "path", "cell")))
+        self._loop.call_in_lane(lane, self._activate, cell, context=Context())
+
+    def allowance(self, handled: int, since_last: int) -> int:
+        """How many more messages a pump may handle."""
+        return (16, 0, 1)[self._loop.choices.draw("allowance", 3)]
+
+    def _activate(self, cell: Runnable) -> None:
+        if self.closed:
+            return
+        budget = self.budgets[self._loop.choices.draw("budget", len(self.budgets))]
+        try:
+            self.context.run(cell.activate, budget)
+        except BaseException as error:
+            self._complain("an activation failed", error)
+        if self.context:
+            self.context = Context()
+
+
+class SimMailbox(AsyncMessageQueue[Any]):
+    """A mailbox that tells what goes in and out."""
+
+    __slots__ = ("_cell", "_watch")
+
+    def __init__(self, capacity: float, cell: Inbox, watch: Watch) -> None:
+        self._cell = cell
+        self._watch = watch
+        super().__init__(capacity)
+
+    def append_limit(self) -> int:
+        """None: nobody appends past `offer`."""
+        return 0
+
+    def offer(self, item: Any) -> bool:
+        """Put *item* at the end if that is possible now."""
+        accepted = super().offer(item)
+        if accepted:
+            self._watch.accepted(self._cell, item)
+        return accepted
+
+    async def put(self, item: Any, *, timeout: float | None = None) -> bool:
+        """Put *item* at the end; wait for room."""
+        accepted = await super().put(item, timeout=timeout)
+        if accepted:
+            self._watch.accepted(self._cell, item)  # in the very step in which it went in
+        return accepted
+
+
+def runtime_for(sim: Simulation) -> type[Runtime]:
+    """The class of runtimes that belong to *sim*."""
+
+    class SimRuntime(Runtime):
+        __slots__ = ("_watch",)
+
+        def __init__(
+            self, loop: asyncio.AbstractEventLoop, settings: Settings, instruments: Sequence[Instrument], system: Any
+        ) -> None:
+            self._watch, listeners = sim.watch()
+            super().__init__(loop, settings, (*instruments, *listeners), system)
+            self.table_of = self._watched_table
+
+        def make_environment(self, loop: asyncio.AbstractEventLoop) -> Environment:
+            return SimEnvironment(sim.loop)
+
+        def make_dispatcher(self) -> Dispatcher:
+            dispatcher = SimDispatcher(sim.loop, self.env, self.complain)
+            dispatcher.budgets = sim.budgets
+            return dispatcher
+
+        def make_mailbox(self, cell: Inbox) -> AsyncMessageQueue[Any]:
+            return SimMailbox(cell.option("mailbox").capacity, cell, self._watch)
+
+        def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+            self._watch.refusing = sys._getframe(1).f_code is Inbox.refuse.__code__  # pyright: ignore[reportPrivateUsage]
+            super().dead_letter(message, recipient, sender, why)
+
+        def write_log(self, level: str, event: str, fields: dict[str, Any]) -> None:
+            """What happens is in the story; nobody wants the log of a thousand runs."""
+
+        def _watched_table(self, cell: Inbox, actor: Any) -> HandlerTable:
+            self._watch.met(cell)
+            return watched(actor.__understudy_handlers__, cell, self._watch)
+
+    return SimRuntime
+
+
+def watched(table: HandlerTable, cell: Inbox, watch: Watch) -> HandlerTable:
+    """*table*, with *watch* told before and after each handler of *cell*."""
+    wrapped = HandlerTable()
+    for message, entry in table.items():
+        if entry is not None:
+            wrapped.put(message, _wrap(entry, cell, watch))
+    if table.private is not table:
+        wrapped.private = watched(table.private, cell, watch)
+    wrapped.fallback = None if table.fallback is None else _wrap(table.fallback, cell, watch)
+    wrapped.initialize = table.initialize
+    wrapped.shutdown = table.shutdown
+    wrapped.fitting = table.fitting
+    return wrapped
+
+
+def _wrap(entry: Handler, cell: Inbox, watch: Watch) -> Handler:
+    function = entry.function
+
+    @functools.wraps(function)
+    def call(actor: Any, message: Any) -> Any:
+        watch.began(cell, message)
+        late = _perhaps_crash(watch.sim, cell)
+        result = function(actor, message)
+        if late is not None:
+            raise late
+        return result
+
+    @functools.wraps(function)
+    async def call_async(actor: Any, message: Any) -> Any:
+        watch.began(cell, message)
+        late = _perhaps_crash(watch.sim, cell)
+        _perhaps_cancel(watch.sim, cell)
+        result = await function(actor, message)
+        if late is not None:
+            raise late
+        return result
+
+    return Handler(call_async if entry.is_async else call, entry.name, entry.is_async)
+
+
+def _perhaps_crash(sim: Simulation, cell: Inbox) -> InjectedCrash | None:
+    """Raise before the handler, or return what is to be raised after it."""
+    if not (sim.faults.crash and _is_users(cell) and sim.choices.flip("crash", sim.faults.crash)):
+        return None
+    crash = InjectedCrash(f"injected into {cell.path}")
+    if sim.choices.draw("crash after the handler", 2):
+        return crash
+    raise crash
+
+
+def _perhaps_cancel(sim: Simulation, cell: Inbox) -> None:
+    if sim.faults.cancel and _is_users(cell) and sim.choices.flip("cancel", sim.faults.cancel):
+        sim.loop.call_in_lane(sim.loop.new_lane("a stray cancel"), _cancel, sim, cell, cell.hand)
+
+
+def _cancel(sim: Simulation, cell: Inbox, hand: Any) -> None:
+    job = cell.job
+    if job is not None and job.task is not None and job.started and cell.hand is hand is not None:
+        sim.tell(f"somebody cancels the task of {cell.path}")
+        job.task.cancel("injected")
+
+
+def _is_users(cell: Inbox) -> bool:
+    return cell.path.startswith("/user/")
