@@ -146,8 +146,10 @@ class ListOfItems:
     # Going out
 
     def get_now(self, wants: Callable[[int], bool] | None) -> int:
+        if wants is None and self.free:
+            return self.next_items(1)[0]
         for item in self.free:
-            if wants is None or wants(item):
+            if wants is not None and wants(item):
                 self.free.remove(item)
                 self.settle()
                 return item
@@ -158,8 +160,17 @@ class ListOfItems:
 
     def next_items(self, most: int) -> list[int]:
         """For who wants just the next ones, and finds some."""
-        found, self.free = self.free[:most], self.free[most:]
-        self.settle()
+        found: list[int] = []
+        while len(found) < most and self.free:
+            # What is promised is so many, not these.
+            pool = sorted([*self.promised, *self.free], key=self.order)
+            if pool[0] in self.promised:
+                self.promised.remove(pool[0])
+                self.promised = sorted([*self.promised, self.free.pop(0)], key=self.order)
+            else:
+                self.free.remove(pool[0])
+            found.append(pool[0])
+            self.settle()
         return found
 
     def seek(self, waiter: Waiter) -> list[int] | None:
@@ -186,7 +197,12 @@ class ListOfItems:
     def collect(self, waiter: Waiter) -> list[int]:
         """Its task runs, and has what it waited for."""
         if waiter.wants is None:
-            found = [self.promised.pop(0)]
+            found = [min([*self.promised, *self.free], key=self.order)]
+            if found[0] in self.promised:
+                self.promised.remove(found[0])
+            else:
+                self.free.remove(found[0])
+                self.give(self.promised.pop())
         else:
             found, waiter.held = waiter.held, []
             self.holders.remove(waiter)

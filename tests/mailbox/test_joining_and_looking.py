@@ -33,6 +33,7 @@ async def test_looking_takes_nothing(selective: bool) -> None:
 
     assert queue.peek() == 1
     assert queue.peek(even) == 2
+    assert queue.contents() == [1, 2, 3]
     with pytest.raises(QueueEmpty):
         queue.peek(lambda number: number > 3)
     assert queue.clear() == [1, 2, 3]
@@ -47,6 +48,7 @@ async def test_what_is_promised_is_not_seen_and_not_removed() -> None:
     queue.put_nowait(3)
 
     assert queue.peek() == 3
+    assert queue.contents() == [3]
     assert queue.remove(odd) == [3]
     assert await getter == 1
 

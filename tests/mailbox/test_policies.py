@@ -105,7 +105,7 @@ async def test_stop_closes_the_queue_and_keeps_what_is_in_it() -> None:
 
     assert caught.value.message == 3
     assert queue.closed
-    with pytest.raises(QueueClosed, match="it was full, and its policy is 'stop'") as closed:
+    with pytest.raises(QueueClosed, match=r"it was full, and its policy is 'stop'") as closed:
         queue.put_nowait(4)
     assert closed.value.overflowed
     assert [item async for item in queue] == [1, 2]
@@ -182,7 +182,7 @@ async def test_who_observes_may_use_the_queue() -> None:
 
 @pytest.mark.parametrize("policy", ["reject", None, "", "Block", 3])
 async def test_another_policy_is_refused_with_what_there_is(policy: Any) -> None:
-    words = "^policy must be 'block', 'fail', 'drop_new', 'drop_old' or 'stop', got "
+    words = r"^policy must be 'block', 'fail', 'drop_new', 'drop_old' or 'stop', got "
     with pytest.raises(ValueError, match=words) as caught:
         AsyncMessageQueue[int](policy=policy)
     assert str(caught.value).endswith(repr(policy))
@@ -256,7 +256,7 @@ async def test_a_weight_that_cannot_be_fails_its_putter_and_puts_nothing(weight:
     queue = AsyncMessageQueue[int](3, weigh=lambda _: weight)
 
     for put in (queue.put_nowait, queue.offer, lambda item: queue.put(item).send(None)):
-        with pytest.raises(ValueError, match="^weigh must give a number from 0 on, got "):
+        with pytest.raises(ValueError, match=r"^weigh must give a number from 0 on, got "):
             put(1)
     assert queue.empty()
     assert queue.statistics().total_in == 0

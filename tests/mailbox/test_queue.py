@@ -314,3 +314,18 @@ def test_errors_survive_copying_and_pickling(error: UnderstudyError, remake: obj
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert vars(again) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "facts"),
+    [
+        (QueueEmpty(selected=True), {"selected": True}),
+        (QueueFull(capacity=3, message="much", size=4), {"size": 4}),
+        (QueueClosed(operation="get", overflowed=True), {"overflowed": True}),
+    ],
+    ids=repr,
+)
+def test_facts_of_rare_cases_survive_copying_and_pickling_too(error: UnderstudyError, facts: dict[str, object]) -> None:
+    for again in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert {name: getattr(again, name) for name in facts} == facts
+        assert str(again) == str(error)

@@ -61,7 +61,7 @@ async def test_a_key_may_be_asked_for_before_and_after_it_comes_and_again() -> N
 async def test_nothing_wanted_is_an_empty_queue_for_who_does_not_wait() -> None:
     queue = filled(1, 3)
 
-    with pytest.raises(QueueEmpty, match="^nothing in the queue is what was asked for"):
+    with pytest.raises(QueueEmpty, match=r"^nothing in the queue is what was asked for"):
         queue.get_nowait(even)
     with pytest.raises(TimeoutError):
         await queue.get(even, timeout=0)

@@ -1,7 +1,7 @@
 """The queue against a list that looks at everything again each time, under all policies and ways to choose.
 
-A `World` does the same to both, at the same moments, and they must agree at each moment on everything: who has what, who
-waits, what is there, in which order, what was dropped. And nobody may be asked twice about one item.
+A `World` does the same to both, at the same moments, and they must agree at each moment on everything: who has what,
+who waits, what is there, in which order, what was dropped. And nobody may be asked twice about one item.
 """
 
 from __future__ import annotations

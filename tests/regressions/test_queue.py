@@ -2,14 +2,18 @@
 
 | then | the test here |
 |---|---|
-| Q1 | test_one_item_wakes_one_of_three_hundred_who_wait |
-| Q3 | test_a_message_whose_handling_raises_spoils_nothing_for_the_others, test_an_item_that_raises_... |
-| Q4 | test_a_message_from_another_thread_wakes_the_loop_at_once, test_a_tell_from_another_thread_is_refused... |
-| Q5 | test_what_goes_by_does_not_start_the_timeout_again |
+| Q1 | test_one_item_wakes_one_of_three_hundred_who_wait, test_three_hundred_who_choose_are_asked_... |
+| Q2 | test_a_put_asks_none_of_a_thousand_who_wait_for_..., test_what_is_taken_from_the_middle_is_not_looked_for |
+| Q3 | test_a_message_whose_handling_raises_..., test_an_item_that_raises_..., test_a_predicate_that_raises_... |
+| Q4 | test_a_message_from_another_thread_..., test_a_put_from_another_thread_..., test_a_tell_from_... |
+| Q5 | test_what_goes_by_does_not_start_the_timeout_again, test_what_is_refused_does_not_start_the_timeout_again |
+| Q6 | test_a_batch_that_is_cancelled_or_fails_loses_nothing |
 | Q7 | test_a_cancel_is_not_swallowed_with_a_timeout |
 | Q8 | test_closing_cancels_nobody |
-| Q9 | test_who_waits_is_seen_and_nobody_spins_on_what_is_closed |
-| Q11 | test_overflow_is_seen_by_all_whom_it_concerns, test_messages_are_handled_in_the_order_in_which_they_came |
+| Q9 | test_who_waits_is_seen_and_nobody_spins_on_what_is_closed, test_who_waits_for_a_batch_is_seen_... |
+| Q10 | test_nothing_that_follows_a_put_can_make_it_fail |
+| Q11 | test_overflow_is_seen_by_all_whom_it_concerns, test_each_item_that_a_policy_drops_..., test_messages_are_... |
+| Q12 | test_a_priority_queue_does_all_that_a_queue_does_and_is_first_in_first_out_among_equals |
 | Q13 | test_a_timeout_of_zero_is_never_the_default |
 | Q14 | test_the_end_of_an_actor_does_not_look_like_a_timeout |
 """
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Never
 
 import pytest
@@ -38,7 +42,7 @@ from understudy import (
     child,
     handler,
 )
-from understudy.mailbox import QueueClosed
+from understudy.mailbox import PriorityMessageQueue, QueueClosed, QueueFull
 
 
 def holder(name: str, *args: Any, **options: Any) -> Any:
@@ -245,10 +249,15 @@ async def test_what_goes_by_does_not_start_the_timeout_again() -> None:
     await asyncio.wait(getters)
 
 
-@pytest.mark.parametrize("wait", ["ask", "send", "wait_stopped", "get", "put"])
+@pytest.mark.parametrize("wait", ["ask", "send", "wait_stopped", "get", "get(predicate)", "get_batch", "put"])
 @pytest.mark.asyncio
 async def test_a_cancel_is_not_swallowed_with_a_timeout(wait: str) -> None:
     """On Python 3.11 a cancel in the tick of the result was swallowed where a timeout was set."""
+    gets: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "get": lambda: queue.get(timeout=60),
+        "get(predicate)": lambda: queue.get(bool, timeout=60),
+        "get_batch": lambda: queue.get_batch(5, linger=1, timeout=60),
+    }
     gate = Gate()
     async with ActorSystem() as system:
         horn = await system.spawn(holder("horn", gate, mailbox=1))
@@ -267,8 +276,8 @@ async def test_a_cancel_is_not_swallowed_with_a_timeout(wait: str) -> None:
                 await horn.send(Note(), timeout=60)
             elif wait == "wait_stopped":
                 await horn.wait_stopped(timeout=60)
-            elif wait == "get":
-                await queue.get(timeout=60)
+            elif wait in gets:
+                await gets[wait]()
             else:
                 await queue.put(1, timeout=60)
             return "done"
@@ -280,14 +289,14 @@ async def test_a_cancel_is_not_swallowed_with_a_timeout(wait: str) -> None:
         gate.open()
         if wait == "wait_stopped":
             horn.stop()
-        elif wait == "get":
+        elif wait in gets:
             queue.put_nowait(1)
         elif wait == "put":
             queue.get_nowait()
         waiting.cancel()
         await asyncio.wait([waiting])
         assert waiting.cancelled()
-        assert len(queue) == (1 if wait == "get" else 0)
+        assert len(queue) == (1 if wait in gets else 0)
 
 
 @pytest.mark.asyncio
@@ -432,6 +441,10 @@ async def test_a_timeout_of_zero_is_never_the_default() -> None:
         begin = loop.time()
         with pytest.raises(TimeoutError):
             await queue.get(timeout=0)
+        with pytest.raises(TimeoutError):
+            await queue.get(bool, timeout=0)
+        with pytest.raises(TimeoutError):
+            await queue.get_batch(2, min_items=2, linger=5, timeout=0)
         await queue.put(1, timeout=0)
         with pytest.raises(TimeoutError):
             await queue.put(2, timeout=0)
@@ -463,9 +476,283 @@ async def test_the_end_of_an_actor_does_not_look_like_a_timeout() -> None:
             assert not isinstance(error, TimeoutError)
 
     queue = AsyncMessageQueue[int]()
-    getter = asyncio.create_task(queue.get(timeout=60))
+    getters: list[asyncio.Task[Any]] = [
+        asyncio.create_task(queue.get(timeout=60)),
+        asyncio.create_task(queue.get(bool, timeout=60)),
+        asyncio.create_task(queue.get_batch(3, min_items=3, timeout=60)),
+    ]
     await settle()
     queue.close()
-    with pytest.raises(QueueClosed):
-        await getter
+    for getter in getters:
+        with pytest.raises(QueueClosed):
+            await getter
     assert not issubclass(QueueClosed, TimeoutError)
+
+
+# The queue as a primitive of its own
+
+
+class Chooser:
+    """A predicate that counts how often it is called."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self.calls = 0
+
+    def __call__(self, item: int) -> bool:
+        self.calls += 1
+        return item == self.wanted
+
+
+@pytest.mark.asyncio
+async def test_three_hundred_who_choose_are_asked_once_about_each_item() -> None:
+    """Each put woke all who waited, and waking just one woke the wrong one."""
+    queue = AsyncMessageQueue[int]()
+    choosers = [Chooser(number) for number in range(300)]
+    waits = [Counted(queue.get(chooser)) for chooser in choosers]
+
+    async def wait(counted: Counted) -> int:
+        return await counted  # type: ignore[no-any-return]
+
+    tasks = [asyncio.create_task(wait(counted)) for counted in waits]
+    await settle()
+    for number in range(300):  # each is for the one who has waited longest
+        queue.put_nowait(number)
+
+    assert await asyncio.gather(*tasks) == list(range(300))
+    assert sum(chooser.calls for chooser in choosers) == 300
+    assert sum(counted.wakes for counted in waits) == 300
+
+
+@pytest.mark.asyncio
+async def test_a_put_asks_none_of_a_thousand_who_wait_for_other_keys() -> None:
+    """A put that was for none of 1,000 who waited took milliseconds."""
+    queue = AsyncMessageQueue[int](key=lambda item: item)
+    choosers = [Chooser(number) for number in range(1_000)]
+    tasks = [asyncio.create_task(queue.get(chooser, key=chooser.wanted)) for chooser in choosers]
+    await settle()
+
+    for _ in range(100):
+        queue.put_nowait(5_000)
+    assert sum(chooser.calls for chooser in choosers) == 0
+    queue.put_nowait(999)
+    assert await tasks[999] == 999
+    assert sum(chooser.calls for chooser in choosers) == 1
+
+    for task in tasks[:999]:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert queue.statistics().getters_waiting == 0
+
+
+@pytest.mark.asyncio
+async def test_what_is_taken_from_the_middle_is_not_looked_for() -> None:
+    """To take something from the middle the queue was taken apart and put together again."""
+    keys: list[int] = []
+
+    def key(item: int) -> int:
+        keys.append(item)
+        return item
+
+    queue = AsyncMessageQueue[int](key=key)
+    for number in range(1_000):
+        queue.put_nowait(number)
+    assert keys == [], "it pays for keys although nobody has asked by key"
+
+    for number in range(999, 0, -2):
+        assert queue.get_nowait(key=number) == number
+
+    assert len(keys) == 1_000, "a key was computed again"
+    assert queue.clear() == list(range(0, 1_000, 2))
+
+
+@pytest.mark.asyncio
+async def test_a_predicate_that_raises_fails_its_own_getter_and_no_other() -> None:
+    """It was evaluated in everybody's put and get, and so failed every consumer, again and again."""
+    queue = AsyncMessageQueue[int]()
+
+    def bad(item: int) -> bool:
+        raise ZeroDivisionError(item)
+
+    poisoned = asyncio.create_task(queue.get(bad))
+    healthy = asyncio.create_task(queue.get(lambda item: item == 2))
+    await settle()
+    queue.put_nowait(1)
+    queue.put_nowait(2)
+
+    assert await healthy == 2
+    with pytest.raises(ZeroDivisionError):
+        await poisoned
+    assert await queue.get() == 1
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(20)
+@pytest.mark.asyncio
+async def test_a_put_from_another_thread_wakes_the_loop_at_once() -> None:
+    """It woke nobody until something else happened in the loop. The plain call is an error, and does nothing."""
+    queue = AsyncMessageQueue[int]()
+    errors: list[BaseException] = []
+
+    def put() -> None:
+        try:
+            queue.put_nowait(6)
+        except InvalidContext as error:
+            errors.append(error)
+        queue.put_threadsafe(7)
+
+    # From here on nothing happens in this loop unless the thread makes it happen.
+    thread = threading.Timer(0.05, put)
+    thread.start()
+    assert await queue.get(lambda item: item == 7) == 7
+    thread.join()
+    assert "put_threadsafe" in str(errors[0])
+    assert queue.empty()
+
+
+@pytest.mark.asyncio
+async def test_what_is_refused_does_not_start_the_timeout_again() -> None:
+    """`get(predicate, timeout=0.2)` began its 0.2 seconds anew at each put that did not match."""
+    queue = AsyncMessageQueue[int]()
+    loop = asyncio.get_running_loop()
+
+    async def traffic() -> None:
+        for value in range(100):
+            await asyncio.sleep(0.05)
+            queue.put_nowait(value)
+
+    noise = asyncio.create_task(traffic())
+    begin = loop.time()
+    with pytest.raises(TimeoutError):
+        await queue.get(lambda item: item < 0, timeout=0.2)
+    assert loop.time() - begin == pytest.approx(0.2, abs=0.01)
+    begin = loop.time()
+    with pytest.raises(TimeoutError):
+        await queue.get_batch(50, min_items=50, timeout=0.2)
+    assert loop.time() - begin == pytest.approx(0.2, abs=0.01)
+    noise.cancel()
+
+
+@pytest.mark.parametrize("end", ["cancel", "cancel when it is complete", "predicate", "timeout"])
+@pytest.mark.asyncio
+async def test_a_batch_that_is_cancelled_or_fails_loses_nothing(end: str) -> None:
+    """What it had taken by then was gone."""
+    queue = AsyncMessageQueue[int]()
+
+    def wanted(item: int) -> bool:
+        if end == "predicate" and item == 3:
+            raise ZeroDivisionError
+        return item % 5 != 0
+
+    for number in range(3):
+        queue.put_nowait(number)
+    batch = asyncio.create_task(queue.get_batch(9, min_items=4, predicate=wanted, timeout=1))
+    await settle()
+    for number in range(3, 7 if end == "cancel when it is complete" else 4):
+        queue.put_nowait(number)
+    if end.startswith("cancel"):
+        batch.cancel()
+    await asyncio.wait([batch])
+
+    errors = {"predicate": ZeroDivisionError, "timeout": TimeoutError}
+    if end in errors:
+        assert isinstance(batch.exception(), errors[end])
+    else:
+        assert batch.cancelled()
+    assert queue.clear() == list(range(7 if end == "cancel when it is complete" else 4))
+    assert queue.statistics().total_out == 0
+
+
+@pytest.mark.asyncio
+async def test_who_waits_for_a_batch_is_seen_and_is_sent_away_when_the_queue_is_closed() -> None:
+    """Those who waited for a batch were missing in the statistics, and a closed queue made them spin."""
+    queue = AsyncMessageQueue[int]()
+    waits = [
+        Counted(queue.get_batch(5)),
+        Counted(queue.get_batch(5, min_items=2)),
+        Counted(queue.get_batch(5, predicate=bool, linger=3)),
+    ]
+
+    async def wait(counted: Counted) -> Any:
+        return await counted
+
+    tasks = [asyncio.create_task(wait(counted)) for counted in waits]
+    await settle()
+    assert queue.statistics().getters_waiting == 3
+
+    queue.close()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(result) for result in results] == [QueueClosed] * 3
+    assert [counted.wakes for counted in waits] == [1, 1, 1]
+    assert queue.statistics().getters_waiting == 0
+
+
+@pytest.mark.asyncio
+async def test_nothing_that_follows_a_put_can_make_it_fail() -> None:
+    """A line for the log that could not be formatted made a put fail whose item was in the queue already."""
+    told: list[BaseException] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    def raises(*_: object) -> None:
+        raise RuntimeError("this observer is broken")
+
+    queue = AsyncMessageQueue[Touchy](2, policy="drop_old", high=1, on_high=raises, on_drop=raises, key=raises)
+    getter = asyncio.create_task(queue.get(lambda item: False))
+    await settle()
+    items = [Touchy() for _ in range(3)]
+    for item in items:
+        assert queue.put_nowait(item) is True
+
+    assert [type(error) for error in told] == [RuntimeError] * 2
+    assert queue.get_nowait() is items[1]
+    assert queue.get_nowait() is items[2]
+    getter.cancel()
+    await asyncio.wait([getter])
+
+
+@pytest.mark.asyncio
+async def test_each_item_that_a_policy_drops_is_reported_once() -> None:
+    """A full queue dropped messages without a word."""
+    for policy, dropped, kept in (("drop_old", [0, 1, 2], [3, 4]), ("drop_new", [2, 3, 4], [0, 1])):
+        drops: list[tuple[int, str]] = []
+
+        def on_drop(item: int, reason: str, drops: list[tuple[int, str]] = drops) -> None:
+            drops.append((item, reason))
+
+        queue = AsyncMessageQueue[int](2, policy=policy, on_drop=on_drop)  # type: ignore[arg-type]
+        for number in range(5):
+            queue.put_nowait(number)
+        assert drops == [(number, policy) for number in dropped]
+        assert queue.statistics().dropped_by == {policy: 3}
+        assert queue.clear() == kept
+
+    strict = AsyncMessageQueue[int](1, policy="fail")
+    strict.put_nowait(0)
+    with pytest.raises(QueueFull) as full:
+        await strict.put(1)
+    assert full.value.message == 1
+
+
+@pytest.mark.asyncio
+async def test_a_priority_queue_does_all_that_a_queue_does_and_is_first_in_first_out_among_equals() -> None:
+    """It gave the last one first, and lacked half of the methods."""
+    public = {name for name in dir(AsyncMessageQueue) if not name.startswith("_")}
+    assert public <= set(dir(PriorityMessageQueue))
+
+    queue = PriorityMessageQueue[int](5, priority=lambda item: item // 10, key=lambda item: item % 2)
+    for number in (21, 11, 12, 22, 13):
+        queue.put_nowait(number)
+    putter = asyncio.create_task(queue.put(14, timeout=5))
+    await settle()
+    assert queue.peek() == 11
+    assert await queue.get(lambda item: item > 12, timeout=0) == 13
+    assert await queue.get(key=1) == 11
+    await putter
+    assert queue.remove(lambda item: item == 22) == [22]
+    assert await queue.get_batch(2, min_items=2) == [12, 14]
+    queue.close()
+    assert [item async for item in queue] == [21]
+    with pytest.raises(QueueClosed):
+        await queue.get()
+    assert queue.statistics().total_out == 5

@@ -34,8 +34,10 @@ class QueueEngine(QueueState[T], Generic[T]):
 
     __slots__ = ()
 
-    def __init__(self, capacity: float, rules: Rules) -> None:
-        super().__init__(capacity, rules)
+    def _follow(self, rules: Rules) -> None:
+        """Begin with rules that are not the plain ones."""
+        self._watched = rules.watched
+        self._stamped = rules.stamped
         if rules.batch is not None:
             self._bursts = Bursts(rules.batch, self._tick)
         if rules.indexed:
@@ -75,6 +77,20 @@ class QueueEngine(QueueState[T], Generic[T]):
         if self._take_up_to < 0:
             self._settle()
 
+    def put_exempt(self, item: T) -> None:
+        """Put *item* at the end although there may be no room; it ends a burst. For the runtime, and its signals only.
+
+        Those who wait for room are not behind it: what they have is not in the queue yet.
+        """
+        if self._selective is None:
+            self.items.append(item)
+        else:
+            node = self._entry(item)
+            assert node is not None
+            self._selective.add(node)
+        self._settle()
+        self.flush_burst()
+
     def take(self) -> T:
         """The item that has waited longest; for the runtime, whose mailboxes have one consumer.
 
@@ -87,6 +103,11 @@ class QueueEngine(QueueState[T], Generic[T]):
         item = items.popleft()
         self._total_out += 1
         return item
+
+    @property
+    def collects(self) -> bool:
+        """Whether what comes is collected until a burst is over; for the runtime."""
+        return self._bursts is not None
 
     def burst_due(self) -> float:
         """When the burst that is collected will be over, on the event loop's clock; `-math.inf`: it is.
@@ -114,10 +135,8 @@ class QueueEngine(QueueState[T], Generic[T]):
         selective, rules = self._selective, self._rules
         if selective is None:
             return None
-        if rules.weigh is None:
-            node = selective.node(item)
-        else:
-            node = selective.node(item, check_weight(rules.weigh(item)))
+        weigh = rules.weigh
+        node = selective.node(item) if weigh is None else selective.node(item, check_weight(weigh(item)))
         if self._stamped:
             node.since = self._now()
         return node
@@ -175,7 +194,10 @@ class QueueEngine(QueueState[T], Generic[T]):
                 self._complain("`urgent` of a RollingBatch raised", error)
 
     def _displace(self, item: T, node: Node[T] | None) -> bool:
-        """Let *item* in and the oldest out, as many as it takes; False: it is less urgent than what would have to go, or too large."""
+        """Let *item* in and the oldest out, as many as it takes.
+
+        False: it is less urgent than what would have to go, or too large.
+        """
         if self._selective is None:
             # What was given back may have made them too many.
             at, count = self._getters.granted, len(self) + 1 - int(self._capacity)
@@ -220,7 +242,7 @@ class QueueEngine(QueueState[T], Generic[T]):
 
     def _collect(self) -> T:
         """The item that was promised to a getter whose turn in the line has just been used."""
-        item = self.items.popleft() if self._selective is None else self._selective.promised.pop(0).item
+        item = self.items.popleft() if self._selective is None else self._selective.collect_promised().item
         self._total_out += 1
         self._settle()
         return item

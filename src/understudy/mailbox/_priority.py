@@ -78,3 +78,4 @@ class PriorityMessageQueue(AsyncMessageQueue[T], Generic[T]):
             batch=batch,
         )
         super().__init__(capacity, rules=rules)
+        self._begin()

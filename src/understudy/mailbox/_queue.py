@@ -21,7 +21,7 @@ import concurrent.futures
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from understudy.environment import running_loop, thread_id
+from understudy.environment import thread_id
 from understudy.mailbox._errors import QueueClosed, QueueEmpty, QueueFull
 from understudy.mailbox._line import check_timeout
 from understudy.mailbox._rolling import RollingBatch
@@ -73,7 +73,7 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         on_drop: Called with each item that the policy drops, and the policy's name.
         track_age: Note when each item comes in, for `statistics().oldest_age`.
         batch: When a burst is over, for `get_burst`.
-        rules: All of the options but the capacity at once; for the runtime.
+        rules: All of the options but the capacity at once, checked; for the runtime.
 
     Raises:
         ValueError: A bad capacity, policy or mark; says what is allowed.
@@ -97,28 +97,31 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         batch: RollingBatch | None = None,
         rules: Rules | None = None,
     ) -> None:
-        capacity = check_capacity(capacity)
-        if rules is None:
-            rules = PLAIN
-            given = (key, weigh, high, low, on_high, on_low, on_drop, batch)
-            if policy != "block" or track_age or given != _NONE_OF_THEM:
-                high, low = check_marks(high, low, capacity)
-                rules = Rules(
-                    policy=check_policy(policy),
-                    key=key,
-                    weigh=weigh,
-                    high=high,
-                    low=low,
-                    on_high=on_high,
-                    on_low=on_low,
-                    on_drop=on_drop,
-                    track_age=track_age,
-                    batch=batch,
-                )
+        if rules is not None:  # made by the runtime, which has checked it all
+            super().__init__(capacity, rules)
+            if rules is not PLAIN:
+                self._follow(rules)
+            return
+        capacity, rules = check_capacity(capacity), PLAIN
+        given = (key, weigh, high, low, on_high, on_low, on_drop, batch)
+        if policy != "block" or track_age or given != _NONE_OF_THEM:
+            high, low = check_marks(high, low, capacity)
+            rules = Rules(
+                policy=check_policy(policy),
+                key=key,
+                weigh=weigh,
+                high=high,
+                low=low,
+                on_high=on_high,
+                on_low=on_low,
+                on_drop=on_drop,
+                track_age=track_age,
+                batch=batch,
+            )
         super().__init__(capacity, rules)
-        loop = running_loop()
-        if loop is not None:
-            self._loop, self._thread = loop, thread_id()
+        if rules is not PLAIN:
+            self._follow(rules)
+        self._begin()
 
     @property
     def capacity(self) -> float:

@@ -54,7 +54,17 @@ class Rules:
     @property
     def indexed(self) -> bool:
         """Whether something must be known of each item besides the item, so that a bare deque never does."""
-        return self.weigh is not None or self.priority is not None or self.track_age or self.batch is not None
+        return self.stamped or self.weigh is not None or self.priority is not None
+
+    @property
+    def stamped(self) -> bool:
+        """Whether it must be known when an item came in."""
+        return self.track_age or self.batch is not None
+
+    @property
+    def watched(self) -> bool:
+        """Whether more must be done, when an item comes or goes, than to put it there or take it away."""
+        return self.stamped or self.weigh is not None or self.high < math.inf
 
 
 PLAIN = Rules()

@@ -161,15 +161,24 @@ class Selective(Generic[T]):
         node.asked = max(node.asked, self.line.last_ticket)
         return False
 
-    def take(self) -> Node[T]:
-        """The free one that is the next.
+    # What was promised is so many items, not these: whoever takes anything gets the next there is.
 
-        Raises:
-            IndexError: There is none.
-        """
+    def take(self) -> Node[T]:
+        """The next one, for who has no promise. There must be a free one, which is promised then if need be."""
         node = self.shelf.first
-        if node is None:
-            raise IndexError("there is no item to take")
+        assert node is not None
+        self.shelf.remove(node)
+        if self.promised and self.promised[0].order < node.order:
+            node.asked = self.line.last_ticket  # it lay there for all who wait to see
+            bisect.insort(self.promised, node, key=_order)
+            return self.promised.pop(0)
+        return node
+
+    def collect_promised(self) -> Node[T]:
+        """The next one, for who has just used his turn in the line. `trim` sees to what is too much then."""
+        node = self.shelf.first
+        if node is None or self.promised[0].order < node.order:
+            return self.promised.pop(0)
         self.shelf.remove(node)
         return node
 
@@ -187,7 +196,7 @@ class Selective(Generic[T]):
 
     # Who seeks
 
-    def gather(self, seeker: Seeker[T], now: float) -> None:
+    def set_aside(self, seeker: Seeker[T], now: float) -> None:
         """Let it look through what is there.
 
         Raises:

@@ -74,7 +74,11 @@ class Ring(Generic[P]):
 
     def append(self, place: P) -> None:
         """Let *place* be the last."""
-        place.insert_before(self._end)
+        end = self._end
+        before = end.before
+        place.before = before
+        place.after = end
+        before.after = end.before = place
 
     def prepend(self, place: P) -> None:
         """Let *place* be the first."""
@@ -138,31 +142,31 @@ def _number(node: Node[Any]) -> int:
 class _Ranks(Generic[T]):
     """A ring of nodes for each level, the smallest first."""
 
-    __slots__ = ("_heap", "_rings", "size")
+    __slots__ = ("_heap", "rings", "size")
 
     def __init__(self) -> None:
-        self._rings: dict[Any, Ring[Node[T]]] = {}
+        self.rings: dict[Any, Ring[Node[T]]] = {}
         # The levels of the rings. One that is empty stays until it comes to the top, or until they become too many.
         self._heap: list[Any] = []
         self.size = 0
 
     def __iter__(self) -> Iterator[Node[T]]:
-        for level in sorted(self._rings) if len(self._rings) > 1 else list(self._rings):
-            if (ring := self._rings.get(level)) is not None:
+        for level in sorted(self.rings) if len(self.rings) > 1 else list(self.rings):
+            if (ring := self.rings.get(level)) is not None:
                 yield from ring
 
     @property
     def first(self) -> Node[T] | None:
         if not self.size:
             return None
-        while not (ring := self._rings[self._heap[0]]):
-            del self._rings[heapq.heappop(self._heap)]
+        while not (ring := self.rings[self._heap[0]]):
+            del self.rings[heapq.heappop(self._heap)]
         return ring.first
 
     def worst(self) -> Iterator[Node[T]]:
         """Those of the level that is given out last, oldest first, then those of the level before it."""
-        for level in sorted(self._rings, reverse=True):
-            yield from self._rings[level]
+        for level in sorted(self.rings, reverse=True):
+            yield from self.rings[level]
 
     def ring(self, level: Any) -> Ring[Node[T]]:
         """That of *level*, made if need be.
@@ -170,17 +174,17 @@ class _Ranks(Generic[T]):
         Raises:
             TypeError: The level cannot be compared with the others.
         """
-        ring = self._rings.get(level)
+        ring = self.rings.get(level)
         if ring is None:
-            if len(self._rings) > 2 * self.size + 16:
-                self._rings = {level: ring for level, ring in self._rings.items() if ring}
-                self._heap = sorted(self._rings)
+            if len(self.rings) > 2 * self.size + 16:
+                self.rings = {level: ring for level, ring in self.rings.items() if ring}
+                self._heap = sorted(self.rings)
             try:
                 heapq.heappush(self._heap, level)
             except BaseException:
-                self._heap = sorted(self._rings)
+                self._heap = sorted(self.rings)
                 raise
-            ring = self._rings[level] = Ring()
+            ring = self.rings[level] = Ring()
         return ring
 
 
@@ -217,12 +221,15 @@ class Shelf(Generic[T]):
         Raises:
             TypeError: Its level cannot be compared with the others.
         """
-        self._nodes.ring(node.level)
+        if node.level not in self._nodes.rings:
+            self._nodes.ring(node.level)
 
     def put(self, node: Node[T], *, back: bool = False) -> None:
         """Put *node* in by its level and number; *back*: it may have to go between others."""
         nodes = self._nodes
-        ring = nodes.ring(node.level)
+        ring = nodes.rings.get(node.level)
+        if ring is None:
+            ring = nodes.ring(node.level)
         if back:
             ring.insert(node, _number)
         elif node.number < 0:

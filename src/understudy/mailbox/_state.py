@@ -64,9 +64,9 @@ class QueueState(Generic[T]):
         # While this is set, `items` is its shelf, of which only the length is used, and all of them are free.
         self._selective: Selective[T] | None = None
         self._spare: Selective[T] | None = None
-        # Whether something is to be noted of an item besides the item, or to be looked at after each that comes or goes.
-        self._watched = rules.weigh is not None or rules.track_age or rules.batch is not None or rules.high < math.inf
-        self._stamped = rules.track_age or rules.batch is not None
+        # Whether more is to be noted of an item than the item, or to be looked at after each that comes or goes; and
+        # whether that is when it came.
+        self._watched = self._stamped = False
         self._getters = self._putters = self._joiners = NOBODY
         self._closed = self._overflowed = self._flooded = False
         # Where it is used; 0 and None until it is known.
@@ -81,7 +81,7 @@ class QueueState(Generic[T]):
         self._refused: int = 0
         self._done: int = 0
         self._losses: dict[str, int] | None = None
-        # Set while there is a shelf and an item only has to be put there or taken from there, if no seeker is concerned.
+        # Set while there is a shelf and an item only has to be put there, if no seeker is concerned, or taken from it.
         self._calm = False
         # The two numbers that the hot path looks at. An item may simply be appended while there are fewer items than
         # `append_below`, and simply be removed while there are no more than `_take_up_to`. They are 0 and -1 while the
@@ -109,6 +109,10 @@ class QueueState(Generic[T]):
         if self._selective is not None:
             return len(self.items)
         return len(self.items) - self._getters.granted
+
+    def contents(self) -> list[T]:
+        """The items that can be got, in order; a copy."""
+        return list(self._free())
 
     def _free(self) -> Iterator[T]:
         """The items that can be got, in order."""
@@ -177,6 +181,12 @@ class QueueState(Generic[T]):
                 what=type(self).__name__, problem="track_age= and batch= need the clock of a running event loop"
             )
         return loop.time()
+
+    def _begin(self) -> None:
+        """It belongs to the event loop in which it is made, if there is one, else to that in which it is used first."""
+        loop = running_loop()
+        if loop is not None:
+            self._loop, self._thread = loop, thread_id()
 
     def _check_thread(self) -> None:
         """To be called when this thread is not the one that was noted: note it, or refuse to be used in it."""

@@ -201,7 +201,7 @@ class QueueWaits(QueueEngine[T], Generic[T]):
         seeker.ticket = selective.line.draw()
         now = loop.time()
         if not looked:
-            selective.gather(seeker, now)
+            selective.set_aside(seeker, now)
         if seeker.satisfied(now) or (timeout == 0 and seeker.enough) or (self._closed and seeker.held):
             return
         if self._closed and not self._handed_over():
