@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmarks.harness import PATIENCE, Plan, Row, Spread, WrongResult, expect, say
-from benchmarks.spawning import Idle, Ping, idle_task
+from benchmarks.spawning import Idle, Ping, Pool, idle_task
 from understudy import ActorSystem, child
 
 if TYPE_CHECKING:
@@ -146,10 +146,11 @@ Population: TypeAlias = Callable[[int, Look, Look], Awaitable[None]]
 
 
 async def actors(count: int, fresh: Look, used: Look, *, named: bool = False) -> None:
-    async with ActorSystem() as system:
+    async with ActorSystem(Pool) as system:
+        pool = system.lookup("pool", Pool)
         before = system.statistics().actors
         refs = [
-            await system.spawn(child(Idle).options(name=f"idle-{number}") if named else child(Idle))
+            await pool.start_child(child(Idle).options(name=f"idle-{number}") if named else child(Idle))
             for number in range(count)
         ]
         await fresh()

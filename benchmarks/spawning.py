@@ -1,4 +1,4 @@
-"""W4: actors come and go."""
+"""W4: actors come and go under a dynamic supervisor."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 from typing import ClassVar
 
 from benchmarks.harness import Comparison, Side, Stopwatch, expect
-from understudy import Actor, ActorSystem, Message, handler
+from understudy import Actor, ActorSystem, DynamicSupervisor, Message, handler
 
-__all__ = ["WORKLOADS", "Idle", "Ping", "idle_task"]
+__all__ = ["WORKLOADS", "Idle", "Ping", "Pool", "idle_task"]
 
 
 class Ping(Message):
@@ -24,12 +24,17 @@ class Idle(Actor[Ping]):
         Idle.pings += 1
 
 
+class Pool(DynamicSupervisor):
+    """Where they live."""
+
+
 async def one_after_another(count: int, watch: Stopwatch) -> None:
-    async with ActorSystem() as system:
+    async with ActorSystem(Pool) as system:
+        pool = system.lookup("pool", Pool)
         before = system.statistics()
         with watch:
             for _ in range(count):
-                ref = await system.spawn(Idle)
+                ref = await pool.start_child(Idle)
                 ref.stop()
                 await ref.wait_stopped()
         after = system.statistics()
@@ -39,10 +44,11 @@ async def one_after_another(count: int, watch: Stopwatch) -> None:
 
 
 async def at_once(count: int, watch: Stopwatch) -> None:
-    async with ActorSystem() as system:
+    async with ActorSystem(Pool) as system:
+        pool = system.lookup("pool", Pool)
         before = system.statistics()
         with watch:
-            refs = [await system.spawn(Idle) for _ in range(count)]
+            refs = [await pool.start_child(Idle) for _ in range(count)]
             alive = system.statistics().actors
             for ref in refs:
                 ref.stop()

@@ -26,6 +26,7 @@ hypothesis.settings.load_profile("understudy")
 OF_THE_LOOP = {"tasks", "timers", "exceptions"}
 OF_THE_PROCESS = {"descriptors", "threads"}
 
+_finished = 0
 _failed = pytest.StashKey[bool]()
 
 
@@ -39,6 +40,15 @@ def pytest_collection_finish() -> None:
     # The leak check collects garbage after each test. What exists by now stays, so do not look at it every time.
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    # Likewise what pytest keeps of each test, and what the tests import.
+    global _finished
+    _finished += 1
+    if _finished % 50 == 0:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

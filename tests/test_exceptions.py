@@ -26,6 +26,12 @@ from understudy.exceptions import (
     ActorStopped,
     AskCycle,
     AskTimeout,
+    ChildAlreadyPresent,
+    ChildAlreadyStarted,
+    ChildError,
+    ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
     InvalidActor,
     InvalidContext,
     InvalidSpec,
@@ -37,6 +43,7 @@ from understudy.exceptions import (
     StartError,
     StartTimeout,
     SystemCollapsed,
+    TooManyChildren,
     UnderstudyError,
     Unhandled,
     UsageError,
@@ -133,6 +140,42 @@ EXAMPLES = [
         MailboxFull(path="/user/horn", capacity=3, message=Note(), seconds=2),
         "/user/horn is full (3): no room for Note within 2 s",
         {"path": "/user/horn", "capacity": 3, "message": Note(), "seconds": 2},
+    ),
+    Example(
+        ChildError(supervisor="/user/band", name="horn"),
+        "child 'horn' of /user/band is not in the right state",
+        {"supervisor": "/user/band", "name": "horn"},
+    ),
+    Example(
+        ChildAlreadyStarted(supervisor="/user/band", name="horn", ref=None),
+        "child 'horn' of /user/band is running already: use `ref` of this error, or another name",
+        {"ref": None, "supervisor": "/user/band", "name": "horn"},
+    ),
+    Example(
+        ChildAlreadyPresent(supervisor="/user/band", name="horn"),
+        "child 'horn' of /user/band has a spec already and is not running: use restart_child, or delete_child and "
+        "start_child",
+        {"supervisor": "/user/band", "name": "horn"},
+    ),
+    Example(
+        ChildRunning(supervisor="/user/band", name="horn"),
+        "child 'horn' of /user/band is running: use terminate_child first",
+        {"supervisor": "/user/band", "name": "horn"},
+    ),
+    Example(
+        ChildRestarting(supervisor="/user/band", name="horn"),
+        "child 'horn' of /user/band is being restarted: wait, or use terminate_child first",
+        {"supervisor": "/user/band", "name": "horn"},
+    ),
+    Example(
+        ChildNotFound(supervisor="/user/band", name="hron"),
+        "child 'hron' of /user/band does not exist: which_children lists those that do",
+        {"supervisor": "/user/band", "name": "hron"},
+    ),
+    Example(
+        TooManyChildren(path="/user/pool", limit=10_000),
+        "/user/pool has 10,000 children, as many as max_children allows: wait until one has ended",
+        {"path": "/user/pool", "limit": 10_000},
     ),
     Example(
         QueueFull(capacity=3, message="m"),
@@ -276,6 +319,15 @@ def test_a_taken_name_leaves_its_ref_behind_when_it_travels() -> None:
     assert error.ref is not None
 
 
+def test_a_child_that_is_running_leaves_its_ref_behind_when_the_error_travels() -> None:
+    error = ChildAlreadyStarted(supervisor="/user/band", name="horn", ref=object())
+
+    again = pickle.loads(pickle.dumps(error))
+
+    assert (again.supervisor, again.name, again.ref, str(again)) == ("/user/band", "horn", None, str(error))
+    assert error.ref is not None
+
+
 def test_an_error_that_travels_has_no_traceback_and_no_cause() -> None:
     try:
         raise UsageError("wrong") from ValueError("a cause")
@@ -379,6 +431,8 @@ def test_the_tree_in_the_docstring_names_each_second_base() -> None:
         (InvalidActor, TypeError),
         (AskTimeout, TimeoutError),
         (StartTimeout, StartError),
+        *((each, ChildError) for each in (ChildAlreadyStarted, ChildAlreadyPresent, ChildRunning, ChildRestarting)),
+        (ChildNotFound, ChildError),
         (QueueFull, MailboxFull),
     ],
 )

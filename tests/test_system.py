@@ -62,7 +62,7 @@ async def test_the_tree_is_drawn_as_text_with_all_that_matters() -> None:
             "└── user  Guardian, running",
             "    ├── band  DeclaredSupervisor, running",
             "    │   ├── horn  Holder, running",
-            "    │   └── rhythm  DeclaredSupervisor, running",
+            "    │   └── rhythm  DeclaredSupervisor, running, 1 recent restart",
             "    │       ├── drum  Holder, running, incarnation 2",
             "    │       └── bass  Holder, running",
             "    └── solo.ist-1  Holder, running, 3 waiting",
@@ -109,6 +109,7 @@ async def test_the_tree_as_json_has_the_same_facts() -> None:
         "status": "running",
         "incarnation": 1,
         "waiting": 0,
+        "restarts": 0,
         "children": [],
     }
 

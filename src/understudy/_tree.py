@@ -26,6 +26,8 @@ class Node:
     incarnation: int
     waiting: int
     """Messages in the mailbox."""
+    restarts: int = 0
+    """Of a supervisor: restarts that count against its limit at this moment."""
     children: tuple[Node, ...] = ()
 
     def walk(self) -> Iterator[Node]:
@@ -76,8 +78,16 @@ def node_of(cell: Cell) -> Node:
         status=cell.status,
         incarnation=cell.incarnation,
         waiting=cell.waiting,
+        restarts=_recent(cell),
         children=tuple(node_of(child.cell) for child in family.values()),
     )
+
+
+def _recent(cell: Cell) -> int:
+    if cell.family is None or not cell.family.plan.shared:
+        return 0
+    since = cell.runtime.env.now() - cell.family.plan.max_seconds
+    return sum(time >= since for time in cell.family.times)
 
 
 def _lines(nodes: tuple[Node, ...], indent: str) -> Iterator[str]:
@@ -90,7 +100,8 @@ def _lines(nodes: tuple[Node, ...], indent: str) -> Iterator[str]:
 def _line(node: Node) -> str:
     again = f", incarnation {node.incarnation}" if node.incarnation > 1 else ""
     waiting = f", {node.waiting:,} waiting" if node.waiting else ""
-    return f"{node.name}  {node.actor}, {node.status}{again}{waiting}"
+    restarts = f", {node.restarts:,} recent restart{'s' if node.restarts > 1 else ''}" if node.restarts else ""
+    return f"{node.name}  {node.actor}, {node.status}{again}{waiting}{restarts}"
 
 
 def _escape(text: str, keep: str = "\0") -> str:

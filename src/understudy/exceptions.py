@@ -12,6 +12,13 @@
     +-- AskCycle                the wait could never end
     +-- NoReply                 the promised reply was dropped
     +-- MailboxFull             wait, or give it a larger mailbox
+    +-- ChildError              an administrative call does not fit the state of the child
+    |   +-- ChildAlreadyStarted     carries the ref of the child that has the name
+    |   +-- ChildAlreadyPresent     there is a spec of that name, whose child is not running
+    |   +-- ChildRunning            terminate it first
+    |   +-- ChildRestarting         it is between two of its lives: terminate it first
+    |   +-- ChildNotFound           no child, and no spec, of that name
+    +-- TooManyChildren         as many as ``max_children`` allows
     +-- ActorNotFound           no actor under that path
     +-- WrongActorType          an actor, but of another class
     +-- SystemCollapsed         the root gave up; carries the chain of reasons
@@ -39,6 +46,12 @@ __all__ = [
     "ActorStopped",
     "AskCycle",
     "AskTimeout",
+    "ChildAlreadyPresent",
+    "ChildAlreadyStarted",
+    "ChildError",
+    "ChildNotFound",
+    "ChildRestarting",
+    "ChildRunning",
     "InvalidActor",
     "InvalidContext",
     "InvalidSpec",
@@ -50,6 +63,7 @@ __all__ = [
     "StartError",
     "StartTimeout",
     "SystemCollapsed",
+    "TooManyChildren",
     "UnderstudyError",
     "Unhandled",
     "UsageError",
@@ -209,6 +223,64 @@ class MailboxFull(UnderstudyError):
         if seconds is not None:
             remedy = f"no room for {_name(message)} within {seconds:g} s"
         super().__init__(f"{path} is full ({capacity:,}): {remedy}")
+
+
+class ChildError(UnderstudyError):
+    """An administrative call does not fit the state of the child; nothing was done."""
+
+    _says = "is not in the right state"
+
+    def __init__(self, *, supervisor: str, name: str) -> None:
+        self.supervisor = supervisor
+        self.name = name
+        super().__init__(f"child {name!r} of {supervisor} {self._says}")
+
+
+class ChildAlreadyStarted(ChildError):
+    """A child of that name is running. ``ref`` is its ref."""
+
+    _says = "is running already: use `ref` of this error, or another name"
+
+    def __init__(self, *, supervisor: str, name: str, ref: Any) -> None:
+        self.ref = ref
+        super().__init__(supervisor=supervisor, name=name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A ref belongs to its event loop and does not travel.
+        return _rebuild, (type(self), self.args, self._facts() | {"ref": None})
+
+
+class ChildAlreadyPresent(ChildError):
+    """There is a spec of that name, whose child is not running or is being restarted."""
+
+    _says = "has a spec already and is not running: use restart_child, or delete_child and start_child"
+
+
+class ChildRunning(ChildError):
+    """What was asked needs a child that is not running."""
+
+    _says = "is running: use terminate_child first"
+
+
+class ChildRestarting(ChildError):
+    """What was asked needs a child that is not being restarted."""
+
+    _says = "is being restarted: wait, or use terminate_child first"
+
+
+class ChildNotFound(ChildError):
+    """The supervisor has no child and no spec of that name; those of temporary children go with them."""
+
+    _says = "does not exist: which_children lists those that do"
+
+
+class TooManyChildren(UnderstudyError):
+    """The supervisor has as many children as its ``max_children`` allows, counting those that are being restarted."""
+
+    def __init__(self, *, path: str, limit: int) -> None:
+        self.path = path
+        self.limit = limit
+        super().__init__(f"{path} has {limit:,} children, as many as max_children allows: wait until one has ended")
 
 
 class ActorNotFound(UnderstudyError):

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from understudy.reasons import ExitReason
 
-__all__ = ["Counters", "Instrument", "Instruments", "Statistics"]
+__all__ = ["Counters", "CrashReport", "Instrument", "Instruments", "Statistics"]
 
 P = ParamSpec("P")
 
@@ -30,6 +30,15 @@ class Instrument:
 
     def actor_crashed(self, path: str, reason: ExitReason, message_type: str | None) -> None:
         """An incarnation failed; *message_type* was in hand, None outside of a handler."""
+
+    def crash_reported(self, report: CrashReport) -> None:
+        """The same, with all that helps to find out why; it is only made when somebody listens."""
+
+    def actor_resumed(self, path: str, reason: ExitReason, message_type: str) -> None:
+        """A handler failed, and the actor goes on as its rules say: the message is lost, the state stays."""
+
+    def handling_too_long(self, path: str, message_type: str, seconds: float) -> None:
+        """A handler has exceeded ``max_handling_seconds``; the actor is being killed for it."""
 
     def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
         """The supervisor has decided to start it anew; *failures* is how many fell into its window."""
@@ -52,6 +61,12 @@ class Instrument:
     def mailbox_full(self, path: str, capacity: float) -> None:
         """A message found no room."""
 
+    def mailbox_high(self, path: str, load: float) -> None:
+        """A mailbox has reached its high mark."""
+
+    def mailbox_low(self, path: str, load: float) -> None:
+        """It is down to its low mark again."""
+
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """A message was not handled."""
 
@@ -71,17 +86,44 @@ class Instruments:
 
     def emit(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call the method *event* of those who override it: ``emit(Instrument.actor_started, path, 1)``."""
+        for method in self._listening(event):
+            try:
+                method(*args, **kwargs)
+            except Exception as error:
+                self._complain(f"{method.__qualname__} raised", error)
+
+    def heard(self, event: Callable[..., None]) -> bool:
+        """Whether anybody overrides the method *event*."""
+        return bool(self._listening(event))
+
+    def _listening(self, event: Callable[..., None]) -> list[Callable[..., None]]:
         name = event.__name__
         methods = self._methods.get(name)
         if methods is None:
             methods = self._methods[name] = [
                 getattr(each, name) for each in self._listeners if getattr(type(each), name) is not event
             ]
-        for method in methods:
-            try:
-                method(*args, **kwargs)
-            except Exception as error:
-                self._complain(f"{method.__qualname__} raised", error)
+        return methods
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashReport:
+    """A failed incarnation; there is one for each, and none for a normal end."""
+
+    path: str
+    actor: str
+    """The name of its class."""
+    incarnation: int
+    message_type: str | None
+    """What was in hand; None outside of a handler."""
+    reason: ExitReason
+    """With the error, its cause, and the frames in which it was raised."""
+    state: Mapping[str, str]
+    """The names of the actor's attributes, and the types of their values."""
+    description: Mapping[str, str]
+    """What its hook ``describe`` tells."""
+    ancestors: tuple[str, ...]
+    """The paths of its parent, of the parent of that, and so on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,19 @@ from typing_extensions import TypeVar
 if TYPE_CHECKING:
     from understudy.reasons import ExitReason
 
-__all__ = ["Asks", "ChildEnded", "ChildStarted", "DeadLetter", "Message", "reply_type"]
+__all__ = [
+    "Asks",
+    "ChildEnded",
+    "ChildStarted",
+    "Continue",
+    "DeadLetter",
+    "Ignore",
+    "LinkExit",
+    "Message",
+    "Signal",
+    "Terminated",
+    "reply_type",
+]
 
 R = TypeVar("R", default=None)
 M_co = TypeVar("M_co", covariant=True)
@@ -78,6 +90,36 @@ class DeadLetter:
     why: str
 
 
+class Signal:
+    """News from the runtime, handled by a handler that is annotated with its type; nobody else can send one.
+
+    Signals are not among the messages that a class declares to accept. One without a handler is passed over.
+    """
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated(Signal):
+    """An actor that is watched has ended for good.
+
+    It comes behind all that the actor had sent, and the name of the actor is free by then.
+    """
+
+    ref: Any
+    """The ref that was watched."""
+    reason: ExitReason
+
+
+@dataclass(frozen=True, slots=True)
+class LinkExit(Signal):
+    """An actor that is linked has ended abnormally; only for those that trap exits."""
+
+    ref: Any
+    """The ref that was linked."""
+    reason: ExitReason
+
+
 @dataclass(frozen=True, slots=True)
 class ChildStarted:
     """Control: a child has come up."""
@@ -89,9 +131,34 @@ class ChildStarted:
 
 @dataclass(frozen=True, slots=True)
 class ChildEnded:
-    """Control: an incarnation of a child has ended; posted exactly once for each."""
+    """Control: an incarnation of a child has ended; posted exactly once for each.
+
+    *directive* is what the child's rules say of its failure; *ignored*: its ``initialize`` wished not to run.
+    """
 
     name: str
     uid: int
     incarnation: int
     reason: ExitReason
+    directive: str | None = None
+    ignored: bool = False
+
+
+class Ignore:
+    """Returned by ``initialize``: this actor does not want to run now, which is no failure.
+
+    Under a supervisor it stays listed without a ref, and can be started later by ``restart_child``.
+    """
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Returned by ``initialize``, or by the handler of such a message: *message* is handled next.
+
+    That is before anything in the mailbox, also before what came earlier. A handler whose name begins with ``_`` may
+    take it. ``initialize`` can thus return quickly and let its supervisor go on, with the rest done before any message.
+    """
+
+    message: object

@@ -21,10 +21,10 @@ from understudy.actors._dead_letters import (
     UnsubscribeDeadLetters,
 )
 from understudy.actors._guardian import Guardian
-from understudy.actors._ref import ActorRef
 from understudy.actors._reporter import LogInstrument, Reporter
 from understudy.actors._runtime import Runtime
 from understudy.actors._settings import Settings
+from understudy.actors._supervisor_ref import ref_of
 from understudy.exceptions import (
     ActorNotFound,
     ActorStopped,
@@ -40,6 +40,10 @@ from understudy.reasons import ExitReason, Shutdown, is_abnormal, root_error
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
+
+    from understudy.actors._actor import Supervises
+    from understudy.actors._ref import ActorRef
+    from understudy.actors._supervisor_ref import SupervisorRef
 
 __all__ = ["ActorSystem", "Phases"]
 
@@ -233,6 +237,10 @@ class ActorSystem:
     @overload
     async def spawn(self, actor: ChildSpec[M], /) -> ActorRef[M]: ...
     @overload
+    async def spawn(
+        self, actor: Callable[P, Supervises[M]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SupervisorRef[M]: ...
+    @overload
     async def spawn(self, actor: Callable[P, Actor[M]], /, *args: P.args, **kwargs: P.kwargs) -> ActorRef[M]: ...
     async def spawn(self, actor: Any, /, *args: Any, **kwargs: Any) -> ActorRef[Any]:
         """Start an actor beside the tree, under ``/user``; returns when its ``initialize`` has ended.
@@ -256,6 +264,8 @@ class ActorSystem:
         return await spawn_under(self._guardians["user"], spec)
 
     @overload
+    def lookup(self, path: str, actor: type[Supervises[M]]) -> SupervisorRef[M]: ...
+    @overload
     def lookup(self, path: str, actor: type[Actor[M]]) -> ActorRef[M]: ...
     @overload
     def lookup(self, path: str) -> ActorRef[Any]: ...
@@ -278,8 +288,10 @@ class ActorSystem:
         factory = cell.spec.factory
         if actor is not None and not (isinstance(factory, type) and issubclass(factory, actor)):
             raise WrongActorType(path=cell.path, expected=actor.__name__, actual=cell.class_name)
-        return ActorRef(cell)
+        return ref_of(cell)
 
+    @overload
+    def find(self, path: str, actor: type[Supervises[M]]) -> SupervisorRef[M] | None: ...
     @overload
     def find(self, path: str, actor: type[Actor[M]]) -> ActorRef[M] | None: ...
     @overload
@@ -352,6 +364,7 @@ class ActorSystem:
         self._phase("system")
         # They are ours and quick, and the log shall be complete: they are not forced and have a moment of their own.
         deadline = max(deadline, runtime.env.now() + _MOMENT)
+        await self._write_rest(deadline)
         await self._end_guardian(self._guardians["system"], deadline, deadline)
         await self._run_tasks("after", deadline)
         await self._end_tasks(runtime)
@@ -371,6 +384,16 @@ class ActorSystem:
         await self._undisturbed(ended, deadline)
         if not ended.done():
             guardian.abandon_tree()
+
+    async def _write_rest(self, deadline: float) -> None:
+        """Let the log be written to its end."""
+        reporter = self._log.ref
+        if reporter is None:
+            return
+        ended: asyncio.Future[None] = self._running().env.loop.create_future()
+        reporter.when_stopped(lambda _: ended.set_result(None))
+        reporter.drain()
+        await self._undisturbed(ended, deadline)
 
     async def _run_tasks(self, phase: Phase, deadline: float) -> None:
         self._phase(phase)

@@ -313,3 +313,34 @@ def read_terminal(terminal: int, *, until: str) -> str:
     while until.encode() not in shown:
         shown += os.read(terminal, 4096)
     return shown.decode()
+
+
+# The declared tree
+
+
+def test_tree_draws_what_is_declared_and_starts_nothing(capsys: Output) -> None:
+    assert main(["tree", f"{STAGE}:declared"]) == 0
+    out, err = capsys.readouterr()
+    assert "declared in line" not in out
+    assert err == ""
+    first, *others = out.splitlines()
+    assert "one_for_one" in first
+    assert all(line.startswith(("├── ", "└── ")) for line in others)
+
+
+def test_tree_writes_mermaid_and_json_too(capsys: Output) -> None:
+    assert main(["tree", f"{STAGE}:declared", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    [root] = data["actors"]
+    assert root["children"]
+    assert {node["status"] for node in root["children"]} <= {"permanent", "transient", "temporary"}
+    assert main(["tree", f"{STAGE}:declared", "-f", "mermaid"]) == 0
+    assert capsys.readouterr().out.startswith("flowchart TD\n")
+
+
+def test_tree_of_nothing_is_an_error_with_a_sentence(capsys: Output) -> None:
+    assert main(["tree", "nowhere.py"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("understudy: ")
+    assert "Traceback" not in err

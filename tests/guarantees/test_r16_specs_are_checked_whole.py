@@ -9,6 +9,7 @@ import types
 from typing import Any
 
 import pytest
+from tenacity import wait_fixed
 
 from tests.guarantees.cast_of_supervision import Part, Player
 from understudy import (
@@ -25,8 +26,10 @@ from understudy import (
     handler,
     supervisor,
 )
+from understudy._plans._spec import Options
 
 SECONDS = ("positive", "seconds")
+FIXED = wait_fixed(2)
 
 BAD_OPTIONS: list[tuple[str, object, tuple[str, ...]]] = [
     *(
@@ -43,6 +46,15 @@ BAD_OPTIONS: list[tuple[str, object, tuple[str, ...]]] = [
     ),
     *(("start_timeout", value, SECONDS) for value in (0, -1, math.nan, -math.inf, "soon", None, True)),
     *(("name", value, ("letters", "digits")) for value in ("", "a/b", "a b", "ä", "a\n", ".", "..", None, 7)),
+    *(("backoff", value, ("wait strategy", "tenacity")) for value in (3, "exponential", None, [1, 2])),
+    *(("reset_after", value, SECONDS) for value in (0, -1, math.nan, "soon", None, True)),
+    *(("on_failure", value, ("exception classes", "directives")) for value in (None, "resume", 3)),
+    *(("max_handling_seconds", value, SECONDS) for value in (0, -1, math.nan, "soon", None, True)),
+    *(("max_restarts", value, ("int", "0")) for value in (-1, 1.5, "3", None, True, math.inf)),
+    *(("max_seconds", value, SECONDS) for value in (0, -1, math.nan, "5", None, True)),
+    *(("on_restart", value, ("'wait'", "'fail'")) for value in ("drop", "", None, True)),
+    *((key, value, ("True", "False")) for key in ("significant", "trap_exits") for value in (0, 1, "yes", None)),
+    *(("depends_on", value, ("names",)) for value in ("database", None, 3)),
 ]
 
 
@@ -65,22 +77,22 @@ def test_a_bad_value_names_the_child_the_field_and_what_is_allowed(
 
 def test_the_sentence_reads_well() -> None:
     with pytest.raises(InvalidSpec) as caught:
-        child(Player, Part()).options(name="worker-3", restart="always")  # type: ignore[typeddict-item]
+        child(Player, Part()).options(name="worker-3", restart="always")  # type: ignore[arg-type]
     expected = "restart must be 'permanent', 'transient' or 'temporary', got 'always' (child 'worker-3')"
     assert str(caught.value) == expected
 
 
 def test_a_child_without_a_name_is_named_by_its_class() -> None:
     with pytest.raises(InvalidSpec, match="player"):
-        child(Player, Part()).options(restart="always")  # type: ignore[typeddict-item]
+        child(Player, Part()).options(restart="always")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("key", ["restarts", "shutdwn", "Name", "max_restarts", "depends_onn"])
+@pytest.mark.parametrize("key", ["restarts", "shutdwn", "Name", "strategy", "max_children", "depends_onn", "more"])
 def test_an_unknown_option_names_the_child_the_option_and_those_there_are(key: str) -> None:
     with pytest.raises(InvalidSpec) as caught:
         child(Player, Part()).options(**{"name": "worker-3", key: 1})
     text = str(caught.value)
-    for word in ("worker-3", repr(key), "name", "restart", "shutdown", "mailbox", "start_timeout"):
+    for word in ("worker-3", repr(key), *Options.__annotations__):
         assert word in text
 
 
@@ -100,11 +112,22 @@ def test_an_unknown_option_names_the_child_the_option_and_those_there_are(key: s
         ({"start_timeout": 0.5}, "start_timeout"),
         ({"start_timeout": math.inf}, "start_timeout"),
         ({"name": "A-b_c.9"}, "name"),
+        ({"backoff": FIXED}, "backoff"),
+        ({"reset_after": 2.5}, "reset_after"),
+        ({"on_failure": {}}, "on_failure"),
+        ({"on_failure": {ValueError: "resume", Exception: "escalate"}}, "on_failure"),
+        ({"max_handling_seconds": 2.5}, "max_handling_seconds"),
+        ({"max_restarts": 0}, "max_restarts"),
+        ({"max_seconds": math.inf}, "max_seconds"),
+        ({"on_restart": "wait"}, "on_restart"),
+        ({"on_restart": "fail"}, "on_restart"),
+        ({"significant": True}, "significant"),
+        ({"depends_on": ("a", "b")}, "depends_on"),
     ],
 )
 def test_good_values_are_taken(options: dict[str, Any], field: str) -> None:
     spec = child(Player, Part()).options(**options)
-    taken = getattr(spec, field)
+    taken = spec.get(field)
     expected = (
         Mailbox(capacity=options[field])
         if field == "mailbox" and not isinstance(options[field], Mailbox)
@@ -119,7 +142,7 @@ def test_options_make_a_copy_and_leave_the_first_spec_as_it_was() -> None:
     assert (spec.name, spec.restart) == (None, None)
     assert (changed.name, changed.restart) == ("a", "transient")
     with pytest.raises(InvalidSpec):
-        changed.options(restart="never")  # type: ignore[typeddict-item]
+        changed.options(restart="never")  # type: ignore[arg-type]
     assert changed.restart == "transient"
 
 
@@ -127,7 +150,12 @@ def test_options_make_a_copy_and_leave_the_first_spec_as_it_was() -> None:
 
 
 BAD_PLANS: list[tuple[str, object, tuple[str, ...]]] = [
-    *(("strategy", value, ("one_for_one",)) for value in ("one_for_two", "", None, 1)),
+    *(("parallel_start", value, ("True", "False")) for value in (0, 1, "yes", None)),
+    *(
+        ("auto_shutdown", value, ("never", "any_significant", "all_significant"))
+        for value in ("always", "", None, True)
+    ),
+    *(("strategy", value, ("one_for_one", "one_for_all", "rest_for_one")) for value in ("one_for_two", "", None, 1)),
     *(("max_restarts", value, ("int", "0")) for value in (-1, 1.5, "3", None, True, math.inf)),
     *(("max_seconds", value, SECONDS) for value in (0, -1, math.nan, "5", None, True)),
 ]
@@ -213,7 +241,18 @@ async def test_a_bad_value_in_a_supervisor_class_is_refused_before_any_child_sta
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("restart", "always"), ("shutdown", -1), ("mailbox", 0), ("start_timeout", 0)]
+    ("field", "value"),
+    [
+        ("restart", "always"),
+        ("shutdown", -1),
+        ("mailbox", 0),
+        ("start_timeout", 0),
+        ("backoff", 3),
+        ("reset_after", 0),
+        ("on_failure", "resume"),
+        ("max_handling_seconds", -1),
+        ("on_restart", "drop"),
+    ],
 )
 @pytest.mark.asyncio
 async def test_a_bad_default_in_an_actor_class_is_refused_before_it_starts(field: str, value: object) -> None:
@@ -250,7 +289,7 @@ class Careless(Supervisor):
         a, b, c = (part.spec() for part in self.parts)
         match self.how:
             case "bad value":
-                return [a, b.options(restart="always"), c]  # type: ignore[typeddict-item]
+                return [a, b.options(restart="always"), c]  # type: ignore[arg-type]
             case "unknown option":
                 return [a, b.options(restrat="permanent"), c]  # type: ignore[call-arg]
             case "same name":
@@ -287,3 +326,46 @@ async def test_what_is_no_tree_is_refused(tree: Any) -> None:
     with pytest.raises((InvalidSpec, TypeError)):
         async with ActorSystem(tree):
             pytest.fail("the body must not be entered")
+
+
+# A backoff is tried out where it is declared.
+
+
+def test_a_backoff_that_cannot_be_called_as_tenacity_does_is_refused_with_what_it_raised() -> None:
+    def careless(state: Any) -> float:
+        raise LookupError("no such attempt")
+
+    for bad, words in ((careless, ["LookupError", "no such attempt"]), (lambda: 1.0, ["TypeError"])):
+        with pytest.raises(InvalidSpec) as caught:
+            child(Player, Part()).options(name="worker-3", backoff=bad)  # type: ignore[arg-type]
+        assert caught.value.field == "backoff"
+        for word in words:
+            assert word in str(caught.value)
+
+
+def test_one_that_answers_no_number_is_refused() -> None:
+    with pytest.raises(InvalidSpec, match="backoff"):
+        child(Player, Part()).options(backoff=lambda state: "soon")  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ({ValueError: "ignore"}, ["ValueError", "'ignore'", "resume", "restart", "stop", "escalate"]),
+        ({"ValueError": "resume"}, ["'ValueError'"]),
+        ({int: "resume"}, ["int"]),
+    ],
+    ids=str,
+)
+def test_a_bad_rule_is_named_with_its_key_or_its_directive(rules: Any, words: list[str]) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        child(Player, Part()).options(name="worker-3", on_failure=rules)
+    for word in ("worker-3", *words):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["max_restarts", "max_seconds", "significant", "depends_on"])
+def test_what_belongs_to_a_place_is_no_default_of_a_class(option: str) -> None:
+    value: Any = {"max_restarts": 3, "max_seconds": 5.0, "significant": True, "depends_on": ["a"]}[option]
+    with pytest.raises(InvalidSpec, match=option):
+        types.new_class("Bad", (Player,), {}, lambda namespace: namespace.update({"defaults": {option: value}}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tenacity import wait_fixed
 
-from understudy._plans._spec import ChildSpec, Options, check_name, check_options, snake_case
+from understudy._plans._spec import DEFAULTS, OPTIONS, ChildSpec, Options, check_name, check_options, snake_case
 from understudy.exceptions import InvalidSpec
 from understudy.mailbox import Mailbox
 
@@ -20,6 +22,16 @@ from understudy.mailbox import Mailbox
 class Horn:
     """Stands for an actor class: a spec only holds it."""
 
+
+def constant(state: object) -> float:
+    return 1.0
+
+
+def needs_two(one: object, two: object) -> float:
+    return 1.0
+
+
+FIXED = wait_fixed(3)
 
 GOOD: dict[str, list[tuple[Any, Any]]] = {
     "name": [(name, name) for name in ("a", "A-1", "_", "north.wing", "0", "...a", "x" * 500)],
@@ -33,6 +45,19 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
         (Mailbox(capacity=7), Mailbox(capacity=7)),
     ],
     "start_timeout": [(1, 1.0), (0.5, 0.5), (math.inf, math.inf), (10**400, math.inf)],
+    "backoff": [(FIXED, FIXED), (constant, constant)],
+    "reset_after": [(1, 1.0), (0.5, 0.5), (math.inf, math.inf)],
+    "on_failure": [
+        ({}, {}),
+        ({ValueError: "resume", OSError: "escalate"}, {ValueError: "resume", OSError: "escalate"}),
+    ],
+    "max_handling_seconds": [(1, 1.0), (0.5, 0.5), (math.inf, math.inf)],
+    "max_restarts": [(0, 0), (3, 3)],
+    "max_seconds": [(1, 1.0), (math.inf, math.inf)],
+    "on_restart": [("wait", "wait"), ("fail", "fail")],
+    "significant": [(True, True), (False, False)],
+    "trap_exits": [(True, True), (False, False)],
+    "depends_on": [((), ()), (["a", "b"], ("a", "b")), (("a",), ("a",))],
 }
 
 NO_NUMBERS: list[Any] = [math.nan, -math.inf, -1, 0, -0.0, True, False, None, "5", [5], Decimal(5), Fraction(5), 5j]
@@ -43,6 +68,16 @@ BAD: dict[str, list[Any]] = {
     "shutdown": [*NO_NUMBERS, "", "Infinity", "kill", math.inf, 10**400],
     "mailbox": [*NO_NUMBERS, 1.5, 3.0, 0.5, "inf", {"capacity": 3}],
     "start_timeout": [*NO_NUMBERS, "infinity", -(10**400)],
+    "backoff": [None, 3, 3.0, "exponential", [1, 2], needs_two, wait_fixed],
+    "reset_after": [*NO_NUMBERS, "infinity"],
+    "on_failure": [None, "resume", {ValueError: "ignore"}, {"ValueError": "resume"}, {int: "stop"}, [ValueError]],
+    "max_handling_seconds": [*NO_NUMBERS, "infinity"],
+    "max_restarts": [-1, 1.5, math.inf, True, None, "3"],
+    "max_seconds": [*NO_NUMBERS, "infinity"],
+    "on_restart": ["", "Wait", None, True, "drop"],
+    "significant": [None, 0, 1, "yes"],
+    "trap_exits": [None, 0, 1, "yes"],
+    "depends_on": [None, "a", 3, [None], ["a/b"], [""]],
 }
 
 ALLOWED = {
@@ -51,16 +86,30 @@ ALLOWED = {
     "shutdown": "must be a positive number of seconds, 'infinity' or 'brutal_kill'",
     "mailbox": "must be a capacity (a whole number from 1 on, or math.inf) or a Mailbox",
     "start_timeout": "must be a positive number of seconds or math.inf",
+    "backoff": "must be a wait strategy of tenacity",
+    "reset_after": "must be a positive number of seconds or math.inf",
+    "on_failure": "must ",
+    "max_handling_seconds": "must be a positive number of seconds or math.inf",
+    "max_restarts": "must be an int from 0 up",
+    "max_seconds": "must be a positive number of seconds or math.inf",
+    "on_restart": "must be 'wait' or 'fail'",
+    "significant": "must be True or False",
+    "trap_exits": "must be True or False",
+    "depends_on": "must be ",
 }
+
+FIELDS = {each.name for each in dataclasses.fields(ChildSpec)}
+"""What every spec has a place for; the other options are kept only where they were given."""
 
 
 def short(value: object) -> str:
-    return repr(value)[:30]
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))[:30]
 
 
 def test_every_option_has_its_rows_here() -> None:
     assert set(GOOD) == set(BAD) == set(ALLOWED) == set(Options.__annotations__)
-    assert set(Options.__annotations__) <= {each.name for each in dataclasses.fields(ChildSpec)}
+    assert set(OPTIONS) == set(Options.__annotations__)
+    assert set(DEFAULTS) < set(OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +120,14 @@ def test_a_good_value_is_taken_and_changes_only_its_own_field(option: str, value
 
     changed = spec.options(**{option: value})
 
-    assert getattr(changed, option) == kept
-    assert type(getattr(changed, option)) is type(kept)
-    assert dataclasses.replace(changed, **{option: None}) == spec
-    assert getattr(spec, option) is None
+    assert changed.get(option) == kept
+    assert type(changed.get(option)) is type(kept)
+    assert all(changed.get(other) is None for other in OPTIONS if other != option)
+    if option in FIELDS:
+        assert dataclasses.replace(changed, **{option: None}) == spec
+    else:
+        assert dataclasses.replace(changed, more={}) == spec
+    assert spec.get(option) is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +144,8 @@ def test_a_bad_value_names_child_option_value_and_what_is_allowed(option: str, v
     assert error.field == option
     assert error.child == f"child {value if option == 'name' else 'solo'!r}"
     assert str(error).startswith(f"{option} {ALLOWED[option]}")
-    assert repr(value)[:100] in str(error)
+    if not isinstance(value, dict | list):  # of those it tells the entry
+        assert repr(value)[:100] in str(error)
     assert str(error).endswith(f"({error.child})")
     assert spec == before
 
@@ -103,12 +157,12 @@ def test_one_bad_value_among_good_ones_is_enough_to_change_nothing() -> None:
     assert spec == ChildSpec(Horn, name="solo")
 
 
-@pytest.mark.parametrize("key", ["restrat", "factory", "args", "kwargs", "max_restarts", "Name", ""])
+@pytest.mark.parametrize("key", ["restrat", "factory", "args", "kwargs", "more", "strategy", "Name", ""])
 def test_an_unknown_option_is_named_with_those_there_are(key: str) -> None:
     with pytest.raises(InvalidSpec) as caught:
         ChildSpec(Horn).options(**{key: 1})  # type: ignore[misc]
     text = str(caught.value)
-    assert text == f"options are name, restart, shutdown, mailbox, start_timeout, got {key!r} (child 'horn')"
+    assert text == f"options are {', '.join(OPTIONS)}, got {key!r} (child 'horn')"
 
 
 def test_a_child_is_named_by_its_new_name_else_its_name_else_its_class() -> None:
@@ -149,6 +203,23 @@ def test_checking_returns_a_copy_with_what_the_values_stand_for() -> None:
     checked = check_options(given, "class Horn")
     assert checked == {"mailbox": Mailbox(capacity=5), "shutdown": 2.0}
     assert given == {"mailbox": 5, "shutdown": 2}
+
+
+def test_the_options_that_few_have_are_given_one_after_the_other_too() -> None:
+    spec = ChildSpec(Horn).options(significant=True).options(depends_on=["a"]).options(significant=False)
+    assert (spec.get("significant"), spec.get("depends_on")) == (False, ("a",))
+    assert ChildSpec(Horn).get("significant") is None
+    first = ChildSpec(Horn).options(max_restarts=1)
+    assert first.options(max_restarts=2).get("max_restarts") == 2
+    assert first.get("max_restarts") == 1
+
+
+@pytest.mark.parametrize("option", sorted(set(OPTIONS) - set(DEFAULTS)))
+def test_what_is_about_a_place_among_siblings_is_no_default_of_a_class(option: str) -> None:
+    good: Any = {option: GOOD[option][0][0]}
+    assert check_options(good, "class Horn")
+    with pytest.raises(InvalidSpec, match="options are"):
+        check_options(good, "class Horn", DEFAULTS)
 
 
 # Names

@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from understudy._plans._order import Order
 from understudy._plans._spec import ChildSpec, check_name
-from understudy._plans._strategies import free_name, plan, restarts, stop_order, unique_names
+from understudy._plans._strategies import (
+    PLAIN,
+    Plan,
+    check_place,
+    dynamic_plan,
+    free_name,
+    plan,
+    restarts,
+    unique_names,
+)
 from understudy.exceptions import InvalidSpec
 from understudy.reasons import (
     Crashed,
@@ -24,6 +34,9 @@ from understudy.reasons import (
 )
 
 ERROR = ValueError("no tone")
+
+
+class Horn: ...
 
 
 # Who comes back
@@ -52,48 +65,197 @@ def test_permanent_comes_back_always_transient_after_a_failure_temporary_never(
     assert restarts("temporary", reason) is False
 
 
-# The order of stops
+# The order of starts and stops
+
+
+def batches(order: Order) -> list[list[str]]:
+    """What begins together, each batch when all of the last one are done."""
+    found, pending = [], order.begin()
+    while pending:
+        found.append(pending)
+        pending = [freed for name in pending for freed in order.done(name)]
+    assert not order
+    return found
+
 
 CHILDREN = st.lists(st.booleans(), max_size=30).map(
-    lambda declared: [(f"child-{number}", each) for number, each in enumerate(declared)]
+    lambda declared: {f"child-{number}": each for number, each in enumerate(declared)}
 )
+STATIC = Plan(shared=True)
+PARALLEL = Plan(shared=True, parallel=True)
+
+
+def with_specs(children: dict[str, bool]) -> dict[str, tuple[ChildSpec[Any], bool]]:
+    return {name: (ChildSpec(Horn, name=name), declared) for name, declared in children.items()}
 
 
 @given(CHILDREN)
-def test_one_by_one_is_the_exact_reverse_of_the_starts(children: list[tuple[str, bool]]) -> None:
-    assert stop_order(children, one_by_one=True) == [[name] for name, _ in reversed(children)]
-
-
-@given(CHILDREN, st.booleans())
-def test_every_child_is_stopped_exactly_once(children: list[tuple[str, bool]], one_by_one: bool) -> None:
-    before = list(children)
-    batches = stop_order(children, one_by_one=one_by_one)
-    assert sorted(name for batch in batches for name in batch) == sorted(name for name, _ in children)
-    assert all(batches)
-    assert children == before
+def test_a_static_supervisor_starts_in_order_and_stops_in_the_exact_reverse(children: dict[str, bool]) -> None:
+    specs = {name: spec for name, (spec, _) in with_specs(children).items()}
+    assert batches(Order(STATIC.start_after(list(children), specs))) == [[name] for name in children]
+    assert batches(Order(STATIC.stop_after(with_specs(children)))) == [[name] for name in reversed(children)]
 
 
 @given(CHILDREN)
-def test_else_those_of_run_time_stop_at_once_and_then_the_declared_ones_last_first(
-    children: list[tuple[str, bool]],
+def test_a_dynamic_one_stops_all_at_once(children: dict[str, bool]) -> None:
+    order = Order(dynamic_plan("pool", 3, 5.0, 10).stop_after(with_specs(children)))
+    assert [sorted(batch) for batch in batches(order)] == ([sorted(children)] if children else [])
+
+
+@given(CHILDREN)
+def test_a_plain_actor_stops_those_of_run_time_at_once_and_then_the_declared_ones_last_first(
+    children: dict[str, bool],
 ) -> None:
-    batches = stop_order(children, one_by_one=False)
-    at_run_time = {name for name, declared in children if not declared}
+    found = batches(Order(PLAIN.stop_after(with_specs(children))))
+    at_run_time = {name for name, declared in children.items() if not declared}
     if at_run_time:
-        assert set(batches[0]) == at_run_time
-        batches = batches[1:]
-    assert batches == [[name] for name, declared in reversed(children) if declared]
+        assert set(found[0]) == at_run_time
+        found = found[1:]
+    assert found == [[name] for name, declared in reversed(children.items()) if declared]
 
 
-@pytest.mark.parametrize("one_by_one", [True, False])
-def test_nobody_needs_no_batch(one_by_one: bool) -> None:
-    assert stop_order([], one_by_one=one_by_one) == []
+@st.composite
+def dependent(draw: st.DrawFn) -> dict[str, ChildSpec[Any]]:
+    """Children that depend on some of those that would come before them, in any order of declaration."""
+    names = [f"n{number}" for number in range(draw(st.integers(0, 8)))]
+    specs = {}
+    for index, name in enumerate(names):
+        others = draw(st.lists(st.sampled_from(names[:index]), unique=True, max_size=3)) if index else []
+        specs[name] = ChildSpec(Horn, name=name).options(depends_on=others)
+    return {name: specs[name] for name in draw(st.permutations(names))}
+
+
+@given(dependent())
+def test_in_parallel_each_starts_after_what_it_depends_on_and_stops_before_it(specs: dict[str, ChildSpec[Any]]) -> None:
+    starts = batches(Order(PARALLEL.start_after(list(specs), specs)))
+    stops = batches(Order(PARALLEL.stop_after({name: (spec, True) for name, spec in specs.items()})))
+    for found in (starts, stops):
+        assert sorted(name for batch in found for name in batch) == sorted(specs)
+    began = {name: number for number, batch in enumerate(starts) for name in batch}
+    ended = {name: number for number, batch in enumerate(stops) for name in batch}
+    for name, spec in specs.items():
+        for other in spec.get("depends_on"):
+            assert began[other] < began[name]
+            assert ended[name] < ended[other]
+        if not spec.get("depends_on"):
+            assert began[name] == 0
+
+
+def test_what_is_not_among_them_is_not_waited_for() -> None:
+    specs = {"b": ChildSpec(Horn, name="b").options(depends_on=["a"])}
+    assert batches(Order(PARALLEL.start_after(["b"], specs))) == [["b"]]
+    assert batches(Order(PARALLEL.stop_after({"b": (specs["b"], True)}))) == [["b"]]
+
+
+@pytest.mark.parametrize("made", [STATIC, PARALLEL, PLAIN, dynamic_plan("pool", 3, 5.0, 10)])
+def test_nobody_needs_no_order(made: Plan) -> None:
+    assert not Order(made.stop_after({}))
+    assert not Order(made.start_after([], {}))
+
+
+# Who is restarted with the one that failed
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@given(st.integers(1, 8), st.data())
+def test_one_for_one_is_itself_and_one_for_all_is_everybody(parallel: bool, count: int, data: st.DataObject) -> None:
+    names = [f"n{number}" for number in range(count)]
+    specs = {name: ChildSpec(Horn, name=name) for name in names}
+    failed = data.draw(st.sampled_from(names))
+    assert Plan("one_for_one", parallel=parallel).group_of(failed, names, specs) == [failed]
+    assert Plan("one_for_all", parallel=parallel).group_of(failed, names, specs) == names
+    if not parallel:
+        assert Plan("rest_for_one").group_of(failed, names, specs) == names[names.index(failed) :]
+
+
+@given(dependent().filter(bool), st.data())
+def test_in_parallel_the_rest_are_those_that_depend_on_it_directly_or_not(
+    specs: dict[str, ChildSpec[Any]], data: st.DataObject
+) -> None:
+    names = list(specs)
+    failed = data.draw(st.sampled_from(names))
+    expected = {failed}
+    for _ in names:
+        expected |= {name for name in names if expected & set(specs[name].get("depends_on"))}
+    group = Plan("rest_for_one", parallel=True).group_of(failed, names, specs)
+    assert group == [name for name in names if name in expected]
+
+
+# The place of a child
+
+
+def placed(**options: Any) -> ChildSpec[Any]:
+    return ChildSpec(Horn, name="a").options(**options)
+
+
+@pytest.mark.parametrize(
+    ("spec", "parallel", "auto_shutdown", "field"),
+    [
+        (placed(), False, "never", None),
+        (placed(), True, "all_significant", None),
+        (placed(depends_on=["b"]), True, "never", None),
+        (placed(depends_on=["b"]), False, "never", "depends_on"),
+        (placed(depends_on=[]), False, "never", None),
+        (placed(significant=False), False, "never", None),
+        (placed(significant=True, restart="transient"), False, "any_significant", None),
+        (placed(significant=True, restart="temporary"), False, "all_significant", None),
+        (placed(significant=True, restart="transient"), False, "never", "significant"),
+        (placed(significant=True, restart="permanent"), False, "any_significant", "significant"),
+        (placed(significant=True), False, "any_significant", "significant"),
+    ],
+)
+def test_a_child_is_refused_where_what_it_says_of_its_place_makes_no_sense(
+    spec: ChildSpec[Any], parallel: bool, auto_shutdown: Any, field: str | None
+) -> None:
+    if field is None:
+        check_place("supervisor 'band'", spec, parallel=parallel, auto_shutdown=auto_shutdown)
+        return
+    with pytest.raises(InvalidSpec) as caught:
+        check_place("supervisor 'band'", spec, parallel=parallel, auto_shutdown=auto_shutdown)
+    assert caught.value.field == field
+    assert "'a'" in str(caught.value)
+    assert "band" in str(caught.value)
+
+
+def test_the_restart_type_of_the_class_counts_for_its_place() -> None:
+    class Guest:
+        defaults = {"restart": "temporary"}
+
+    spec = ChildSpec(Guest, name="a").options(significant=True)
+    check_place("owner", spec, parallel=False, auto_shutdown="any_significant")
+    with pytest.raises(InvalidSpec):
+        check_place("owner", spec.options(restart="permanent"), parallel=False, auto_shutdown="any_significant")
+
+
+# Dynamic plans
+
+
+def test_a_dynamic_plan_keeps_nothing_and_has_one_budget() -> None:
+    made = dynamic_plan("pool", 7, 2, 100)
+    assert (made.strategy, made.max_restarts, made.max_seconds, made.max_children) == ("one_for_one", 7, 2.0, 100)
+    assert (made.shared, made.dynamic, made.children) == (True, True, ())
+    assert dynamic_plan("pool", 7, 2, float("inf")).max_children == float("inf")
+    assert dynamic_plan("pool", 7, 2, 0).max_children == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("max_restarts", [-1, 1.0, True, "3", None]),
+        ("max_seconds", [0, -1.0, float("nan"), True, "5", None]),
+        ("max_children", [-1, 1.5, True, "3", None, float("nan"), float("-inf")]),
+    ],
+)
+def test_a_dynamic_plan_that_cannot_work_names_its_field(field: str, values: list[Any]) -> None:
+    for value in values:
+        good: dict[str, Any] = {"max_restarts": 3, "max_seconds": 5.0, "max_children": 10}
+        with pytest.raises(InvalidSpec) as caught:
+            dynamic_plan("class Pool", **{**good, field: value})
+        assert (caught.value.child, caught.value.field) == ("class Pool", field)
+        assert repr(value) in str(caught.value)
 
 
 # Names
-
-
-class Horn: ...
 
 
 class Drum: ...
@@ -231,11 +393,19 @@ def test_a_plan_holds_what_was_declared() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
-        *[("strategy", value, "must be 'one_for_one'") for value in ("all_for_one", "", None, 1)],
+        *[
+            ("strategy", value, "must be 'one_for_one', 'one_for_all' or 'rest_for_one'")
+            for value in ("all_for_one", "", None, 1)
+        ],
         *[("max_restarts", value, "must be an int from 0 up") for value in (-1, 1.0, True, "3", None)],
         *[
             ("max_seconds", value, "must be a positive number of seconds or math.inf")
             for value in (0, -1.0, float("nan"), float("-inf"), True, "5", None)
+        ],
+        *[("parallel_start", value, "must be True or False") for value in (0, 1, "yes", None)],
+        *[
+            ("auto_shutdown", value, "must be 'never', 'any_significant' or 'all_significant'")
+            for value in ("always", "", None, True)
         ],
         ("children", 3, "must be a list of child(...)"),
     ],

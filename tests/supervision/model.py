@@ -1,8 +1,9 @@
 """What supervision promises, as a model: one act at a time, every consequence of it, and how long that takes.
 
-The model is written from the clauses of the guarantees (S1, S5, R1 to R12a, R14, D1 to D2), which its docstrings name,
-and not from the code that it is compared with. It knows nothing of event loops. A consequence that takes time moves the
-model's clock; ends that the text lets happen at the same time start at the same time and last as long as the longest.
+The model is written from the clauses of the guarantees (S1, S5, R1 to R12a, R14, D1 to D2, and the table of
+administrative calls), which its docstrings name, and not from the code that it is compared with. It knows nothing of
+event loops. A consequence that takes time moves the model's clock; ends that the text lets happen at the same time
+start at the same time and last as long as the longest.
 
 What the clauses leave open, it leaves open too: see `Model.loose`.
 """
@@ -28,6 +29,7 @@ Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 Grace: TypeAlias = float | Literal["infinity", "brutal_kill"]
 Hook: TypeAlias = Literal["plain", "raises", "hangs"]
 """What a `shutdown` hook does; one that hangs gives in to the first cancel."""
+Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 Cause: TypeAlias = Literal["asked", "itself", "failed", "killed"]
 StartMode: TypeAlias = Literal["constructor", "raises", "hangs", "slow"]
 """How a start goes wrong, or that it takes its time."""
@@ -56,7 +58,7 @@ class Role:
     hook: Hook = "plain"
     start_timeout: float = 2.0
     children: tuple[Role, ...] = ()
-    strategy: Literal["one_for_one"] = "one_for_one"
+    strategy: Strategy = "one_for_one"
     max_restarts: int = 3
     max_seconds: float = 5.0
 
@@ -114,6 +116,20 @@ class Budget:
 
 
 @dataclass(eq=False)
+class Listing:
+    """A place under a supervisor: a spec, whether or not its child is alive."""
+
+    role: Role
+    at_run_time: bool
+    keeps: bool
+    """The spec outlives the child: declared, or added by `start_child`; never that of a temporary child (R2)."""
+
+    @property
+    def name(self) -> str:
+        return self.role.name
+
+
+@dataclass(eq=False)
 class Identity:
     """One actor from its first start to its final end, through all restarts (path and uid)."""
 
@@ -139,7 +155,9 @@ class Identity:
     refusing: bool = False
     """Asked to end for good: what comes now is a dead letter."""
     children: list[Identity] = field(default_factory=list["Identity"])
-    """In the order of their starts; a restart does not change anybody's place."""
+    """In the order of their starts; a restart does not change anybody's place, nor does a new start by name."""
+    listed: list[Listing] = field(default_factory=list[Listing])
+    """Of a supervisor: the places that it has, in their order."""
     kept: list[Identity] = field(default_factory=list["Identity"])
     """Children of the incarnation that has ended, which wait for the next one to declare them (R12a)."""
     family: Budget | None = None
@@ -159,6 +177,13 @@ class Identity:
         yield self
         for each in [*self.children, *self.kept]:
             yield from each.walk()
+
+    def child(self, name: str) -> Identity | None:
+        """The child of that name, if it is alive or about to be again."""
+        return next((each for each in self.children if each.name == name), None)
+
+    def place(self, name: str) -> Listing | None:
+        return next((each for each in self.listed if each.name == name), None)
 
 
 class Vague(Exception):
@@ -231,15 +256,59 @@ class Model:
         self.state = "running"
         return True
 
-    def spawn(self, role: Role, parent: Identity) -> Literal["started", "taken", "failed"]:
+    def spawn(self, role: Role, parent: Identity) -> Literal["started", "taken", "present", "failed"]:
         """S1, S2: up, or nothing is left; and a name in use is refused before anything runs."""
         if any(each.name == role.name for each in [*parent.children, *parent.kept]):
             return "taken"
+        if parent.place(role.name) is not None:
+            return "present"
         spawned = self._new(role, parent, at_run_time=True)
         if self._try_start(spawned) is not None:
             self._discard(spawned)
             return "failed"
         return "started"
+
+    def start_child(self, parent: Identity, role: Role) -> str:
+        """The table: a failing one discards the spec; a name that is listed is refused."""
+        outcome = self.spawn(role, parent)
+        if outcome == "started":
+            place = parent.place(role.name)
+            assert place is not None
+            place.keeps = role.restart != "temporary"
+        return {"taken": "ChildAlreadyStarted", "present": "ChildAlreadyPresent", "failed": "StartError"}.get(
+            outcome, "ok"
+        )
+
+    def terminate_child(self, parent: Identity, name: str, timeout: float | None) -> str:
+        """The table: it ends for good by its own rule, with force after *timeout*; its spec stays."""
+        child = parent.child(name)
+        if child is None:
+            return "ChildNotFound" if parent.place(name) is None else "ok"
+        child.ups.clear()
+        self._end_for_good(child, force_at=math.inf if timeout is None else self.now + timeout)
+        return "ok"
+
+    def restart_child(self, parent: Identity, name: str) -> str:
+        """The table: a new actor under the name; a failure leaves the spec, stopped, and does not count."""
+        place = parent.place(name)
+        if place is None:
+            return "ChildNotFound"
+        if parent.child(name) is not None:
+            return "ChildRunning"
+        child = self._new(place.role, parent, at_run_time=place.at_run_time)
+        if self._try_start(child) is None:
+            return "ok"
+        self._discard(child)
+        return "StartError"
+
+    def delete_child(self, parent: Identity, name: str) -> str:
+        place = parent.place(name)
+        if place is None:
+            return "ChildNotFound"
+        if parent.child(name) is not None:
+            return "ChildRunning"
+        parent.listed.remove(place)
+        return "ok"
 
     def deliver(self, to: Identity, *items: Item) -> None:
         """Put *items* into the mailbox in one go, and let everything come of it that comes of it."""
@@ -372,8 +441,20 @@ class Model:
         path = f"{parent.path}/{role.name}"
         made = Identity(len(self.identities) + 1, path, role, parent, at_run_time)
         self.identities.append(made)
-        parent.children.append(made)
+        if parent.role.supervises and parent.place(role.name) is None:
+            parent.listed.append(Listing(role, at_run_time, keeps=not at_run_time and role.restart != "temporary"))
+        self._join(made)
         return made
+
+    @staticmethod
+    def _join(child: Identity) -> None:
+        """Take its place among the children."""
+        parent = child.parent
+        assert parent is not None
+        parent.children.append(child)
+        if parent.role.supervises:
+            order = [each.name for each in parent.listed]
+            parent.children.sort(key=lambda each: order.index(each.name))
 
     def _try_start(self, who: Identity) -> Reason | None:
         """One start: None when it is up, else why it is not."""
@@ -393,6 +474,7 @@ class Model:
                 return START_FAILED
         if who.role.supervises:
             who.family = Budget(who.path, who.role.max_restarts, who.role.max_seconds)
+            who.listed.clear()
         for role in who.role.children:
             if not self._start_declared(who, role):
                 return START_FAILED
@@ -409,7 +491,8 @@ class Model:
             known = self._new(role, who, at_run_time=False)
         else:
             who.kept.remove(known)
-            who.children.append(known)
+            who.listed.append(Listing(role, at_run_time=False, keeps=role.restart != "temporary"))
+            self._join(known)
         failed = self._try_start(known)
         if failed is None:
             return True
@@ -427,10 +510,10 @@ class Model:
 
     # Ends of incarnations
 
-    def _end_for_good(self, who: Identity, *, began: float | None = None) -> None:
+    def _end_for_good(self, who: Identity, *, began: float | None = None, force_at: float = math.inf) -> None:
         """D1a: nobody is asked and nothing counts. A spec stays, but only a new start of its parent uses it."""
         who.refusing = True
-        reason = self._end_incarnation(who, SHUTDOWN, "asked", keep=False, began=began)
+        reason = self._end_incarnation(who, SHUTDOWN, "asked", keep=False, began=began, force_at=force_at)
         self._final(who, reason)
         if who is self.top and self.state == "running":
             self.close()  # R14: its normal end is the orderly end of the program
@@ -513,6 +596,7 @@ class Model:
 
         def end(child: Identity) -> None:
             if self.now >= force_at:
+                self.loose = True  # all that are left are killed at the same time
                 self._end_child(child, KILLED, "killed", keep=keep)
                 return
             self._end_child(child, SHUTDOWN, "asked", keep=keep, force_at=force_at)
@@ -530,7 +614,10 @@ class Model:
         parent = child.parent
         assert parent is not None
         keep = keep and not child.at_run_time
-        reason = self._end_incarnation(child, reason, cause, keep=keep, force_at=force_at)
+        if child.status == "restarting":  # it waits for its turn in a restart of its group, and nothing of it is alive
+            reason = child.reason or reason
+        else:
+            reason = self._end_incarnation(child, reason, cause, keep=keep, force_at=force_at)
         if keep:
             child.status = "restarting"
             parent.children.remove(child)
@@ -544,6 +631,9 @@ class Model:
         for family in (who.parent.children, who.parent.kept):
             if who in family:
                 family.remove(who)
+        place = who.parent.place(who.name)
+        if place is not None and not place.keeps:
+            who.parent.listed.remove(place)
         for each in list(who.kept):
             self.loose = True
             self._final(each, each.reason or SHUTDOWN)
@@ -579,10 +669,53 @@ class Model:
                 return
             self.log.append(("restarting", who.path, reason, count))
             who.status = "restarting"
-            failed = self._try_start(who)
+            group = self._group_of(who)
+            if len(group) > 1 and any(not isinstance(item, int) for item in orders_left):
+                raise Vague("orders are left for a child that may be up while others of its group still start")
+            failed = self._restart_group(who, group)
             if failed is None:
                 return
-            who.reason = reason = failed
+            who = failed
+            assert who.reason is not None
+            reason = who.reason
+
+    def _group_of(self, who: Identity) -> list[Listing | Identity]:
+        """R5: who is stopped, and starts again, when *who* is restarted; in the order of the starts."""
+        parent = who.parent
+        assert parent is not None
+        if not parent.role.supervises or parent.role.strategy == "one_for_one":
+            return [who]
+        names = [each.name for each in parent.listed]
+        if parent.role.strategy == "rest_for_one":
+            return [*parent.listed[names.index(who.name) :]]
+        return [*parent.listed]
+
+    def _restart_group(self, failed: Identity, group: list[Listing | Identity]) -> Identity | None:
+        """R5: the others stop in reverse, temporary ones for good; then all start in order, those that had stopped too.
+
+        Returns who has failed to start, if somebody has.
+        """
+        parent = failed.parent
+        assert parent is not None
+        for each in reversed(group):
+            member = parent.child(each.name)
+            if member is None or member.status == "restarting":
+                continue
+            reason = self._end_incarnation(member, SHUTDOWN, "asked", keep=True)
+            if member.role.restart == "temporary":
+                self._final(member, reason)
+            else:
+                member.status = "restarting"
+        for each in group:
+            member = parent.child(each.name)
+            if member is None and isinstance(each, Listing) and each in parent.listed:
+                member = self._new(each.role, parent, at_run_time=each.at_run_time)
+            if member is not None and member.status != "running":
+                member.reason = self._try_start(member)
+                if member.reason is not None:
+                    member.status = "restarting"
+                    return member
+        return None
 
     def _restarts(self, who: Identity, reason: Reason) -> bool:
         """R2; R14: the tree itself is never restarted."""

@@ -12,6 +12,7 @@ from understudy import (
     Actor,
     ActorRef,
     ActorSystem,
+    ChildAlreadyPresent,
     ChildSpec,
     Crashed,
     ExitReason,
@@ -137,10 +138,12 @@ class Hooks:
         self.world.handled.append((number, self.role.name, self.instance))
 
 
-async def outcome_of(spawning: Awaitable[ActorRef[Any]]) -> ActorRef[Any] | StartError | NameTaken:
+async def outcome_of(
+    spawning: Awaitable[ActorRef[Any]],
+) -> ActorRef[Any] | StartError | NameTaken | ChildAlreadyPresent:
     try:
         return await spawning
-    except (StartError, NameTaken) as error:
+    except (StartError, NameTaken, ChildAlreadyPresent) as error:
         return error
 
 

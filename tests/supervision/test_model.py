@@ -37,6 +37,7 @@ from tests.supervision.model import (
     Role,
     Script,
     StartMode,
+    Strategy,
     Vague,
 )
 from tests.supervision.stage import (
@@ -51,7 +52,16 @@ from tests.supervision.stage import (
     plain,
     tell_all,
 )
-from understudy import ActorFailed, ActorRef, NameTaken, StartError, SystemCollapsed
+from understudy import (
+    ActorFailed,
+    ActorRef,
+    ChildAlreadyPresent,
+    NameTaken,
+    StartError,
+    SupervisorRef,
+    SystemCollapsed,
+    UnderstudyError,
+)
 
 CAMPAIGN = os.environ.get("UNDERSTUDY_CAMPAIGN") == "1"
 
@@ -60,6 +70,7 @@ T = TypeVar("T")
 # What is drawn.
 
 RESTARTS: list[Restart] = ["permanent", "permanent", "permanent", "transient", "transient", "temporary"]
+STRATEGIES: list[Strategy] = ["one_for_one", "one_for_all", "rest_for_one"]
 HOOKS: list[Hook] = ["plain", "plain", "plain", "plain", "raises", "hangs"]
 KINDS: list[Kind] = ["supervisor", "host"]
 MODES: list[StartMode] = ["raises", "constructor", "slow", "hangs"]
@@ -89,6 +100,7 @@ def supervisors(draw: st.DrawFn, names: list[str], depth: int, name: str) -> Rol
         # A hook that hangs would need a grace, and a supervisor has all the time in the world.
         hook=draw(st.sampled_from(HOOKS[:-1])) if kind == "host" else "plain",
         children=tuple(children),
+        strategy=draw(st.sampled_from(STRATEGIES)),
         # The top lives long, so that much can happen below.
         max_restarts=draw(st.sampled_from([8, 20, 5, 1, 0] if name == "top" else [1, 0, 2, 3])),
         max_seconds=draw(st.sampled_from([1.0, 4.0, 0.25])),
@@ -378,10 +390,59 @@ class SupervisionMachine(RuleBasedStateMachine):
         match outcome, spawned.result():
             case "started", ActorRef():
                 assert spawned.result() == self.refs[parent.children[-1].number]
-            case ("taken", NameTaken()) | ("failed", StartError()):
+            case ("taken", NameTaken()) | ("present", ChildAlreadyPresent()) | ("failed", StartError()):
                 pass
             case other:
                 raise AssertionError(other)
+
+    @precondition(lambda self: self.up)
+    @rule(
+        who=PICKS,
+        verb=st.sampled_from(["start", "terminate", "terminate", "restart", "restart", "delete"]),
+        which=PICKS,
+        role=workers("r", (0.5, 0.75)),
+        timeout=st.sampled_from([None, None, 0.25, 1.25]),
+        fails=sometimes(STARTS),
+    )
+    def administer(
+        self, who: int, verb: str, which: int, role: Role, timeout: float | None, fails: StartMode | None
+    ) -> None:
+        """An administrative call, which answers as the table says."""
+        parent = self.pick(who, "supervisor", "host")
+        ref = self.refs[parent.number]
+        assert isinstance(ref, SupervisorRef)
+        name = self.choose_name([each.name for each in parent.listed], which, verb)
+        known = parent.place(name)
+        if any(each.name == name and each.parent is not parent for each in self.model.alive()):
+            return  # one name, one script
+        if verb in ("start", "restart") and (known is None or known.role.kind != "supervisor"):
+            for scripts in (self.model.scripts, self.world.scripts):
+                scripts.setdefault(name, Script()).starts[:] = [fails] if fails else []
+        self.model.begin(self.stage.loop.time())
+        match verb:
+            case "start":
+                spec = replace(role, name=name)
+                real: Awaitable[Any] = ref.start_child(self.world.spec(spec))
+                answer = self.model.start_child(parent, spec)
+            case "terminate":
+                real = ref.terminate_child(name, timeout=timeout)
+                answer = self.model.terminate_child(parent, name, timeout)
+            case "restart":
+                real = ref.restart_child(name)
+                answer = self.model.restart_child(parent, name)
+            case _:
+                real = ref.delete_child(name)
+                answer = self.model.delete_child(parent, name)
+        called = self.stage.task(answer_of(real))
+        self.settle()
+        assert called.result() == answer
+
+    @staticmethod
+    def choose_name(names: list[str], which: int, verb: str) -> str:
+        """Mostly of somebody who is listed."""
+        others = ["r1", "r2", "r3"] if verb == "start" else ["nobody"]
+        those = [*names, *names, *others] if verb != "start" else [*names, *others, *others]
+        return those[which % len(those)]
 
     @precondition(lambda self: self.playing)
     @rule(who=PICKS, count=st.integers(1, 3))
@@ -421,13 +482,34 @@ class SupervisionMachine(RuleBasedStateMachine):
         for each in self.model.identities:
             if each.number in self.refs:
                 assert self.refs[each.number].status == each.status, (each.path, each.number)
-        seen = {node.path: node for node in system.snapshot().walk() if node.path.startswith("/user/")}
+        self.compare_listings()
+        nodes = [node for node in system.tree().walk() if node.path.startswith("/user/")]
+        seen = {node.path: node for node in nodes if node.status != "stopped"}
         assert {path: (node.status, node.incarnation, node.waiting) for path, node in seen.items()} == {
             each.path: (each.status, each.incarnation, len(each.queue)) for each in alive
         }
-        assert {path: [below.path for below in node.children] for path, node in seen.items()} == {
+        assert {path: [below.path for below in node.children if below.path in seen] for path, node in seen.items()} == {
             each.path: [below.path for below in each.children] for each in alive
         }
+
+    def compare_listings(self) -> None:
+        """What a supervisor says of its children: which are listed, in which order, and how many of what."""
+        supervisors = self.model.running("supervisor", "host")
+        asked = [self.stage.task(listing_of(self.refs[each.number])) for each in supervisors]
+        self.stage.run_until(self.stage.loop.time())
+        for each, told in zip(supervisors, asked, strict=True):
+            children = {child.name: child for child in each.children}
+            listed = [
+                (
+                    place.name,
+                    children[place.name].status if place.name in children else "stopped",
+                    place.role.supervises,
+                )
+                for place in each.listed
+            ]
+            supervising = sum(supervises for _, _, supervises in listed)
+            counts = (len(listed), len(children), supervising, len(listed) - supervising)
+            assert told.result() == (listed, counts), each.path
 
     def compare_events(self) -> None:
         """What instruments and hooks have seen since the last time, in order, as far as there is one."""
@@ -495,6 +577,24 @@ class SupervisionMachine(RuleBasedStateMachine):
         stage.run_until(stage.loop.time() + MOMENT)
         assert [plain(ending.result()) for ending in endings] == [each.reason for each in seen]
         assert asyncio.all_tasks(stage.loop) == set()
+
+
+async def answer_of(call: Awaitable[Any]) -> str:
+    """How an administrative call is answered."""
+    try:
+        await call
+    except StartError:  # a timeout is one
+        return "StartError"
+    except UnderstudyError as error:
+        return type(error).__name__
+    return "ok"
+
+
+async def listing_of(ref: ActorRef[Any]) -> tuple[list[tuple[str, str, bool]], tuple[int, int, int, int]]:
+    assert isinstance(ref, SupervisorRef)
+    listed = [(each.name, each.status, each.supervisor) for each in await ref.which_children()]
+    counts = await ref.count_children()
+    return listed, (counts.specs, counts.active, counts.supervisors, counts.workers)
 
 
 def depth(reason: Reason | None) -> int:

@@ -36,7 +36,7 @@ PLUGIN = "_understudy_pytestplugin"
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tapes are written into the folder of each test; reports of these campaigns are nobody's."""
     monkeypatch.chdir(tmp_path)
-    for name in ("UNDERSTUDY_SEED", "UNDERSTUDY_SCHEDULES", "UNDERSTUDY_TAPES"):
+    for name in ("UNDERSTUDY_SEED", "UNDERSTUDY_SCHEDULES", "UNDERSTUDY_TAPES", "UNDERSTUDY_TAPE"):
         monkeypatch.delenv(name, raising=False)
     before = list(campaigns.REPORTS)
     yield
@@ -689,6 +689,52 @@ def test_a_failure_is_repeated_from_its_tape_with_all_that_it_was_made_with() ->
     assert again.digest == tape.digest
     assert again.made == tape.choices
     assert str(again.error).splitlines()[0] == str(caught.value).splitlines()[0]
+
+
+def test_the_alarm_of_pytest_timeout_is_no_failure_to_look_into() -> None:
+    runs: list[int] = []
+
+    async def test(sim: Simulation) -> None:
+        runs.append(1)
+        pytest.fail("Timeout (>60.0s) from pytest-timeout.")
+
+    with pytest.raises(pytest.fail.Exception, match="Timeout"):
+        simulated(test)()
+    assert len(runs) == 1
+    assert tapes() == []
+
+
+def test_a_tape_in_the_environment_is_replayed_instead_of_the_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+
+    async def test(sim: Simulation, limit: int) -> None:
+        runs.append(1)
+        assert sum(sim.choices.draw("number", 4) for _ in range(10)) < limit
+
+    made = simulated(test, schedules=50)
+    with pytest.raises(AssertionError):
+        made(limit=20)
+    (path,) = tapes()
+    monkeypatch.setenv("UNDERSTUDY_TAPE", str(path))
+    runs.clear()
+    with pytest.raises(AssertionError) as caught:
+        made(limit=20)
+    assert len(runs) == 1
+    assert str(path) in notes(caught.value)
+    assert tapes() == [path]
+    runs.clear()
+    made(limit=100)  # it has been mended
+    assert len(runs) == 1
+
+    async def other(sim: Simulation) -> None:
+        runs.append(1)
+
+    runs.clear()
+    simulated(other, schedules=7)()
+    assert len(runs) == 7
+    monkeypatch.setenv("UNDERSTUDY_TAPE", "missing.json")
+    with pytest.raises(ValueError, match=r"missing\.json"):
+        made(limit=20)
 
 
 def test_what_simulate_made_is_known_by_its_attribute() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import socket
 import subprocess
 import sys
@@ -496,6 +497,21 @@ def run_process() -> None:
     subprocess.run([sys.executable, "-c", "pass"], check=True)
 
 
+def start_process() -> None:
+    os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+
+
+def fork() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def look_up_host() -> None:
+    socket.getaddrinfo("127.0.0.1", 1)
+
+
 def watch_reader() -> None:
     asyncio.get_running_loop().add_reader(0, print)
 
@@ -510,6 +526,9 @@ OUTSIDE: list[Callable[[], object]] = [
     datagrams,
     unix_server,
     watch_reader,
+    start_process,
+    fork,
+    look_up_host,
 ]
 
 

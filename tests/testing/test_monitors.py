@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,6 @@ from understudy import (
     supervisor,
 )
 from understudy._plans._intensity import Window
-from understudy.actors import _family
 from understudy.actors._asks import Ask
 from understudy.actors._cell import Cell
 from understudy.actors._life import Ending
@@ -263,6 +263,15 @@ def leaves_asks_open(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(Ask, name, ignore)
 
 
+def count_failures_with(count: Callable[..., Window], patch: pytest.MonkeyPatch) -> None:
+    """Wherever failures are counted."""
+    where = [module for name, module in sys.modules.items() if name.startswith("understudy.actors.")]
+    where = [module for module in where if hasattr(module, "count_failure")]
+    assert where
+    for module in where:
+        patch.setattr(module, "count_failure", count)
+
+
 def counts(too_many: int) -> Plant:
     """Restarts so many times more often than it may."""
 
@@ -271,7 +280,7 @@ def counts(too_many: int) -> Plant:
             times = [*(time for time in times if time >= now - max_seconds), now]
             return Window(times, len(times) > max_restarts + too_many)
 
-        patch.setattr(_family, "count_failure", count)
+        count_failures_with(count, patch)
 
     return plant
 
@@ -281,7 +290,7 @@ def forgets_failures_too_soon(patch: pytest.MonkeyPatch) -> None:
         times = [*(time for time in times if time >= now - max_seconds / 100), now]
         return Window(times, len(times) > max_restarts)
 
-    patch.setattr(_family, "count_failure", count)
+    count_failures_with(count, patch)
 
 
 def ends_before_its_children(patch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,10 +44,15 @@ class Machine:
         self.log: list[tuple[float, str]] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.event = asyncio.Event()
-        self.number = itertools.count()
+        self.random = random.Random(1)
+        self.used_now = False
 
     def note(self, what: str) -> None:
         self.log.append((asyncio.get_running_loop().time(), what))
+
+    def little(self) -> float:
+        """So that no two times are the same, or nearly so: in which order timers then run is left open by asyncio."""
+        return self.random.random() / 100
 
     async def run(self, program: Program, name: str) -> None:
         for at, action in enumerate(program):
@@ -64,34 +70,36 @@ class Machine:
                 self.event = asyncio.Event()
             case "wait":
                 try:
-                    async with asyncio.timeout(0.5 + next(self.number) / 1000):
+                    async with asyncio.timeout(0.5 + self.little()):
                         await self.event.wait()
                 except TimeoutError:
                     self.note(f"{name} waited in vain")
             case "cancel" if self.tasks:
                 self.tasks.pop(0).cancel()
             case ("sleep", seconds):
-                await asyncio.sleep(seconds + next(self.number) / 1000)
+                await asyncio.sleep(seconds + self.little())
             case ("task", inner):
                 self.tasks.append(asyncio.create_task(self.run(inner, name)))
             case ("soon", _):
                 loop.call_soon(lambda: loop.call_soon(self.note, f"{name} soon"))
             case ("later", inner):
-                loop.call_later(len(inner) / 7 + next(self.number) / 1000, self.note, f"{name} later")
+                delay = len(inner) / 7 + (self.little() if self.used_now or inner else 0)
+                self.used_now = self.used_now or delay == 0
+                loop.call_later(delay, self.note, f"{name} later")
             case ("callback", inner):
                 task = asyncio.create_task(self.run(inner, name))
                 task.add_done_callback(lambda _: self.note(f"{name} done"))
                 self.tasks.append(task)
             case ("timeout", inner):
                 try:
-                    async with asyncio.timeout(0.3 + next(self.number) / 1000):
+                    async with asyncio.timeout(0.3 + self.little()):
                         await self.run(inner, name)
                 except TimeoutError:
                     self.note(f"{name} timeout")
             case ("group", inner):
                 async with asyncio.TaskGroup() as group:
-                    for at, one in enumerate(inner):
-                        group.create_task(self.run([one], f"{name}.{at}"))
+                    # One only: in which order a group cancels several is left open by asyncio.
+                    group.create_task(self.run(inner, name))
             case _:
                 pass
 

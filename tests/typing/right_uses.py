@@ -5,20 +5,24 @@ from __future__ import annotations
 import concurrent.futures
 import math
 from collections.abc import Sequence
-from typing import Any, assert_type
+from typing import Any, Never, assert_type
 
 import understudy
 from understudy import (
     Actor,
     ActorRef,
     ActorSystem,
+    ChildInfo,
     ChildSpec,
+    Continue,
     DeadLetter,
     ExitReason,
     Mailbox,
     Message,
     Settings,
     Supervisor,
+    SupervisorRef,
+    Terminated,
     child,
     handler,
     supervisor,
@@ -234,3 +238,38 @@ async def a_system_takes_a_tree_of_any_kind() -> None:
         pass
     async with ActorSystem(Clock):
         pass
+
+
+class Sections(Supervisor):
+    max_restarts = 5
+
+
+async def supervisors_have_refs_of_their_own(system: ActorSystem) -> None:
+    sections = system.lookup("sections", Sections)
+    assert_type(sections, SupervisorRef[Never])
+    assert_type(system.find("sections", Sections), SupervisorRef[Never] | None)
+    assert_type(await system.spawn(Sections), SupervisorRef[Never])
+    assert_type(await sections.start_child(Meter, "north"), ActorRef[Observe | Total])
+    assert_type(await sections.start_child(child(Meter, "north").options(name="north")), ActorRef[Observe | Total])
+    assert_type(await sections.restart_child("north"), ActorRef[Any])
+    assert_type(await sections.which_children(), list[ChildInfo])
+    assert_type((await sections.count_children()).active, int)
+    assert_type(await sections.get_childspec("north"), ChildSpec[Any])
+
+
+class Watcher(Actor[Ping]):
+    def initialize(self) -> Continue | None:
+        self.monitor = self.context.watch(self.context.ref)
+        return Continue(Ping())
+
+    @handler
+    def ping(self, message: Ping) -> None:
+        self.context.unwatch(self.monitor)
+
+    @handler
+    def ended(self, news: Terminated) -> None:
+        assert_type(news.reason, ExitReason)
+
+    @handler
+    def many(self, messages: list[Ping]) -> None:
+        """A burst."""

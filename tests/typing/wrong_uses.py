@@ -75,7 +75,7 @@ async def constructors(system: ActorSystem) -> None:
     child(Meter, "north", "south")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     child(Meter, plaice="north")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await system.spawn(Meter)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    await system.spawn(Meter, 1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    await system.spawn(Meter, 1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     await system.spawn(Meter, plaice="north")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     child(int)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
@@ -83,7 +83,7 @@ async def constructors(system: ActorSystem) -> None:
 class Host(Actor[Ping]):
     @handler
     async def ping(self, message: Ping) -> None:
-        await self.context.spawn(Meter, 1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+        await self.context.spawn(Meter, 1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def options() -> None:
@@ -131,7 +131,7 @@ async def what_is_found_is_what_was_looked_for(system: ActorSystem, pinger: Acto
     pinger = system.lookup("meters/north", Meter)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
     pinger = await system.spawn(Meter, "north")  # type: ignore[call-overload]  # pyright: ignore[reportAssignmentType]
     system.find("meters/north", Meter).tell(Total())  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
-    system.lookup("meters/north", Observe)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    system.lookup("meters/north", Observe)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def a_spec_is_one_of_its_actor(spec: ChildSpec[Ping]) -> None:

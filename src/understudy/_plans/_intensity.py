@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 __all__ = ["Window", "count_failure"]
@@ -15,11 +16,13 @@ class Window(NamedTuple):
 
 
 def count_failure(times: list[float], now: float, max_restarts: int, max_seconds: float) -> Window:
-    """Add a failure at *now* to *times* and forget those more than *max_seconds* ago.
+    """Add a failure at *now* to *times*, which are in order, and forget those more than *max_seconds* ago.
+
+    The list that is given is the one that is returned, changed: a burst of failures must not cost their square.
 
     A failure exactly *max_seconds* ago still counts, as in OTP's ``supervisor``. More than *max_restarts* are too many,
     so 0 allows none.
     """
-    times = [time for time in times if time >= now - max_seconds]
+    del times[: bisect_left(times, now - max_seconds)]
     times.append(now)
     return Window(times, len(times) > max_restarts)

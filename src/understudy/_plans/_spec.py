@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, cast
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeGuard, cast
 
 from typing_extensions import TypeVar, Unpack
 
+from understudy._plans._backoff import reset_default
+from understudy._plans._directives import OnFailure, check_on_failure
 from understudy.exceptions import InvalidSpec
 from understudy.mailbox._overflow import Mailbox
-from understudy.mailbox._queue import check_capacity
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from understudy.mailbox._rules import check_capacity
 
 __all__ = [
     "DEFAULTS",
     "OPTIONS",
     "ChildSpec",
+    "OnRestart",
     "Options",
     "Restart",
     "Shutdown",
+    "check_bool",
+    "check_count",
+    "check_interruptible",
     "check_mailbox",
     "check_name",
+    "check_names",
     "check_options",
     "check_restart",
     "check_seconds",
@@ -36,6 +43,7 @@ __all__ = [
 M = TypeVar("M", default=Any)
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
+OnRestart: TypeAlias = Literal["wait", "fail"]
 Shutdown: TypeAlias = float | Literal["infinity", "brutal_kill"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -50,11 +58,37 @@ class Options(TypedDict, total=False):
     shutdown: Shutdown
     mailbox: Mailbox | float
     start_timeout: float
+    backoff: Callable[[Any], float]
+    reset_after: float
+    on_failure: OnFailure
+    max_handling_seconds: float
+    max_restarts: int
+    max_seconds: float
+    on_restart: OnRestart
+    trap_exits: bool
+    significant: bool
+    depends_on: Sequence[str]
 
 
-OPTIONS = ("name", "restart", "shutdown", "mailbox", "start_timeout")
-DEFAULTS = OPTIONS[1:]
-"""The options that a class can set for all its actors; names are for each."""
+DEFAULTS = (
+    "restart",
+    "shutdown",
+    "mailbox",
+    "start_timeout",
+    "backoff",
+    "reset_after",
+    "on_failure",
+    "max_handling_seconds",
+    "on_restart",
+    "trap_exits",
+)
+"""The options that a class can set for all its actors."""
+OPTIONS = ("name", *DEFAULTS, "max_restarts", "max_seconds", "significant", "depends_on")
+"""All options; the others are about the place of a child among its siblings."""
+
+
+_FIELDS = frozenset({"name", "restart", "shutdown", "mailbox", "start_timeout"})
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +106,8 @@ class ChildSpec(Generic[M]):
     shutdown: Shutdown | None = None
     mailbox: Mailbox | None = None
     start_timeout: float | None = None
+    more: Mapping[str, Any] = field(default_factory=lambda: NO_OPTIONS)
+    """The options that few children have: a field for each would cost every actor its bytes."""
 
     def options(self, **options: Unpack[Options]) -> ChildSpec[M]:
         """A copy of this spec with *options* changed.
@@ -86,13 +122,38 @@ class ChildSpec(Generic[M]):
                 ``"brutal_kill"``: no grace.
             mailbox: A capacity in messages (``math.inf`` for no limit), or a :class:`understudy.Mailbox`.
             start_timeout: Seconds that an ``async def initialize`` may take; a ``def`` cannot be interrupted.
+            backoff: How long to wait before a restart: a wait strategy of tenacity, as
+                ``wait_exponential(multiplier=0.1, max=30)``. By default a restart is immediate. Messages wait
+                meanwhile.
+            reset_after: Seconds of health after which the delays begin anew; by default the mean of the first and the
+                longest delay.
+            on_failure: What an error in a handler means, by its type, the most specific first: ``"restart"`` (the
+                default: its restart type decides), ``"resume"`` (the message is lost, the state stays, nothing is
+                counted), ``"stop"`` (it ends for good), ``"escalate"`` (it is a failure of the supervisor).
+            max_handling_seconds: Seconds that an ``async def`` handler may take; after that the actor is killed, which
+                is a failure. A ``def`` handler cannot be interrupted.
+            on_restart: What becomes of asks that wait in the mailbox when the actor is restarted: ``"wait"`` for the
+                next incarnation, or ``"fail"`` at once with ``ActorStopped``. Those that come during a delay wait.
+            trap_exits: The abnormal end of an actor that is linked is a ``LinkExit`` signal, not a failure of this one.
+            max_restarts: A limit of its own, next to the supervisor's: more restarts than that within *max_seconds*
+                end the child for good, with ``RestartsExceeded``; its siblings live on.
+            max_seconds: See *max_restarts*; 5.0 by default.
+            significant: Its end by itself may end the supervisor; see ``auto_shutdown`` there. Not for permanent
+                children, whose ends are never final.
+            depends_on: Names of siblings that must be up before it starts, under a supervisor with ``parallel_start``.
 
         Raises:
             InvalidSpec: An unknown option or a value that is not allowed; says which child, which option, and what is.
         """
         who = f"child {options.get('name', self.name or self.label)!r}"
-        changes: dict[str, Any] = {**check_options(options, who)}
-        return replace(self, **changes)
+        checked: dict[str, Any] = {**check_options(options, who)}
+        check_interruptible(self.factory, checked, who)
+        rare = {key: checked.pop(key) for key in list(checked) if key not in _FIELDS}
+        return replace(self, **checked, more={**self.more, **rare} if rare else self.more)
+
+    def get(self, option: str) -> Any:
+        """What was said of *option*; None for nothing."""
+        return getattr(self, option) if option in _FIELDS else self.more.get(option)
 
     @property
     def label(self) -> str:
@@ -115,11 +176,26 @@ def check_options(options: Options, child: str, known: Sequence[str] = OPTIONS) 
     return cast("Options", checked)
 
 
+def check_interruptible(factory: Any, options: Mapping[str, Any], child: str) -> None:
+    """Refuse a limit on the time of handlers where none of them could be interrupted."""
+    table: Any = getattr(factory, "__understudy_handlers__", None)
+    if "max_handling_seconds" not in options or table is None:
+        return
+    entries = [*table.values(), *table.private.values(), *table.signals.values(), table.fallback]
+    if not any(entry is not None and entry.is_async for entry in entries):
+        problem = f"needs an `async def` handler: {factory.__qualname__} has none, and a `def` cannot be interrupted"
+        raise InvalidSpec(child=child, field="max_handling_seconds", problem=problem)
+
+
 def check_name(value: object, child: str) -> str:
     """*value*, if it can be part of a path."""
-    if isinstance(value, str) and _NAME.fullmatch(value) and value.strip("."):
+    if _is_name(value):
         return value
     raise InvalidSpec(child=child, field="name", problem=f"must be letters, digits, '_', '.' and '-', got {value!r}")
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None and bool(value.strip("."))
 
 
 def check_restart(value: object, child: str) -> Restart:
@@ -154,6 +230,51 @@ def check_mailbox(value: object, child: str) -> Mailbox:
         raise InvalidSpec(child=child, field="mailbox", problem=problem) from None
 
 
+def check_count(field: str, value: object, child: str) -> int:
+    """*value*, if it is a whole number from 0 on."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise InvalidSpec(child=child, field=field, problem=f"must be an int from 0 up, got {value!r}")
+
+
+def check_bool(field: str, value: object, child: str) -> bool:
+    """*value*, if it is True or False."""
+    if isinstance(value, bool):
+        return value
+    raise InvalidSpec(child=child, field=field, problem=f"must be True or False, got {value!r}")
+
+
+def check_names(field: str, value: object, child: str) -> tuple[str, ...]:
+    """*value* as names of siblings."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        problem = f"must be a sequence of names, as in ('database',), got {value!r}"
+        raise InvalidSpec(child=child, field=field, problem=problem)
+    names = tuple(cast("Iterable[object]", value))
+    for name in names:
+        if not _is_name(name):
+            raise InvalidSpec(child=child, field=field, problem=f"must be names of siblings, got {name!r} among them")
+    return cast("tuple[str, ...]", names)
+
+
+def _check_backoff(value: object, child: str) -> Callable[[Any], float]:
+    if not callable(value):
+        problem = f"must be a wait strategy of tenacity, as wait_exponential(max=30), got {value!r}"
+        raise InvalidSpec(child=child, field="backoff", problem=problem)
+    wait = cast("Callable[[Any], float]", value)
+    try:
+        reset_default(wait)
+    except Exception as error:
+        problem = f"must be a wait strategy of tenacity; calling {value!r} raised {type(error).__name__}: {error}"
+        raise InvalidSpec(child=child, field="backoff", problem=problem) from error
+    return wait
+
+
+def _check_on_restart(value: object, child: str) -> OnRestart:
+    if value in ("wait", "fail"):
+        return value
+    raise InvalidSpec(child=child, field="on_restart", problem=f"must be 'wait' or 'fail', got {value!r}")
+
+
 def check_seconds(field: str, value: object, child: str) -> float:
     """*value*, if it is a positive number of seconds, or ``math.inf``."""
     seconds = number_of(value)
@@ -178,5 +299,15 @@ _CHECKS: dict[str, Callable[[object, str], object]] = {
     "restart": check_restart,
     "shutdown": check_shutdown,
     "mailbox": check_mailbox,
-    "start_timeout": lambda value, child: check_seconds("start_timeout", value, child),
+    "start_timeout": partial(check_seconds, "start_timeout"),
+    "backoff": _check_backoff,
+    "reset_after": partial(check_seconds, "reset_after"),
+    "on_failure": check_on_failure,
+    "max_handling_seconds": partial(check_seconds, "max_handling_seconds"),
+    "on_restart": _check_on_restart,
+    "trap_exits": partial(check_bool, "trap_exits"),
+    "max_restarts": partial(check_count, "max_restarts"),
+    "max_seconds": partial(check_seconds, "max_seconds"),
+    "significant": partial(check_bool, "significant"),
+    "depends_on": partial(check_names, "depends_on"),
 }

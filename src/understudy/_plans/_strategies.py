@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import math
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
-from understudy._plans._spec import ChildSpec, check_seconds
+from understudy._plans._order import circle_in, dependents_of, one_after_another
+from understudy._plans._spec import ChildSpec, check_bool, check_count, check_seconds
 from understudy.exceptions import InvalidSpec
 from understudy.reasons import is_abnormal
 
@@ -14,9 +16,21 @@ if TYPE_CHECKING:
     from understudy._plans._spec import Restart
     from understudy.reasons import ExitReason
 
-__all__ = ["PLAIN", "Plan", "Strategy", "free_name", "plan", "restarts", "stop_order", "unique_names"]
+__all__ = [
+    "PLAIN",
+    "AutoShutdown",
+    "Plan",
+    "Strategy",
+    "check_place",
+    "dynamic_plan",
+    "free_name",
+    "plan",
+    "restarts",
+    "unique_names",
+]
 
-Strategy: TypeAlias = Literal["one_for_one"]
+Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
+AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,37 +38,160 @@ class Plan:
     """How a cell supervises.
 
     With *shared* one budget of *max_restarts* in *max_seconds* serves all children and is the cell's own end when it is
-    used up, and children stop one after another; without, each child has such a budget of its own and its end is the
-    child's, and they stop at once.
+    used up; the specs of children outlive their ends, and children stop one after another. Without, each child has such
+    a budget of its own and its end is the child's, nothing is kept of those that have ended for good, and they stop at
+    once. With *dynamic* there is one budget, but nothing is kept and they stop at once.
     """
 
     strategy: Strategy = "one_for_one"
     max_restarts: int = 3
     max_seconds: float = 5.0
     shared: bool = False
+    dynamic: bool = False
     children: tuple[ChildSpec, ...] = ()
+    parallel: bool = False
+    auto_shutdown: AutoShutdown = "never"
+    max_children: float = math.inf
+
+    def start_after(self, names: Iterable[str], specs: Mapping[str, ChildSpec]) -> dict[str, tuple[str, ...]]:
+        """For each of *names*, in the order of their declaration, those that have to be up before it starts."""
+        if not self.parallel:
+            return one_after_another(names)
+        return {name: tuple(specs[name].get("depends_on") or ()) for name in names}
+
+    def stop_after(self, children: Mapping[str, tuple[ChildSpec, bool]]) -> dict[str, Collection[str]]:
+        """For each of *children*, (spec, declared?) by name in the order of their starts, those that stop before it.
+
+        A static supervisor stops in the exact reverse of the starts; one that starts in parallel, in the reverse of the
+        dependencies; everybody else stops those that were started at run time at once, and then those that were
+        declared, last first.
+        """
+        reverse = list(reversed(list(children)))
+        if self.dynamic:
+            return dict.fromkeys(reverse, ())
+        if self.parallel:
+            specs = {name: spec for name, (spec, _) in children.items()}
+            return {**dependents_of(self.start_after(children, specs))}
+        if self.shared:
+            return {**one_after_another(reverse)}
+        at_run_time = [name for name in reverse if not children[name][1]]
+        after: dict[str, Collection[str]] = dict.fromkeys(at_run_time, ())
+        last: Collection[str] = at_run_time
+        for name in reverse:
+            if children[name][1]:
+                after[name] = last
+                last = (name,)
+        return after
+
+    def group_of(self, failed: str, names: Sequence[str], specs: Mapping[str, ChildSpec]) -> list[str]:
+        """Who is restarted with *failed*, which is one of *names*; in the order of *names*."""
+        if self.strategy == "one_for_all":
+            return list(names)
+        if self.strategy == "one_for_one":
+            return [failed]
+        if not self.parallel:
+            return list(names[names.index(failed) :])
+        group = {failed}
+        followers = dependents_of(self.start_after(names, specs))
+        pending = [failed]
+        while pending:
+            for name in followers[pending.pop()]:
+                if name not in group:
+                    group.add(name)
+                    pending.append(name)
+        return [name for name in names if name in group]
 
 
 PLAIN = Plan()
 """What a cell does whose actor is no supervisor."""
 
 
-def plan(owner: str, strategy: object, max_restarts: object, max_seconds: object, children: object) -> Plan:
+def plan(
+    owner: str,
+    strategy: object,
+    max_restarts: object,
+    max_seconds: object,
+    children: object,
+    *,
+    parallel_start: object = False,
+    auto_shutdown: object = "never",
+) -> Plan:
     """The plan of the supervisor *owner*, checked whole.
 
     Raises:
         InvalidSpec: It says which field is wrong, and what is allowed.
     """
-    for allowed in get_args(Strategy):
-        if strategy == allowed:
-            break
-    else:
-        choice = " or ".join(repr(name) for name in get_args(Strategy))
-        raise InvalidSpec(child=owner, field="strategy", problem=f"must be {choice}, got {strategy!r}")
-    if not isinstance(max_restarts, int) or isinstance(max_restarts, bool) or max_restarts < 0:
-        raise InvalidSpec(child=owner, field="max_restarts", problem=f"must be an int from 0 up, got {max_restarts!r}")
+    specs = unique_names(owner, children)
+    parallel = check_bool("parallel_start", parallel_start, owner)
+    shutdown = cast("AutoShutdown", _one_of("auto_shutdown", auto_shutdown, get_args(AutoShutdown), owner))
+    for spec in specs:
+        check_place(owner, spec, parallel=parallel, auto_shutdown=shutdown)
+    if parallel:
+        _check_dependencies(owner, specs)
+    return Plan(
+        cast("Strategy", _one_of("strategy", strategy, get_args(Strategy), owner)),
+        check_count("max_restarts", max_restarts, owner),
+        check_seconds("max_seconds", max_seconds, owner),
+        shared=True,
+        children=specs,
+        parallel=parallel,
+        auto_shutdown=shutdown,
+    )
+
+
+def dynamic_plan(owner: str, max_restarts: object, max_seconds: object, max_children: object) -> Plan:
+    """The plan of a supervisor whose children are all started at run time.
+
+    Raises:
+        InvalidSpec: It says which field is wrong, and what is allowed.
+    """
+    if max_children != math.inf:
+        max_children = check_count("max_children", max_children, owner)
+    count = check_count("max_restarts", max_restarts, owner)
     seconds = check_seconds("max_seconds", max_seconds, owner)
-    return Plan(allowed, max_restarts, seconds, shared=True, children=unique_names(owner, children))
+    limit = cast("float", max_children)
+    return Plan("one_for_one", count, seconds, shared=True, dynamic=True, max_children=limit)
+
+
+def check_place(owner: str, spec: ChildSpec[Any], *, parallel: bool, auto_shutdown: AutoShutdown) -> None:
+    """Refuse what *spec* says of its place among siblings if it does not fit its supervisor.
+
+    Raises:
+        InvalidSpec: It is significant where that cannot matter, or waits for others where all wait anyway.
+    """
+    name = f"child {spec.name or spec.label!r} of {owner}"
+    if spec.get("depends_on") and not parallel:
+        problem = "needs parallel_start = True on the supervisor: without it each child waits for the one before it"
+        raise InvalidSpec(child=name, field="depends_on", problem=problem)
+    if not spec.get("significant"):
+        return
+    if auto_shutdown == "never":
+        problem = "needs auto_shutdown on the supervisor: 'any_significant' or 'all_significant'"
+        raise InvalidSpec(child=name, field="significant", problem=problem)
+    restart = spec.restart or getattr(spec.factory, "defaults", {}).get("restart") or "permanent"
+    if restart == "permanent":
+        problem = "needs restart='transient' or 'temporary': a permanent child never ends by itself"
+        raise InvalidSpec(child=name, field="significant", problem=problem)
+
+
+def _check_dependencies(owner: str, specs: tuple[ChildSpec, ...]) -> None:
+    after = {str(spec.name): tuple(spec.get("depends_on") or ()) for spec in specs}
+    for name, others in after.items():
+        for other in others:
+            if other not in after:
+                problem = f"names {other!r}, which is no child of {owner}: there are {', '.join(after)}"
+                raise InvalidSpec(child=f"child {name!r}", field="depends_on", problem=problem)
+    circle = circle_in(after)
+    if circle is not None:
+        raise InvalidSpec(child=owner, field="depends_on", problem=f"goes round in a circle: {' -> '.join(circle)}")
+
+
+def _one_of(field: str, value: object, allowed: tuple[str, ...], owner: str) -> str:
+    for each in allowed:
+        if value == each:
+            return each
+    *first, last = map(repr, allowed)
+    raise InvalidSpec(child=owner, field=field, problem=f"must be {', '.join(first)} or {last}, got {value!r}")
 
 
 def unique_names(owner: str, specs: object) -> tuple[ChildSpec, ...]:
@@ -92,19 +229,6 @@ def free_name(label: str, taken: Container[str], numbers: dict[str, int]) -> str
 def restarts(kind: Restart, reason: ExitReason) -> bool:
     """Whether a child of that restart type comes back after *reason*."""
     return kind == "permanent" or (kind == "transient" and is_abnormal(reason))
-
-
-def stop_order(children: Sequence[tuple[str, bool]], *, one_by_one: bool) -> list[list[str]]:
-    """In which batches *children* stop; each is (name, declared?), in the order of their starts.
-
-    One by one: the exact reverse of the starts. Else those started at run time stop at once, then the declared ones,
-    last first.
-    """
-    reverse = list(reversed(children))
-    if one_by_one:
-        return [[name] for name, _ in reverse]
-    at_run_time = [name for name, declared in reverse if not declared]
-    return ([at_run_time] if at_run_time else []) + [[name] for name, declared in reverse if declared]
 
 
 def _specs(owner: str, specs: object) -> list[ChildSpec[Any]]:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias
 
 import structlog
 from typing_extensions import TypeVar
 
-from understudy._plans._spec import DEFAULTS, Options, check_options
+from understudy._plans._spec import DEFAULTS, Options, check_interruptible, check_options
 from understudy._plans._strategies import PLAIN, Plan
 from understudy.actors._context import Context
 from understudy.actors._handler import HandlerTable
 from understudy.exceptions import InvalidActor, InvalidContext, Unhandled
+from understudy.messages import Continue, Ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Mapping
 
+    from understudy.actors._monitors import Monitor
     from understudy.reasons import ExitReason
 
-__all__ = ["Actor"]
+__all__ = ["Actor", "Started", "Supervises"]
 
 M = TypeVar("M")
+
+Started: TypeAlias = Continue | Ignore | None
+"""What ``initialize`` may return."""
 
 
 class Actor(Generic[M]):
@@ -47,6 +52,7 @@ class Actor(Generic[M]):
         super().__init_subclass__(**kwargs)
         cls.__understudy_handlers__ = HandlerTable.of(cls, Actor)
         cls.defaults = check_options(cls.defaults, f"class {cls.__qualname__}", DEFAULTS)
+        check_interruptible(cls, cls.defaults, f"class {cls.__qualname__}")
         for key in DEFAULTS:
             value = cls.__dict__.get(key)
             if value is not None and not callable(value) and not hasattr(value, "__get__"):
@@ -56,11 +62,15 @@ class Actor(Generic[M]):
 
     # Hooks
 
-    def initialize(self) -> Awaitable[None] | None:
+    def initialize(self) -> Awaitable[Started] | Started:
         """Called when the actor starts, and again for each restart, on the new instance; ``def`` or ``async def``.
 
         Messages that arrive meanwhile wait. If it raises, the actor has not started, ``shutdown`` is not called, and
         what it opened itself it has to close itself.
+
+        Returns:
+            Usually None. :class:`understudy.Continue` has a message handled before all that waits;
+            :class:`understudy.Ignore` says that this actor does not want to run now.
         """
         return None
 
@@ -79,6 +89,13 @@ class Actor(Generic[M]):
         after all.
         """
         raise Unhandled(path=self.context.path, message=message)
+
+    def describe(self) -> Mapping[str, object]:
+        """What a crash report shall tell of the state, by name; called when the actor has failed.
+
+        Without it a report has the names and types of attributes only, since values may be secret.
+        """
+        return {}
 
     # The runtime
 
@@ -101,9 +118,21 @@ class Actor(Generic[M]):
         log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(actor=self.context.path)
         return log
 
-    def _understudy_plan(self, path: str) -> Plan:
-        """How the actor supervises; for the runtime, once for each incarnation, before ``initialize``."""
+    def _understudy_plan(self, path: str, before: Plan | None = None) -> Plan:
+        """How the actor supervises; for the runtime, once for each incarnation, before ``initialize``.
+
+        *before* is the plan of the incarnation before, as it was at its end; None for the first.
+        """
         return PLAIN
 
     def _understudy_leave(self) -> None:
-        """The incarnation has ended, however that came about; for the runtime's own actors."""
+        """The incarnation has ended, however that came about; for the runtime."""
+        monitors: dict[Monitor, None] = self.__dict__.pop("_understudy_monitors", {})
+        for monitor in list(monitors):
+            monitor.cancel()
+
+
+class Supervises(Actor[M]):
+    """An actor with a plan for its children, whose ref is a ``SupervisorRef``; base of all supervisors."""
+
+    supervises: ClassVar[bool] = True

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from understudy.environment import Environment
 
-__all__ = ["FRAME", "Ask", "DeadlineQueue", "Letter", "Node", "Private", "find_cycle"]
+__all__ = ["FRAME", "Ask", "DeadlineQueue", "Letter", "Node", "Onward", "Private", "find_cycle", "message_of"]
 
 FRAME: ContextVar[Any] = ContextVar("understudy_frame", default=None)
 """What the code that runs is part of: the ask in hand, else the cell whose pump it is. The only context variable of the
@@ -50,6 +50,12 @@ class Letter:
 
 class Private(Letter):
     """A message that an actor sends itself, for the handlers whose names begin with ``_``."""
+
+    __slots__ = ()
+
+
+class Onward(Private):
+    """A message that is handled next, whatever waits; gone with the incarnation that wished for it."""
 
     __slots__ = ()
 
@@ -106,6 +112,11 @@ class Ask(Letter):
             state = self.cell.state_of(self)
             error = AskTimeout(path=self.cell.path, message=self.message, seconds=self.seconds, state=state)
             self.future.set_exception(error)
+
+
+def message_of(item: Any) -> Any:
+    """The message in an envelope, or what needs none."""
+    return item.message if isinstance(item, Letter) else item
 
 
 class DeadlineQueue:

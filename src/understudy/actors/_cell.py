@@ -19,19 +19,19 @@ import math
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import FRAME, Ask
+from understudy.actors._asks import FRAME, Ask, Onward
 from understudy.actors._family import Family
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._inbox import Inbox
 from understudy.actors._life import RUNNING, Ending, Job, Life, Step
 from understudy.exceptions import ActorStopped, InvalidActor, InvalidSpec, StartTimeout
-from understudy.instrument import Instrument
-from understudy.messages import ChildEnded, ChildStarted
+from understudy.instrument import CrashReport, Instrument
+from understudy.messages import ChildEnded, ChildStarted, Continue, Ignore
 from understudy.reasons import (
+    Crashed,
     ExitReason,
     Killed,
     Normal,
-    RestartsExceeded,
     Shutdown,
     StartFailed,
     plain_seconds,
@@ -44,8 +44,11 @@ if TYPE_CHECKING:
     from understudy._plans._spec import ChildSpec
     from understudy._plans._strategies import Plan
     from understudy.actors._runtime import Runtime
+    from understudy.mailbox._queue import AsyncMessageQueue
 
 __all__ = ["Cell"]
+
+_BUILTIN = {"restart": "permanent", "on_restart": "wait"}
 
 
 class Cell(Inbox):
@@ -63,16 +66,14 @@ class Cell(Inbox):
         "name",
         "observers",
         "parent",
-        "spec",
         "uid",
     )
 
     family: Family[Cell] | None
 
     def __init__(self, runtime: Runtime, parent: Cell | None, spec: ChildSpec[Any], name: str) -> None:
-        super().__init__(runtime)
+        super().__init__(runtime, spec)
         self.parent = parent
-        self.spec = spec
         self.name = name
         self.uid = runtime.env.next_uid()
         self.incarnation = 0
@@ -84,7 +85,7 @@ class Cell(Inbox):
         self.for_good = False
         # Drain until then and stop; stays through restarts.
         self.draining: float | None = None
-        self.observers: list[Callable[[ExitReason], object]] | None = None
+        self.observers: dict[Callable[[ExitReason], object], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._path: str | None = None
         runtime.population += 1
@@ -100,6 +101,10 @@ class Cell(Inbox):
             path = self._path = f"{self.parent.path if self.parent is not None else ''}/{self.name}"
         return path
 
+    def ancestors(self) -> tuple[str, ...]:
+        """The paths of its parent, the parent of that, and so on."""
+        return () if self.parent is None else (self.parent.path, *self.parent.ancestors())
+
     @property
     def class_name(self) -> str:
         """The name of the actor's class."""
@@ -112,6 +117,16 @@ class Cell(Inbox):
         return self.life in (Life.DOWN, Life.DEAD)
 
     @property
+    def running(self) -> bool:
+        """Up, and not on its way down."""
+        return self.life is RUNNING and self.ending is None
+
+    @property
+    def dead(self) -> bool:
+        """The final end has come."""
+        return self.life is Life.DEAD
+
+    @property
     def waiting(self) -> int:
         """How many messages wait."""
         return len(self.mailbox) if self.mailbox is not None else 0
@@ -121,7 +136,7 @@ class Cell(Inbox):
         """For people and for refs: starting, running, restarting, stopping or stopped."""
         if self.life is Life.DEAD:
             return "stopped"
-        if self.life is Life.STOPPING or self.ending is not None:
+        if self.life is Life.STOPPING or self.ending is not None or self.for_good:
             return "stopping"
         if self.life is Life.RUNNING:
             return "running"
@@ -129,7 +144,7 @@ class Cell(Inbox):
 
     def option(self, name: str) -> Any:
         """A setting of this actor: of its spec, else of its class, else of the system."""
-        value = getattr(self.spec, name)
+        value = self.spec.get(name)
         if value is None:
             value = getattr(self.spec.factory, "defaults", {}).get(name)
         if value is None:
@@ -137,11 +152,11 @@ class Cell(Inbox):
         return value
 
     def _builtin(self, name: str) -> Any:
-        if name == "restart":
-            return "permanent"
+        if name in _BUILTIN:
+            return _BUILTIN[name]
         if name == "shutdown" and getattr(self.spec.factory, "supervises", False):
             return "infinity"
-        return getattr(self.runtime.settings, name)
+        return getattr(self.runtime.settings, name, None)
 
     # Messages
 
@@ -155,8 +170,16 @@ class Cell(Inbox):
             return f"handling another message for {plain_seconds(now - self.hand_since)}, {waiting}"
         if self.life is not Life.RUNNING:
             attempt = f", attempt {self.incarnation}" if self.incarnation > 1 else ""
-            return f"{self.status}{attempt}, {waiting}"
+            return f"{self.status}{attempt}{self._next_attempt(now)}, {waiting}"
         return f"accepted, {waiting}"
+
+    def _next_attempt(self, now: float) -> str:
+        family = self.parent.family if self.parent is not None else None
+        record = family.children.get(self.name) if family is not None else None
+        trouble = record.trouble if record is not None and record.cell is self else None
+        if trouble is None or trouble.timer is None:
+            return ""
+        return f" in {plain_seconds(trouble.timer.when() - now)}"
 
     def awaited(self) -> Iterator[Cell]:
         """Those that this actor's code waits for: see :func:`understudy.actors._asks.find_cycle`."""
@@ -226,10 +249,27 @@ class Cell(Inbox):
             self.family.kill_all(keep=not self.for_good)
         self.enqueue()
 
-    def give_up(self, reason: RestartsExceeded) -> None:
-        """The family has failed too often."""
+    def exit(self, reason: ExitReason) -> None:
+        """A failure that comes from elsewhere: end this incarnation by force, for *reason*."""
+        if self.ending is None and not self.down:
+            self.end(reason, hook=False)
+        self.force(keep=True)
+
+    @property
+    def traps_exits(self) -> bool:
+        """Whether the end of somebody linked is a signal here, not an end."""
+        return bool(self.option("trap_exits"))
+
+    def family_over(self, reason: ExitReason) -> None:
+        """The family cannot go on: it has failed too often, or a failure or an end in it is this actor's too."""
         if self.ending is None:
             self.end(reason, hook=True)
+
+    def between_incarnations(self) -> None:
+        """The last incarnation has ended and there will be another, now or later."""
+        if self.mailbox is not None and self.option("on_restart") == "fail":
+            for ask in self.mailbox.remove(_is_ask):
+                self.lose(ask, self.why_not())
 
     def post(self, signal: ChildStarted | ChildEnded) -> None:
         """Control from a child: served in the next activation, whatever is in hand or waits."""
@@ -243,11 +283,15 @@ class Cell(Inbox):
         if self.life is Life.DEAD:
             callback(self.reason or Shutdown())
         else:
-            self.observers = [*(self.observers or ()), callback]
+            if self.observers is None:
+                self.observers = {}
+            self.observers[callback] = None
 
     def unobserve(self, callback: Callable[[ExitReason], object]) -> None:
         """Forget *callback*."""
-        self.observers = [each for each in self.observers or () if each != callback] or None
+        if self.observers is not None:
+            self.observers.pop(callback, None)
+            self.observers = self.observers or None
 
     def bury(self, reason: ExitReason) -> None:
         """The final end; for the parent, which has freed the name."""
@@ -329,13 +373,30 @@ class Cell(Inbox):
         """RUNNING without a job: what next?"""
         if self.queued:
             return
-        if self.attention or (self.mailbox is not None and self.mailbox.items):
+        if self.attention or (self.mailbox is not None and self.mailbox.items and self._may_handle(self.mailbox)):
             self.queued = True
             self.runtime.dispatcher.push(self)
-        elif self.draining is not None:
+        elif self.draining is not None and not self.waiting:
             self._drained()
         else:
             self.ready = True
+
+    def _may_handle(self, mailbox: AsyncMessageQueue[Any]) -> bool:
+        """Whether what is there may be handled now; a burst that is being collected is waited for."""
+        if not mailbox.collects:
+            return True
+        due = mailbox.burst_due()
+        if due <= self.runtime.env.now():
+            return True
+        # A timer that fires too early does no harm: it is set anew once, and not for each message.
+        if self._timer is None or self._timer.when() > due:
+            self._arm(due, self._burst_due)
+        self.ready = True
+        return False
+
+    def _burst_due(self) -> None:
+        self._timer = None
+        self.enqueue()
 
     def _drained(self) -> None:
         self.request_stop(Shutdown("drained"))
@@ -349,7 +410,7 @@ class Cell(Inbox):
                 raise InvalidSpec(child=self.path, field="shutdown", problem=problem)
             actor = self.spec.factory(*self.spec.args, **self.spec.kwargs)
             table = self.runtime.table_of(self, actor)
-            plan: Plan = actor._understudy_plan(self.path)
+            plan: Plan = actor._understudy_plan(self.path, None if self.family is None else self.family.plan)
             # Not by setattr: the class may have made itself frozen.
             object.__setattr__(actor, "_understudy_cell", self)
             self.actor, self.table = actor, table
@@ -358,10 +419,10 @@ class Cell(Inbox):
             if table.initialize.is_async:
                 self._arm(self.runtime.env.now() + self.option("start_timeout"), self._start_timed_out)
                 return self.start_job("initialize", self._run_initialize, plan)
-            self._check_nothing("initialize", table.initialize.function(actor))
+            result = table.initialize.function(actor)
         except BaseException as error:
             return self._start_failed(error)
-        return self._initialized(plan)
+        return self._initialized(plan, result)
 
     async def _run_initialize(self, job: Job, plan: Plan) -> None:
         error = await self._run_hook(job, self.table.initialize)
@@ -373,12 +434,20 @@ class Cell(Inbox):
         elif error is not None:
             self._start_failed(error)
         else:
-            self._initialized(plan)
+            self._initialized(plan, job.result)
 
-    def _initialized(self, plan: Plan) -> None:
+    def _initialized(self, plan: Plan, result: object = None) -> None:
         if self.ending is not None:
             return
         self._arm(math.inf)
+        if isinstance(result, Continue):
+            self.hand = Onward(result.message, self)  # until it is up
+        elif isinstance(result, Ignore):
+            self.end(Normal(), hook=False).ignored = True
+            return
+        elif (problem := self._not_nothing("initialize", result)) is not None:
+            self._start_failed(problem)
+            return
         if self.family is not None or plan.children or plan.shared:
             self._make_family().boot(plan)
         else:
@@ -397,15 +466,37 @@ class Cell(Inbox):
         error = StartTimeout(path=self.path, seconds=self.option("start_timeout"))
         self._fail_start(StartFailed(error))
 
-    def _fail_start(self, reason: ExitReason) -> None:
+    def _fail_start(self, reason: StartFailed) -> None:
         if self.incarnation > 1:
-            self.runtime.instruments.emit(Instrument.actor_crashed, self.path, reason, None)
-        self.end(reason, hook=False)
+            self.report_crash(reason, None)
+        self.end(reason, hook=False).directive = self.directive(reason.error)
+
+    def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None:
+        """An incarnation has failed: the event, and one report for whoever wants to know more."""
+        instruments = self.runtime.instruments
+        instruments.emit(Instrument.actor_crashed, self.path, reason, message_type)
+        if not instruments.heard(Instrument.crash_reported):
+            return
+        actor = self.actor
+        report = CrashReport(
+            path=self.path,
+            actor=type(actor).__qualname__ if actor is not None else self.spec.factory.__qualname__,
+            incarnation=self.incarnation,
+            message_type=message_type,
+            reason=reason,
+            state=_state_of(actor),
+            description=_description_of(actor),
+            ancestors=self.ancestors(),
+        )
+        instruments.emit(Instrument.crash_reported, report)
 
     def family_started(self) -> None:
         """All declared children are up: so is this actor."""
         self.life = Life.RUNNING
         self.came_up = True
+        onward, self.hand = self.hand, None
+        if onward is not None:
+            self.give_back(self.make_mailbox(), onward)
         self.runtime.instruments.emit(Instrument.actor_started, self.path, self.incarnation)
         if self.parent is not None:
             self.parent.post(ChildStarted(self.name, self.uid, self.incarnation))
@@ -413,7 +504,7 @@ class Cell(Inbox):
             self._arm(self.draining, self._drained)
         self.enqueue()
 
-    def family_failed(self, reason: ExitReason) -> None:
+    def family_failed(self, reason: StartFailed) -> None:
         """A declared child did not start."""
         if self.ending is None:
             self._fail_start(reason)
@@ -427,11 +518,13 @@ class Cell(Inbox):
             self.family = Family(self, lambda spec, name: Cell(self.runtime, self, spec, name))
         return self.family
 
-    def spawn(self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False) -> Cell:
+    def spawn(
+        self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False, kept: bool = False
+    ) -> Cell:
         """Start a child at run time. Refused when this actor is on its way out."""
         if self.life not in (Life.STARTING, Life.RUNNING) or self.ending is not None:
             raise ActorStopped(path=self.path, reason=self.why_not())
-        return self._make_family().spawn(spec, waiter, declared=declared).cell
+        return self._make_family().spawn(spec, waiter, declared=declared, kept=kept).cell
 
     def why_not(self) -> ExitReason:
         return self.ending.reason if self.ending is not None else self.gate or self.reason or Shutdown()
@@ -448,10 +541,10 @@ class Cell(Inbox):
         for item in self.mailbox.close(drain=False):
             self.lose(item, reason)
 
-    def end(self, reason: ExitReason, *, hook: bool) -> None:
+    def end(self, reason: ExitReason, *, hook: bool) -> Ending:
         """Begin the end of this incarnation; its grace is one clock from here over handler, children and hook."""
         starting = self.life is Life.STARTING
-        self.ending = Ending(reason, hook=hook and not starting)
+        self.ending = ending = Ending(reason, hook=hook and not starting)
         self.attention = True
         self.ready = False
         grace = self.option("shutdown")
@@ -467,6 +560,7 @@ class Cell(Inbox):
         if starting:
             self._interrupt()
         self.enqueue()
+        return ending
 
     def _grace_over(self) -> None:
         self.force(keep=not self.for_good)
@@ -544,15 +638,19 @@ class Cell(Inbox):
             self.start_job("shutdown", self._run_shutdown_job, ending)
             return
         try:
-            self._check_nothing("shutdown", hook.function(self.actor, ending.reason))
+            problem = self._not_nothing("shutdown", hook.function(self.actor, ending.reason))
         except BaseException as error:
-            self._shutdown_failed(error)
+            problem = error
+        if problem is not None:
+            self._shutdown_failed(problem)
 
     async def _run_shutdown_job(self, job: Job, ending: Ending) -> None:
         error = await self._run_hook(job, self.table.shutdown, ending.reason)
         if self.job is not job:
             return
         self.job = None
+        if error is None:
+            error = self._not_nothing("shutdown", job.result)
         if error is not None and not ending.interrupting:
             self._shutdown_failed(error)
         self.enqueue()
@@ -571,7 +669,10 @@ class Cell(Inbox):
         if self.parent is None:
             self.bury(reason)
         else:
-            self.parent.post(ChildEnded(self.name, self.uid, self.incarnation, reason))
+            signal = ChildEnded(
+                self.name, self.uid, self.incarnation, reason, directive=ending.directive, ignored=ending.ignored
+            )
+            self.parent.post(signal)
 
     def _leave(self) -> None:
         """Let go of the incarnation."""
@@ -586,6 +687,8 @@ class Cell(Inbox):
         self.attention = False
         self.ready = False
         self.release()
+        if self.mailbox is not None and self.mailbox.items and type(self.mailbox.peek()) is Onward:
+            self.mailbox.take()
 
     # Jobs and the one timer
 
@@ -606,7 +709,7 @@ class Cell(Inbox):
             return None
         self.hand_since = self.runtime.env.now()
         try:
-            self._check_nothing(hook.name, await hook.function(self.actor, *args))
+            job.result = await hook.function(self.actor, *args)
         except BaseException as error:
             if isinstance(error, GeneratorExit) and not job.is_current:
                 raise
@@ -631,13 +734,13 @@ class Cell(Inbox):
         else:
             self._crash(error, None, None)
 
-    def _check_nothing(self, hook: str, result: object) -> None:
+    def _not_nothing(self, hook: str, result: object) -> BaseException | None:
         if result is None:
-            return
+            return None
         problem = f"{hook} must return None, got {type(result).__name__}"
         if isinstance(result, Coroutine):
             result.close()
-        raise InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
+        return InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
 
     def _arm(self, when: float, action: Callable[[], object] | None = None) -> None:
         """Set the one timer of this cell, or none."""
@@ -646,3 +749,21 @@ class Cell(Inbox):
             self._timer = None
         if action is not None:
             self._timer = self.runtime.env.call_at(when, action)
+
+
+def _is_ask(item: object) -> bool:
+    return isinstance(item, Ask)
+
+
+def _state_of(actor: Any) -> dict[str, str]:
+    """Names and types of its attributes; never a value, which may be secret, large or broken."""
+    attributes: dict[str, Any] = getattr(actor, "__dict__", {})
+    return {name: type(value).__name__ for name, value in attributes.items() if not name.startswith("_understudy")}
+
+
+def _description_of(actor: Any) -> dict[str, str]:
+    """What the actor tells of itself."""
+    try:
+        return {} if actor is None else {str(name): repr(value) for name, value in actor.describe().items()}
+    except Exception as error:
+        return {"describe": f"raised {type(error).__name__}"}

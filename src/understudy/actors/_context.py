@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 from understudy._plans._spec import ChildSpec
 from understudy.actors._asks import Letter, Private
 from understudy.actors._child import as_spec
-from understudy.actors._ref import ActorRef, Waiting
-from understudy.exceptions import InvalidContext, NameTaken
-from understudy.reasons import Shutdown
+from understudy.actors._monitors import Monitor, link, unlink
+from understudy.actors._supervisor_ref import ref_of, started
+from understudy.exceptions import ChildAlreadyPresent, InvalidContext, NameTaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from understudy.actors._actor import Actor
+    from understudy.actors._actor import Actor, Supervises
     from understudy.actors._cell import Cell
+    from understudy.actors._ref import ActorRef
+    from understudy.actors._supervisor_ref import SupervisorRef
     from understudy.instrument import Statistics
 
 __all__ = ["Context", "System", "spawn_under"]
@@ -41,13 +43,21 @@ class System(Protocol):
     @overload
     async def spawn(self, actor: ChildSpec[M], /) -> ActorRef[M]: ...
     @overload
+    async def spawn(
+        self, actor: Callable[P, Supervises[M]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SupervisorRef[M]: ...
+    @overload
     async def spawn(self, actor: Callable[P, Actor[M]], /, *args: P.args, **kwargs: P.kwargs) -> ActorRef[M]: ...
 
+    @overload
+    def lookup(self, path: str, actor: type[Supervises[M]]) -> SupervisorRef[M]: ...
     @overload
     def lookup(self, path: str, actor: type[Actor[M]]) -> ActorRef[M]: ...
     @overload
     def lookup(self, path: str) -> ActorRef[Any]: ...
 
+    @overload
+    def find(self, path: str, actor: type[Supervises[M]]) -> SupervisorRef[M] | None: ...
     @overload
     def find(self, path: str, actor: type[Actor[M]]) -> ActorRef[M] | None: ...
     @overload
@@ -91,7 +101,7 @@ class Context:
     @property
     def ref(self) -> ActorRef[Any]:
         """The actor's own ref."""
-        return ActorRef(self._alive)
+        return ref_of(self._alive)
 
     @property
     def path(self) -> str:
@@ -107,19 +117,21 @@ class Context:
     def sender(self) -> ActorRef[Any] | None:
         """The actor that has asked, or that was named in ``tell(..., sender=)``; None for everybody else."""
         hand = self._alive.hand
-        return ActorRef(hand.sender) if isinstance(hand, Letter) and hand.sender is not None else None
+        return ref_of(hand.sender) if isinstance(hand, Letter) and hand.sender is not None else None
 
     @property
     def parent(self) -> ActorRef[Any] | None:
         """Who supervises this actor; None for those at the top."""
         parent = self._alive.parent
-        return None if parent is None else ActorRef(parent)
+        return None if parent is None else ref_of(parent)
 
     @property
     def children(self) -> tuple[ActorRef[Any], ...]:
         """The actors that this one supervises, in the order of their starts."""
         family = self._alive.family
-        return () if family is None else tuple(ActorRef(child.cell) for child in family.children.values())
+        if family is None:
+            return ()
+        return tuple(ref_of(child.cell) for child in family.children.values() if not child.cell.dead)
 
     @property
     def system(self) -> System:
@@ -129,6 +141,10 @@ class Context:
 
     @overload
     async def spawn(self, actor: ChildSpec[M], /) -> ActorRef[M]: ...
+    @overload
+    async def spawn(
+        self, actor: Callable[P, Supervises[M]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SupervisorRef[M]: ...
     @overload
     async def spawn(self, actor: Callable[P, Actor[M]], /, *args: P.args, **kwargs: P.kwargs) -> ActorRef[M]: ...
     async def spawn(self, actor: Any, /, *args: Any, **kwargs: Any) -> ActorRef[Any]:
@@ -152,6 +168,42 @@ class Context:
         """
         return await spawn_under(self._alive, as_spec(actor, args, kwargs))
 
+    def watch(self, ref: ActorRef[Any], *, pact: bool = False) -> Monitor:
+        """Be told, by one :class:`understudy.Terminated`, when the actor at *ref* has ended for good.
+
+        It is handled in the order of messages, behind all that the actor had sent to this one, and finds room in a
+        mailbox that is full. A restart is not an end. Of an actor that has ended already it comes at once, with the
+        reason ``NotFound``. Each call makes a monitor of its own; they end with this incarnation.
+
+        Args:
+            ref: Whom to watch.
+            pact: Without a handler for ``Terminated``, the end of that actor is a failure of this one.
+        """
+        cell = self._alive
+        book: dict[Monitor, None] = vars(self._actor).setdefault("_understudy_monitors", {})
+        monitor = Monitor(cell, ref, ref._cell, book, pact=pact)  # pyright: ignore[reportPrivateUsage]
+        monitor.begin()
+        return monitor
+
+    def unwatch(self, monitor: Monitor) -> None:
+        """Cancel *monitor*: nothing of it is handled any more, not even what waits in the mailbox."""
+        monitor.cancel()
+
+    def link(self, ref: ActorRef[Any]) -> None:
+        """Tie the lives of this actor and the one at *ref*: an abnormal end for good of either is the other's failure.
+
+        It is as if by ``kill``, with the reason of the first, and the restart type decides what follows. An actor with
+        ``"trap_exits": True`` in its options gets a :class:`understudy.LinkExit` instead. Links are between identities:
+        they outlive restarts. Linking twice is linking once.
+        """
+        cell = self._alive
+        link(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
+
+    def unlink(self, ref: ActorRef[Any]) -> None:
+        """Undo :meth:`link`; it is no error if there is none."""
+        cell = self._alive
+        unlink(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
+
     def stop(self) -> None:
         """End normally after the message in hand. A permanent actor is restarted then, and that counts."""
         self._alive.request_end()
@@ -170,22 +222,13 @@ async def spawn_under(parent: Cell, spec: ChildSpec[Any], *, declared: bool = Fa
 
     One that is *declared* is stopped after those that are not.
     """
-    runtime = parent.runtime
     parent.check_loop()
     taken = parent.family.children.get(spec.name) if parent.family is not None and spec.name is not None else None
+    if taken is not None and taken.cell.dead:
+        raise ChildAlreadyPresent(supervisor=parent.path, name=taken.cell.name)
     if taken is not None:
-        raise NameTaken(path=taken.cell.path, ref=ActorRef(taken.cell))
-    waiter: asyncio.Future[None] = runtime.env.loop.create_future()
-    waiting = Waiting.now()
+        raise NameTaken(path=taken.cell.path, ref=ref_of(taken.cell))
+    waiter: asyncio.Future[None] = parent.runtime.env.loop.create_future()
     cell = parent.spawn(spec, waiter, declared=declared)
-    try:
-        waiting.begin(cell, waiter, None)
-        await waiter
-    except BaseException:
-        # Whoever does not get the ref must not be left with the actor.
-        if waiter.cancelled() or not waiter.done() or waiter.exception() is None:
-            cell.request_stop(Shutdown("its start was cancelled"))
-        raise
-    finally:
-        waiting.end(waiter)
-    return ActorRef(cell)
+    await started(cell, waiter)
+    return ref_of(cell)

@@ -1,134 +1,59 @@
-"""The children of a cell: a machine that is told what happened and tells cells what to do. It never waits."""
+"""The children of a cell: a machine that is told what happened and tells cells what to do. It never waits.
+
+It is in one of these, and what a child's end means depends on it:
+
+- *booting*: the declared children of a new incarnation are starting; the first that fails is the owner's failure;
+- *open*: each end is decided by the plan, see :class:`understudy.actors._restarts.Restarts`;
+- *closing*: all children end, because the owner does.
+
+Starts and stops in progress are kept as an :class:`understudy._plans._order.Order`, which knows who may go next.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from understudy._plans._intensity import count_failure
-from understudy._plans._strategies import PLAIN, Plan, free_name, restarts, stop_order
-from understudy.exceptions import InvalidSpec, StartError, StartTimeout
-from understudy.instrument import Instrument
-from understudy.reasons import ExitReason, RestartsExceeded, Shutdown, StartFailed, root_error
+from understudy._plans._order import Order, one_after_another
+from understudy._plans._strategies import Plan, check_place
+from understudy.actors._child_record import Child, Member, Owner, start_error
+from understudy.actors._restarts import Restarts
+from understudy.exceptions import InvalidSpec, TooManyChildren
+from understudy.reasons import Shutdown, StartFailed
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from understudy._plans._spec import ChildSpec
-    from understudy.actors._runtime import Runtime
     from understudy.messages import ChildEnded, ChildStarted
 
-__all__ = ["Child", "Family", "Member", "Owner", "start_error"]
-
-
-class Member(Protocol):
-    """A child's cell, as its family sees it."""
-
-    spec: ChildSpec[Any]
-
-    @property
-    def uid(self) -> int: ...
-    @property
-    def incarnation(self) -> int: ...
-    @property
-    def for_good(self) -> bool: ...
-    @property
-    def reason(self) -> ExitReason | None: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def down(self) -> bool: ...
-    def option(self, name: str) -> Any: ...
-    def start(self) -> None: ...
-    def request_stop(self, reason: ExitReason, *, keep: bool) -> None: ...
-    def force(self, *, keep: bool) -> None: ...
-    def bury(self, reason: ExitReason) -> None: ...
-    def abandon_tree(self) -> None: ...
-
+__all__ = ["Family"]
 
 C = TypeVar("C", bound=Member)
 
 
-class Owner(Protocol):
-    """The parent's cell, as the family sees it."""
+class Family(Restarts[C]):
+    """The children of one cell, through all its incarnations."""
 
-    runtime: Runtime
-
-    @property
-    def path(self) -> str: ...
-    def family_started(self) -> None: ...
-    def family_failed(self, reason: ExitReason) -> None: ...
-    def family_stopped(self) -> None: ...
-    def give_up(self, reason: RestartsExceeded) -> None: ...
-
-
-class Child(Generic[C]):
-    """What a parent knows of a child. It is listed until its name is free again."""
-
-    __slots__ = ("cell", "declared", "started", "times", "waiter")
-
-    def __init__(self, cell: C, *, declared: bool, waiter: asyncio.Future[None] | None) -> None:
-        self.cell = cell
-        self.declared = declared
-        # Whether an incarnation has ever come up: until then a failure is its starter's, not the plan's.
-        self.started = False
-        self.times: list[float] | None = None
-        self.waiter = waiter
-
-    def settle(self, error: BaseException | None) -> None:
-        """Tell whoever waits for the first start how it went, once."""
-        waiter, self.waiter = self.waiter, None
-        if waiter is None or waiter.done():
-            return
-        if error is None:
-            waiter.set_result(None)
-        else:
-            waiter.set_exception(error)
-
-
-class Family(Generic[C]):
-    """The children of one cell, through all its incarnations.
-
-    ``children`` is in the order of the declaration, what was added at run time behind; a restart does not change it.
-    While ``_booting`` is not None, that declared child is starting and those in ``_to_boot`` wait for it. ``_open``
-    from a start of the owner to its end: only then is a child restarted. While ``_batch`` is not empty those named in
-    it are being stopped, those of ``_batches`` come next; each name in it is of a child whose end has not been seen.
-    """
-
-    __slots__ = (
-        "_batch",
-        "_batches",
-        "_booting",
-        "_keep",
-        "_make",
-        "_numbers",
-        "_open",
-        "_owner",
-        "_to_boot",
-        "children",
-        "plan",
-        "times",
-    )
+    __slots__ = ("_boot", "_closing", "_declared", "_deferred", "_failed", "_record")
 
     def __init__(self, owner: Owner, make: Callable[[ChildSpec[Any], str], C]) -> None:
-        self._owner = owner
-        self._make = make
-        self.plan: Plan = PLAIN
-        self.children: dict[str, Child[C]] = {}
-        self.times: list[float] = []
-        self._numbers: dict[str, int] | None = None
-        self._booting: Child[C] | None = None
-        self._to_boot: deque[ChildSpec[Any]] = deque()
-        self._open = True
-        self._batch: set[str] = set()
-        self._batches: deque[list[str]] = deque()
-        self._keep = False
+        super().__init__(owner, make)
+        # While booting: who may start next, from which specs, and who has come up, in that order.
+        self._boot: Order | None = None
+        self._declared: dict[str, ChildSpec[Any]] = {}
+        self._record: list[str] = []
+        # The boot has failed, and the owner is about to close.
+        self._failed = False
+        # Ends that came while booting and concern a group, which is complete only afterwards.
+        self._deferred: list[ChildEnded] = []
+        self._closing: Order | None = None
 
-    # Starting
+    # Booting
 
     def boot(self, plan: Plan) -> None:
-        """Start the declared children of a new incarnation in order, each after the one before it has come up.
+        """Start the declared children of a new incarnation, in the order of the plan.
 
         Those that the last incarnation left and that are declared again under their name and class keep their identity;
         the others end for good first.
@@ -136,24 +61,31 @@ class Family(Generic[C]):
         self.plan = plan
         self.times = []
         self._open = True
-        declared = {spec.name: spec for spec in plan.children}
+        self._closing = None
+        self._failed = False
+        self._record = []
+        self._declared = {str(spec.name): spec for spec in plan.children}
         for name, child in list(self.children.items()):
-            spec = declared.get(name)
-            if child.cell.down and (spec is None or spec.factory is not child.cell.spec.factory):
+            spec = self._declared.get(name)
+            if child.cell.dead:
+                self.forget(name)
+            elif child.cell.down and (spec is None or spec.factory is not child.cell.spec.factory):
                 self._bury(name, child.cell.reason or Shutdown("no longer declared"))
-        self._to_boot = deque(plan.children)
-        self._boot_next()
+        self._boot = Order(plan.start_after(self._declared, self._declared))
+        self._boot_some(self._boot.begin())
 
-    def _boot_next(self) -> None:
-        self._booting = None
-        if not self._to_boot:
-            self._owner.family_started()
-            return
-        spec = self._to_boot.popleft()
-        name = spec.name or spec.label
+    def _boot_some(self, names: list[str]) -> None:
+        for name in names:
+            if self._boot is None:
+                return  # one of them could not even begin
+            self._boot_one(name, self._declared[name])
+        if self._boot is not None and not self._boot:
+            self._booted()
+
+    def _boot_one(self, name: str, spec: ChildSpec[Any]) -> None:
         child = self.children.pop(name, None)
         if child is None:
-            child = Child(self._make(spec, name), declared=True, waiter=None)
+            child = Child(self._make(spec, name), declared=True)
         elif not child.cell.down:
             self.children[name] = child
             problem = f"{name!r} is taken by a child that initialize has spawned"
@@ -162,28 +94,80 @@ class Family(Generic[C]):
         child.cell.spec = spec
         child.started = False
         self.children[name] = child
-        self._booting = child
-        child.cell.start()
+        child.start()
 
-    def spawn(self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False) -> Child[C]:
-        """Start a child at run time; *waiter* is told how it went. The name must be free."""
-        name = spec.name or self._free_name(spec.label)
-        child = Child(self._make(spec, name), declared=declared, waiter=waiter)
-        self.children[name] = child
-        child.cell.start()
-        return child
+    def _boot_step(self, name: str) -> None:
+        """Nobody has to wait for *name* any more."""
+        if self._boot is not None and name in self._boot:
+            self._boot_some(self._boot.done(name))
 
-    def _free_name(self, label: str) -> str:
-        if label not in self.children:
-            return label
-        if self._numbers is None:
-            self._numbers = {}
-        return free_name(label, self.children, self._numbers)
+    def _booted(self) -> None:
+        self._boot = None
+        self._owner.family_started()
+        deferred, self._deferred = self._deferred, []
+        for signal in deferred:
+            child = self._find(signal)
+            if child is not None and self._open:
+                self._decide(signal.name, child, signal)
+
+    def _boot_failed(self, error: BaseException) -> None:
+        # Those that are starting are stopped with the others, by the end of the owner; until then nobody is restarted,
+        # and those whose ends come meanwhile are kept for its next incarnation.
+        self._boot = None
+        self._open, self._keep, self._failed = False, True, True
+        self._owner.family_failed(StartFailed(error))
 
     @property
     def booting(self) -> C | None:
-        """The child whose start the owner waits for, if it does."""
-        return self._booting.cell if self._booting is not None else None
+        """A child whose start the owner waits for, if it does."""
+        if self._boot is None or not self._boot.active:
+            return None
+        child = self.children.get(next(iter(self._boot.active)))
+        return child.cell if child is not None else None
+
+    # At run time
+
+    def spawn(
+        self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False, kept: bool = False
+    ) -> Child[C]:
+        """Start a child; *waiter* is told how it went. The name must be free. *kept*: its spec shall outlive it.
+
+        Raises:
+            InvalidSpec: The spec says something of its place that does not fit this supervisor.
+            TooManyChildren: There are as many as there may be.
+        """
+        plan = self.plan
+        if plan.shared:
+            check_place(self._owner.path, spec, parallel=False, auto_shutdown=plan.auto_shutdown)
+        if len(self.children) >= plan.max_children:
+            raise TooManyChildren(path=self._owner.path, limit=int(plan.max_children))
+        name = spec.name or self._free_name(spec.label)
+        child = Child(self._make(spec, name), declared=declared, waiters=[waiter])
+        child.kept = None if kept and plan.shared and not plan.dynamic else False
+        self.children[name] = child
+        child.start()
+        return child
+
+    def restart(self, name: str, waiter: asyncio.Future[None]) -> C:
+        """Start a new actor for a spec whose last one has ended for good; *waiter* is told how it went."""
+        child = self.children[name]
+        assert child.cell.dead
+        child.renew(self._make(child.spec, name))
+        child.waiters = [waiter]
+        child.start()
+        return child.cell
+
+    def terminate(self, name: str, waiter: asyncio.Future[None]) -> None:
+        """End a child for good; *waiter* is told when it has ended. Its spec stays, unless it is temporary."""
+        child = self.children[name]
+        if child.cell.dead:
+            self._leave_group(name)
+            waiter.set_result(None)
+            return
+        if self._terminated is None:
+            self._terminated = {}
+        self._terminated.setdefault(name, []).append(waiter)
+        child.cell.request_stop(Shutdown("terminated"), keep=False)
 
     # What happened
 
@@ -192,66 +176,62 @@ class Family(Generic[C]):
         child = self._find(signal)
         if child is None or child.cell.down:
             return
-        child.started = True
+        child.started = child.up = True
+        if child.kept is None:
+            child.kept = True
+        if self.plan.dynamic and child.cell.option("restart") == "temporary":
+            child.cell.spec = replace(child.spec, args=(), kwargs={})  # never needed again, and perhaps large
+        if child.trouble is not None:
+            child.trouble.up_since = self._now()
         child.settle(None)
-        if child is self._booting:
-            self._boot_next()
+        if self._boot is not None and signal.name not in self._record:
+            self._record.append(signal.name)  # a restart meanwhile does not change its place
+        self._member_started(signal.name)
+        self._boot_step(signal.name)
 
     def child_ended(self, signal: ChildEnded) -> None:
         """An incarnation of a child has ended: bury it, keep it or start it anew."""
-        child = self._find(signal)
+        child, name, group = self._find(signal), signal.name, self._group
         if child is None:
             return
+        child.up = False
         if not self._open:
-            self._ended_while_stopping(signal.name, child)
-        elif child.cell.for_good:
-            self._bury(signal.name, signal.reason)
-            if child is self._booting:
-                self._boot_next()
-        elif child is self._booting:
+            self._ended_while_closing(name, child)
+        elif signal.ignored or child.cell.for_good:
+            if child.kept is None and signal.ignored:
+                child.kept = True
+            self._let_go(name, child, signal.reason, ignored=signal.ignored)
+            self._boot_step(name)
+        elif self._boot is not None and name in self._boot.active:
             self._boot_failed(start_error(child.cell.path, signal.reason))
-        elif not child.started:
-            self._bury(signal.name, signal.reason)
+        elif group is not None and name in group.stops:
+            self._member_stopped(group, name)
+        elif not child.started and not (group is not None and group.starting(name)):
+            self._let_go(name, child, signal.reason)
+        elif self._boot is not None and self.plan.strategy != "one_for_one":
+            self._deferred.append(signal)
         else:
-            self._decide(signal.name, child, signal.reason)
+            self._decide(name, child, signal)
 
-    def _boot_failed(self, error: BaseException) -> None:
-        self._booting = None
-        self._to_boot.clear()
-        self._owner.family_failed(StartFailed(error))
+    def end_kept(self, name: str) -> None:
+        """A child that is down shall end for good: now, if it waits for the owner, for a delay or for its turn.
 
-    def _decide(self, name: str, child: Child[C], reason: ExitReason) -> None:
-        plan = self.plan
-        if not restarts(child.cell.option("restart"), reason):
-            self._bury(name, reason)
-            return
-        shared = plan.shared
-        now = self._owner.runtime.env.now()
-        window = count_failure(self.times if shared else child.times or [], now, plan.max_restarts, plan.max_seconds)
-        if shared:
-            self.times = window.times
-        else:
-            child.times = window.times
-        emit = self._owner.runtime.instruments.emit
-        if not window.exceeded:
-            emit(Instrument.actor_restarting, child.cell.path, reason, len(window.times))
-            child.cell.start()
-            return
-        exceeded = RestartsExceeded(child.cell.path, reason, len(window.times), plan.max_seconds)
-        emit(Instrument.gave_up, self._owner.path if shared else child.cell.path, exceeded)
-        if shared:
-            # Decided once: what else has ended by now waits for the decision of the owner's parent.
-            self._open, self._keep = False, True
-            self._owner.give_up(exceeded)
-        else:
-            self._bury(name, exceeded)
+        One whose end has not been seen yet is buried then.
+        """
+        child = self.children[name]
+        booting = self._boot is not None and name in self._boot.waiting
+        in_group = self._group is not None and name in self._group.names and name not in self._group.stops
+        closed = not self._open and not (self._closing is not None and name in self._closing)
+        if booting or in_group or closed or child.delayed:
+            self._let_go(name, child, child.cell.reason or Shutdown())
+            self._boot_step(name)
 
-    # Stopping
+    # Closing
 
     @property
     def stopped(self) -> bool:
         """Whether :meth:`stop_all` or :meth:`kill_all` was called and no child is up any more."""
-        return not (self._open or self._batch or self._batches)
+        return self._closing is not None and not self._closing
 
     def stop_all(self, *, keep: bool) -> None:
         """Stop the children in order, each by its own rule; the owner is told when none is up, unless none was.
@@ -259,30 +239,39 @@ class Family(Generic[C]):
         With *keep* those that were declared stay listed, with their mailboxes, until the parent of the owner has
         decided; everything else ends for good.
         """
+        record, failed = list(self._record), self._failed
         self._close(keep=keep)
-        order = [(name, child.declared) for name, child in self.children.items()]
-        self._batches = deque(stop_order(order, one_by_one=self.plan.shared))
-        self._stop_next()
+        # Those that are down are no more to be waited for; by way of them others may depend on each other all the same.
+        up = {
+            name: (child.spec, child.declared)
+            for name, child in self.children.items()
+            if self.plan.parallel or not child.cell.down
+        }
+        after: dict[str, Collection[str]] = self.plan.stop_after(up)
+        if self.plan.parallel and failed:
+            after = self._after_failed_boot(list(up), record)
+        self._closing = Order(after)
+        self._close_some(self._closing.begin())
 
     def kill_all(self, *, keep: bool) -> None:
         """The same at once and by force; also in the middle of :meth:`stop_all`."""
         self._close(keep=keep)
-        self._batches.clear()
-        self._batch = {name for name, child in self.children.items() if not child.cell.down}
-        for name in [name for name in self.children if name in self._batch]:
+        up = [name for name, child in self.children.items() if not child.cell.down]
+        self._closing = Order(dict.fromkeys(up, ()))
+        for name in self._closing.begin():
             child = self.children[name]
             child.cell.force(keep=keep and child.declared)
 
-    def end_kept(self, name: str) -> None:
-        """A child that is down shall end for good: now, if it waits for the owner, or for its turn to start.
-
-        One whose end has not been seen yet is buried then.
-        """
-        waits_for_turn = any(spec.name == name for spec in self._to_boot)
-        if waits_for_turn:
-            self._to_boot = deque(spec for spec in self._to_boot if spec.name != name)
-        if waits_for_turn or (not self._open and name not in self._batch):
-            self._bury(name, self.children[name].cell.reason or Shutdown())
+    def _after_failed_boot(self, up: list[str], record: list[str]) -> dict[str, Collection[str]]:
+        """Those that are still starting end first, then those that have come up, the last of them first."""
+        # One that has come up, and whose parent has not heard of it yet, is the last of them.
+        unheard = [name for name in up if self.children[name].cell.running and name not in record]
+        started = [*reversed(unheard), *(name for name in reversed(record) if name in up)]
+        starting = [name for name in up if name not in started]
+        after: dict[str, Collection[str]] = {**dict.fromkeys(starting, ()), **one_after_another(started)}
+        if started:
+            after[started[0]] = starting
+        return after
 
     def bury_all(self) -> None:
         """The owner ends for good, so those that were kept for its next incarnation do too, last first."""
@@ -292,64 +281,49 @@ class Family(Generic[C]):
     def abandon_all(self) -> None:
         """Give up on everything that is left, now."""
         self._close(keep=False)
-        self._batch.clear()
-        self._batches.clear()
+        self._closing = None
         for name in list(reversed(self.children)):
             child = self.children.pop(name)
             child.cell.abandon_tree()
             child.settle(start_error(child.cell.path, Shutdown("system shutdown")))
+            self._tell_terminated(name)
 
     def _close(self, *, keep: bool) -> None:
         self._open = False
         self._keep = keep
-        self._booting = None
-        self._to_boot.clear()
+        self._boot = None
+        self._record.clear()
+        self._failed = False
+        self._deferred.clear()
+        self._drop_group()
         for name, child in list(self.children.items()):
-            if child.cell.down and name not in self._batch and not self._keeps(child):
+            child.cancel_timer()
+            seen = self._closing is None or name not in self._closing
+            if child.cell.dead or (child.cell.down and seen and not self._stays(child)):
                 self._bury(name, child.cell.reason or Shutdown())
 
-    def _keeps(self, child: Child[C]) -> bool:
+    def _stays(self, child: Child[C]) -> bool:
+        """Whether *child* waits for the next incarnation of the owner."""
         return self._keep and child.declared and not child.cell.for_good
 
-    def _ended_while_stopping(self, name: str, child: Child[C]) -> None:
-        if not self._keeps(child):
+    def _ended_while_closing(self, name: str, child: Child[C]) -> None:
+        if not self._stays(child):
             self._bury(name, child.cell.reason or Shutdown())
-        if name in self._batch:
-            self._batch.discard(name)
-            self._stop_next()
-            if self.stopped:
+        closing = self._closing
+        if closing is not None and name in closing:
+            self._close_some(closing.done(name))
+            if not closing and self._closing is closing:
                 self._owner.family_stopped()
 
-    def _stop_next(self) -> None:
-        while self._batches and not self._batch:
-            alive = [name for name in self._batches.popleft() if self._is_up(name)]
-            self._batch = set(alive)
-            for name in alive:
-                child = self.children[name]
+    def _close_some(self, names: list[str]) -> None:
+        """Stop those whose turn it is; one that has ended meanwhile makes way for the next at once."""
+        closing = self._closing
+        assert closing is not None
+        pending = list(reversed(names))
+        while pending:
+            name = pending.pop()
+            child = self.children.get(name)
+            if child is None or child.cell.down:
+                pending.extend(reversed(closing.done(name)))
+            else:
                 child.cell.request_stop(Shutdown("parent ended"), keep=self._keep and child.declared)
-
-    def _is_up(self, name: str) -> bool:
-        child = self.children.get(name)
-        return child is not None and not child.cell.down
-
-    def _bury(self, name: str, reason: ExitReason) -> None:
-        # First the name is free, then anybody can hear of the death.
-        child = self.children.pop(name)
-        child.cell.bury(reason)
-        if child.waiter is not None:
-            child.settle(start_error(child.cell.path, reason))
-
-    def _find(self, signal: ChildStarted | ChildEnded) -> Child[C] | None:
-        child = self.children.get(signal.name)
-        if child is None or child.cell.uid != signal.uid or child.cell.incarnation != signal.incarnation:
-            return None
-        return child
-
-
-def start_error(path: str, reason: ExitReason) -> StartError:
-    """What the starter of *path* gets."""
-    if isinstance(reason, StartFailed) and isinstance(reason.error, StartTimeout):
-        return reason.error
-    error = StartError(path=path, reason=reason)
-    error.__cause__ = root_error(reason)
-    return error

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 import typing_extensions
 
 from understudy.actors._asks import Ask, Letter, Private
+from understudy.actors._monitors import News
 from understudy.exceptions import InvalidActor
-from understudy.messages import reply_type
+from understudy.messages import Continue, Signal, reply_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ def handler(method: F) -> F:
 class Handler:
     """One entry of a table."""
 
-    function: Callable[[Any, Any], Any]
+    function: Callable[..., Any]
     name: str
     is_async: bool
 
@@ -63,6 +64,9 @@ class HandlerTable(dict[type, "Handler | None"]):
     direct: dict[type, Callable[[Any, Any], Any]]
     """The functions of ``def`` handlers, by the exact type: what most messages need, in one look."""
     private: HandlerTable
+    signals: HandlerTable
+    batch: HandlerTable
+    """Handlers of ``list[M]``, by M."""
     fallback: Handler | None
     initialize: Handler | None
     shutdown: Handler | None
@@ -70,9 +74,9 @@ class HandlerTable(dict[type, "Handler | None"]):
     """Shapes of arguments that are known to fit the constructor: how many positional ones, and the keywords."""
 
     def __init__(self) -> None:
-        super().__init__({Ask: None, Letter: None, Private: None})
+        super().__init__({Ask: None, Letter: None, News: None, Private: None})
         self.direct = {}
-        self.private = self
+        self.private = self.signals = self.batch = self
         self.fallback = self.initialize = self.shutdown = None
         self.fitting = set()
 
@@ -96,12 +100,17 @@ class HandlerTable(dict[type, "Handler | None"]):
         """
         accepted = accepted_types(actor, root)
         table = cls()
-        table.private = cls()
+        table.private, table.signals, table.batch = cls(), cls(), cls()
         scope = _scope(actor, accepted or ())
         for name, function in _marked(actor):
             _check_shape(actor, name, function)
-            target = table.private if name.startswith("_") else table
-            for message in _message_types(actor, name, function, scope):
+            many, messages = _message_types(actor, name, function, scope)
+            for message in messages:
+                if many:
+                    table.batch._add(actor, message, Handler(function, name, inspect.iscoroutinefunction(function)))
+                    continue
+                signal = issubclass(message, Signal)
+                target = table.signals if signal else table.private if name.startswith("_") else table
                 target._add(actor, message, Handler(function, name, inspect.iscoroutinefunction(function)))
                 _check_reply(actor, name, function, message, scope)
                 if accepted is not None and target is table:
@@ -122,7 +131,7 @@ class HandlerTable(dict[type, "Handler | None"]):
 
     def _check_complete(self, actor: type, accepted: tuple[Any, ...]) -> None:
         for message in accepted:
-            if isinstance(message, type) and not any(base in self for base in message.__mro__):
+            if isinstance(message, type) and not any(base in self or base in self.batch for base in message.__mro__):
                 raise InvalidActor(
                     actor=actor.__qualname__,
                     problem=f"no handler for {_show(message)}: add a @handler method whose parameter is annotated "
@@ -226,17 +235,19 @@ def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return [each for each in parameters if each.default is each.empty or each.kind is each.VAR_POSITIONAL]
 
 
-def _message_types(actor: type, name: str, function: Any, scope: dict[str, Any]) -> list[type]:
+def _message_types(actor: type, name: str, function: Any, scope: dict[str, Any]) -> tuple[bool, list[type]]:
+    """What the handler takes, and whether it takes many of that at once."""
     annotation = _annotation(actor, name, function, scope, _positional(function)[1].name)
     if annotation is inspect.Parameter.empty:
         raise InvalidActor(
             actor=actor.__qualname__,
             problem=f"handler {name} does not say what it takes: annotate its parameter with a type of message",
         )
-    members = list(dict.fromkeys(_flatten(annotation)))
+    many = get_origin(annotation) is list
+    members = list(dict.fromkeys(_flatten(get_args(annotation)[0] if many else annotation)))
     for member in members:
         _check_type(actor, f"handler {name}", member)
-    return members
+    return many, members
 
 
 def _annotation(actor: type, name: str, function: Any, scope: dict[str, Any], parameter: str) -> Any:
@@ -305,7 +316,7 @@ def _check_reply(actor: type, name: str, function: Any, message: type, scope: di
 
 def _fits(returned: Any, expected: Any) -> bool:
     """Whether a value of *returned* can stand where *expected* is wanted; in doubt, yes: type checkers know more."""
-    if Any in (returned, expected) or object is expected or returned == expected:
+    if Any in (returned, expected) or object is expected or returned == expected or returned is Continue:
         return True
     if isinstance(returned, _ALIASES) or get_origin(returned) in (Union, types.UnionType):
         return all(_fits(member, expected) for member in _flatten(returned))

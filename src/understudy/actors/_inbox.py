@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import FRAME, Ask, Letter, Private
-from understudy.actors._handler import NO_HANDLERS
+from understudy._plans._directives import directive_for
+from understudy.actors._asks import FRAME, Ask, Letter, Onward, Private, message_of
+from understudy.actors._bundles import Bundle, burst_over, next_bundle
+from understudy.actors._handler import NO_HANDLERS, Handler
+from understudy.actors._monitors import News
 from understudy.environment import running_loop
-from understudy.exceptions import ActorFailed, ActorStopped, InvalidActor, InvalidContext, Refused, Unhandled
+from understudy.exceptions import (
+    ActorFailed,
+    ActorStopped,
+    InvalidActor,
+    InvalidContext,
+    MailboxFull,
+    Refused,
+    Unhandled,
+)
 from understudy.instrument import Instrument
-from understudy.reasons import Crashed, ExitReason, Shutdown, frames_of, without_traceback
+from understudy.messages import Continue, Terminated
+from understudy.reasons import Crashed, ExitReason, Shutdown, StartFailed, frames_of, without_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from understudy.actors._handler import Handler, HandlerTable
+    from understudy._plans._spec import ChildSpec
+    from understudy.actors._handler import HandlerTable
     from understudy.actors._life import Ending, Job
     from understudy.actors._runtime import Runtime
     from understudy.mailbox._queue import AsyncMessageQueue
+    from understudy.mailbox._rules import Policy
     from understudy.messages import ChildEnded, ChildStarted
 
 __all__ = ["Inbox"]
+
+
+_OURS = (__file__, __file__.replace("_inbox", "_cell"))
+
+
+def _die(actor: Any, news: Terminated) -> None:
+    raise ActorStopped(path=news.ref.path, reason=news.reason)
+
+
+def _pass_over(actor: Any, news: object) -> None:
+    pass
+
+
+_PACT = Handler(_die, "the pact of watch", is_async=False)
+_NOTHING = Handler(_pass_over, "nothing", is_async=False)
 
 
 class Inbox(ABC):
@@ -45,13 +75,15 @@ class Inbox(ABC):
         "ready",
         "reason",
         "runtime",
+        "spec",
         "table",
         "thread",
         "waits",
     )
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, spec: ChildSpec[Any]) -> None:
         self.runtime = runtime
+        self.spec = spec
         self.thread = runtime.env.thread
         self.actor: Any = None
         self.table: HandlerTable = NO_HANDLERS
@@ -92,9 +124,13 @@ class Inbox(ABC):
     @abstractmethod
     def why_not(self) -> ExitReason: ...
     @abstractmethod
-    def end(self, reason: ExitReason, *, hook: bool) -> None: ...
+    def end(self, reason: ExitReason, *, hook: bool) -> Ending: ...
     @abstractmethod
     def start_job(self, kind: str, body: Callable[..., Any], *args: Any) -> None: ...
+    @abstractmethod
+    def force(self, *, keep: bool) -> None: ...
+    @abstractmethod
+    def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None: ...
 
     # Accepting
 
@@ -127,13 +163,51 @@ class Inbox(ABC):
         self.wake()
         return True
 
+    def inform(self, news: News) -> None:
+        """Put a signal behind all that is in the mailbox, whether there is room or not."""
+        if self.gate is None:
+            self.make_mailbox().put_exempt(news)
+            self.wake()
+
     def refuse(self, message: object, sender: str | None) -> None:
         """*message* was not accepted and nobody waits to hear it."""
         if self.gate is None:
             self.report_full()
             self.runtime.dead_letter(message, self.path, sender, "mailbox full")
+            if self.policy == "stop":
+                self._overflowed(message)
         else:
             self.runtime.dead_letter(message, self.path, sender, str(self.gate))
+
+    @property
+    def policy(self) -> Policy:
+        """What becomes of messages that find no room."""
+        policy: Policy = self.option("mailbox").policy
+        return policy
+
+    def full_error(self, message: object) -> MailboxFull | ActorStopped:
+        """What the sender of a message gets that the policy has refused."""
+        if self.policy == "stop":
+            return self.stopped_error(message)
+        return MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message)
+
+    def displaced(self, item: Any, policy: str) -> None:
+        """*item* has been thrown away to make room for another."""
+        self.report_full()
+        message = message_of(item)
+        if type(item) is Ask:
+            item.fail(MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message))
+        sender = item.sender_path if isinstance(item, Letter) else None
+        self.runtime.dead_letter(message, self.path, sender, "displaced by a newer message")
+
+    def _overflowed(self, message: object) -> None:
+        """A full mailbox is this actor's failure, and what is in it goes before anybody is asked about a restart."""
+        reason = Crashed(MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message))
+        for item in self.make_mailbox().clear():
+            self.lose(item, reason)
+        self.report_crash(reason, None)
+        if self.ending is None:
+            self.end(reason, hook=True)
 
     def report_full(self) -> None:
         """Somebody found no room."""
@@ -149,6 +223,8 @@ class Inbox(ABC):
         direct, actor, context = self.table.direct, self.actor, self.runtime.dispatcher.context
         items, take = mailbox.items, mailbox.take
         handled = 0
+        if mailbox.collects:
+            return self._handle_burst(mailbox, limit)
         while items and handled < limit:
             item: object = take()
             function = direct.get(type(item))
@@ -168,28 +244,75 @@ class Inbox(ABC):
                 break
         return handled
 
+    def _handle_burst(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
+        """The same for a mailbox that collects: what can be handled together is."""
+        if not mailbox.items or not burst_over(mailbox, self.runtime.env.now()):
+            return 0
+        handled = 0
+        while mailbox.items and handled < limit:
+            bundle = next_bundle(mailbox, self.table)
+            if bundle is None:
+                if not self._handle_other(mailbox, mailbox.take()):
+                    break
+                handled += 1
+            elif bundle.handler.is_async:
+                self.give_back(mailbox, *bundle.items)
+                self._start_pump()
+                break
+            else:
+                self._run_sync(bundle.handler, bundle, bundle.messages, None)
+                handled += len(bundle.items)
+            if self.attention or self.runtime.dispatcher.context:
+                break
+        return handled
+
+    def give_back(self, mailbox: AsyncMessageQueue[Any], *items: Any) -> None:
+        """It is for somebody else to handle them, next."""
+        for item in reversed(items):
+            mailbox.push_front(item)
+        if mailbox.collects:
+            mailbox.flush_burst()
+
     def _handle_other(self, mailbox: AsyncMessageQueue[Any], item: Any) -> bool:
         """What is no plain tell of a type with a ``def`` handler; False when a pump has taken over."""
         message, ask, handler = self._open(item)
         if handler is not None and handler.is_async:
             # A task that has not started may never start, so it gets the message when it runs.
-            mailbox.push_front(item)
-            self.start_job("messages", self._pump)
+            self.give_back(mailbox, item)
+            self._start_pump()
             return False
+        if type(item) is News:
+            item.taken()
         if handler is None:
             self._unhandled(message, ask, item)
         elif ask is None or self._admit(ask):
             self._run_sync(handler, item, message, ask)
         return True
 
+    def _start_pump(self) -> None:
+        limit = self.spec.more.get("max_handling_seconds") or self.actor.defaults.get("max_handling_seconds")
+        if limit is None:
+            self.start_job("messages", self._pump)
+        else:
+            self.start_job("messages", self._timed_pump, limit)
+
     def _open(self, item: Any) -> tuple[Any, Ask | None, Handler | None]:
         table = self.table
         if type(item) is Ask:
             return item.message, item, table[type(item.message)] or table.fallback
-        if type(item) is Private:
-            return item.message, None, table.private[type(item.message)] or table.fallback
+        if type(item) is News:
+            return item.message, None, self._handler_of_news(item)
+        if isinstance(item, Private):
+            kind = type(item.message)
+            found = table.private[kind] or (table[kind] if type(item) is Onward else None)
+            return item.message, None, found or table.fallback
         message = item.message if type(item) is Letter else item
         return message, None, table[type(message)] or table.fallback
+
+    def _handler_of_news(self, news: News) -> Handler:
+        if news.void:
+            return _NOTHING
+        return self.table.signals[type(news.message)] or (_PACT if news.fatal else _NOTHING)
 
     def _admit(self, ask: Ask) -> bool:
         """Whether *ask* is still wanted; whom nobody waits for is not started."""
@@ -232,7 +355,7 @@ class Inbox(ABC):
             else:
                 if self.job is not job:
                     return
-                if ask is not None:
+                if ask is not None or result is not None:
                     self._replied(result, ask)
             self.release()
             if ask is not None:
@@ -252,12 +375,20 @@ class Inbox(ABC):
         """Take the next message for the pump; None when there is none, or when it is for an activation to deal with."""
         if self.attention or not mailbox.items:
             return None
+        if mailbox.collects:
+            if not burst_over(mailbox, self.runtime.env.now()):
+                return None
+            bundle = next_bundle(mailbox, self.table)
+            if bundle is not None:
+                return self._take_bundle(mailbox, bundle)
         item = mailbox.take()
         message, ask, handler = item, None, self.table[type(item)]
         if handler is None:
             message, ask, handler = self._open(item)
+            if type(item) is News and handler is not None and handler.is_async:
+                item.taken()
         if handler is None or not handler.is_async:
-            mailbox.push_front(item)
+            self.give_back(mailbox, item)
             return None
         if ask is not None:
             if not self._admit(ask):
@@ -266,6 +397,14 @@ class Inbox(ABC):
         self.hand = item
         self.hand_since = self.runtime.env.now()
         return message, ask, handler
+
+    def _take_bundle(self, mailbox: AsyncMessageQueue[Any], bundle: Bundle) -> tuple[Any, Ask | None, Handler] | None:
+        if not bundle.handler.is_async:
+            self.give_back(mailbox, *bundle.items)
+            return None
+        self.hand = bundle
+        self.hand_since = self.runtime.env.now()
+        return bundle.messages, None, bundle.handler
 
     def _pump_failed(self, job: Job, error: BaseException, message: Any, ask: Ask | None) -> bool:
         """A handler has raised; whether the pump is still its cell's."""
@@ -288,9 +427,32 @@ class Inbox(ABC):
         else:
             self.settle()
 
+    async def _timed_pump(self, job: Job, limit: float) -> None:
+        """The pump, with an eye on how long each message takes: one timer for all of them."""
+        job.timer = self.runtime.env.call_at(self.runtime.env.now() + limit, partial(self._look_at_hand, job, limit))
+        try:
+            await self._pump(job)
+        finally:
+            if job.timer is not None:
+                job.timer.cancel()
+
+    def _look_at_hand(self, job: Job, limit: float) -> None:
+        env = self.runtime.env
+        due = self.hand_since + limit
+        if self.job is not job or self.hand is None or env.now() < due - 1e-9:
+            job.timer = env.call_at(max(due, env.now() + limit / 8), partial(self._look_at_hand, job, limit))
+            return
+        job.timer = None
+        message = message_of(self.hand)
+        self.runtime.instruments.emit(Instrument.handling_too_long, self.path, type(message).__name__, limit)
+        self.force(keep=True)
+
     def _replied(self, result: Any, ask: Ask | None) -> None:
-        if ask is not None and not ask.reply(result):
-            self.runtime.dead_letter(result, ask.sender_path or "(asker)", self.path, "late reply")
+        if ask is not None:
+            if not ask.reply(result):
+                self.runtime.dead_letter(result, ask.sender_path or "(asker)", self.path, "late reply")
+        elif type(result) is Continue:
+            self.give_back(self.make_mailbox(), Onward(result.message, self))
 
     def _failed(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         if isinstance(error, Refused):
@@ -317,6 +479,7 @@ class Inbox(ABC):
             self.runtime.dead_letter(message, self.path, sender, "unhandled")
 
     def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
+        directive = self.directive(error)
         frames = self.frames(error)
         reason = Crashed(without_traceback(error), frames)
         name = type(message).__name__
@@ -324,9 +487,18 @@ class Inbox(ABC):
             failure = ActorFailed(path=self.path, message_type=name, reason=reason)
             failure.__cause__ = error
             ask.fail(failure)
-        self.runtime.instruments.emit(Instrument.actor_crashed, self.path, reason, name)
+        if directive == "resume" and message is not None and self.ending is None:
+            self.runtime.instruments.emit(Instrument.actor_resumed, self.path, reason, name)
+            return
+        self.report_crash(reason, name)
         if self.ending is None:
-            self.end(reason, hook=True)
+            self.end(reason, hook=True).directive = directive
+
+    def directive(self, error: BaseException) -> str | None:
+        """What the actor's own rules say of *error*; None: nothing but the usual."""
+        rules = self.option("on_failure")
+        found = directive_for(rules, error) if rules else "restart"
+        return None if found == "restart" else found
 
     def interrupted(self) -> None:
         """The handler in hand was ended by the runtime: its message is dropped, and reported."""
@@ -341,16 +513,23 @@ class Inbox(ABC):
         self.waits = None
 
     def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
+        if type(result) is Continue and self.hand is None:
+            self._replied(result, None)
         if type(result) is CoroutineType:
             result.close()
             problem = f"handler {function.__name__} returned a coroutine: declare it `async def`"
             raise InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
 
     def frames(self, error: BaseException) -> tuple[tuple[str, int, str], ...]:
-        """Where *error* was raised, without the frames of this module."""
-        return tuple(frame for frame in frames_of(error.__traceback__) if frame[0] != __file__)
+        """Where *error* was raised, without the frames of the cell."""
+        return tuple(frame for frame in frames_of(error.__traceback__) if frame[0] not in _OURS)
 
     def lose(self, item: Any, reason: ExitReason) -> None:
+        """*item*, which had been accepted, is not handled."""
+        if type(item) is Bundle:
+            for each in item.items:
+                self.lose(each, reason)
+            return
         message, sender = item, None
         if isinstance(item, Letter):
             message, sender = item.message, item.sender_path

@@ -42,7 +42,7 @@ class Step(enum.Enum):
 class Ending:
     """The end of an incarnation, from the request on."""
 
-    __slots__ = ("abandon_at", "forced", "hook", "interrupting", "reason", "step")
+    __slots__ = ("abandon_at", "directive", "forced", "hook", "ignored", "interrupting", "reason", "step")
 
     def __init__(self, reason: ExitReason, *, hook: bool) -> None:
         self.reason = reason
@@ -54,6 +54,10 @@ class Ending:
         # The grace was over, or there was none.
         self.forced = False
         self.step = Step.HANDLER
+        # What the actor's own rules say of the failure, for its parent: stop or escalate.
+        self.directive: str | None = None
+        # `initialize` wished not to run, which is no failure.
+        self.ignored = False
 
     def final_reason(self) -> ExitReason:
         """The first reason given; a forced end is `Killed`, unless the actor had failed by then."""
@@ -67,13 +71,16 @@ class Job:
     Not ``started``: no line of it has run yet, so it must not be cancelled.
     """
 
-    __slots__ = ("context", "kind", "started", "task")
+    __slots__ = ("context", "kind", "result", "started", "task", "timer")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.context = Context()
         self.started = False
         self.task: asyncio.Task[None] | None = None
+        # What a hook has returned.
+        self.result: object = None
+        self.timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """The first line of the task."""

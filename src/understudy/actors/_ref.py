@@ -15,7 +15,7 @@ from understudy._plans._spec import number_of
 from understudy.actors._asks import FRAME, Ask, Letter, find_cycle
 from understudy.environment import thread_id
 from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, InvalidTimeout, MailboxFull
-from understudy.mailbox._queue import QueueClosed
+from understudy.mailbox._errors import QueueClosed, QueueFull
 from understudy.reasons import Shutdown
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class ActorRef(Generic[M_contra]):
             timeout: Seconds to wait for room; by default without limit.
 
         Raises:
-            MailboxFull: No room in time; carries the message.
+            MailboxFull: No room in time, or the policy of the mailbox refuses the message; carries it.
             ActorStopped: The actor was, or went, down for good; carries the message.
             AskCycle: The actor is, directly or not, waiting for this one.
             InvalidTimeout: Not a positive number of seconds.
@@ -154,6 +154,7 @@ class ActorRef(Generic[M_contra]):
             Refused: The actor said no; its state is untouched.
             ActorFailed: The handler crashed; ``__cause__`` is what it raised.
             Unhandled: The actor has no handler for it.
+            MailboxFull: The policy of the mailbox has refused the message, or thrown it away.
             ActorStopped: The actor was, or went, down before replying; carries the reason.
             AskCycle: The actor is, directly or not, waiting for this one.
             InvalidTimeout: Not a positive number of seconds.
@@ -191,6 +192,9 @@ class ActorRef(Generic[M_contra]):
 
     async def _send_later(self, message: M_contra, timeout: float | None) -> None:
         cell, waiting, token = self._cell, Waiting.now(), object()
+        if cell.policy != "block":
+            cell.refuse(message, None)
+            raise cell.full_error(message)
         waiting.begin(cell, token, message)
         try:
             await self._put(message, message, timeout)
@@ -202,6 +206,9 @@ class ActorRef(Generic[M_contra]):
 
     async def _put_ask(self, ask: Ask) -> None:
         cell = self._cell
+        if cell.policy != "block":
+            cell.refuse(ask.message, ask.sender_path)
+            raise cell.full_error(ask.message)
         try:
             await self._put(ask, ask.message, None if ask.seconds == math.inf else ask.seconds)
         except TimeoutError:
@@ -215,6 +222,9 @@ class ActorRef(Generic[M_contra]):
         except QueueClosed:
             cell.refuse(message, None)
             raise cell.stopped_error(message) from None
+        except QueueFull:  # it weighs more than the mailbox can ever take
+            cell.refuse(message, None)
+            raise cell.full_error(message) from None
 
     # Life
 

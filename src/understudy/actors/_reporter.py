@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from understudy.actors._ref import ActorRef
     from understudy.actors._runtime import Runtime
+    from understudy.instrument import CrashReport
     from understudy.reasons import ExitReason
 
 __all__ = ["Line", "LogInstrument", "Reporter"]
@@ -98,6 +99,7 @@ class Reporter(Actor[Line]):
 
     def _understudy_leave(self) -> None:
         # Not in the hook, which does not run when the system's time is up.
+        super()._understudy_leave()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -119,10 +121,20 @@ class LogInstrument(Instrument):
         """The reporter; before it has started there is nothing to report."""
         self.runtime: Runtime | None = None
 
-    def actor_crashed(self, path: str, reason: ExitReason, message_type: str | None) -> None:
+    def crash_reported(self, report: CrashReport) -> None:
+        reason = report.reason
         frames = reason.frames if isinstance(reason, Crashed | StartFailed) else ()
-        fields = {"actor": path, "reason": str(reason), "handling": message_type}
-        self._report("error", "crashed", fields, frames)
+        fields = {"actor": report.path, "reason": str(reason), "handling": report.message_type}
+        state = dict(report.description) or dict(report.state)
+        self._put(
+            Line(("crashed", *map(str, fields.values())), "error", "crashed", fields | {"state": state or None}, frames)
+        )
+
+    def actor_resumed(self, path: str, reason: ExitReason, message_type: str) -> None:
+        self._report("error", "resumed", {"actor": path, "reason": str(reason), "handling": message_type})
+
+    def handling_too_long(self, path: str, message_type: str, seconds: float) -> None:
+        self._report("error", "handling takes too long", {"actor": path, "handling": message_type, "limit": seconds})
 
     def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
         # A failure of its own code has had a line already.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from understudy.actors._asks import DeadlineQueue
+from understudy.actors._asks import DeadlineQueue, message_of
 from understudy.actors._dispatcher import Dispatcher
+from understudy.actors._monitors import placed
 from understudy.environment import Environment
 from understudy.instrument import Counters, Instrument, Instruments
 from understudy.mailbox._queue import AsyncMessageQueue
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from understudy.actors._handler import HandlerTable
     from understudy.actors._inbox import Inbox
     from understudy.actors._settings import Settings
+    from understudy.mailbox._overflow import Mailbox
+    from understudy.mailbox._rules import Rules
 
 __all__ = ["Runtime"]
 
@@ -82,7 +86,20 @@ class Runtime:
 
     def make_mailbox(self, cell: Inbox) -> AsyncMessageQueue[Any]:
         """The mailbox of *cell*."""
-        return AsyncMessageQueue(cell.option("mailbox").capacity)
+        return AsyncMessageQueue(cell.option("mailbox").capacity, rules=self.rules_of(cell))
+
+    def rules_of(self, cell: Inbox) -> Rules:
+        """How the mailbox of *cell* deals with what is in it."""
+        mailbox: Mailbox = cell.option("mailbox")
+        rules = mailbox.rules(
+            message_of=message_of,
+            on_drop=cell.displaced,
+            on_high=lambda load: self.instruments.emit(Instrument.mailbox_high, cell.path, load),
+            on_low=lambda load: self.instruments.emit(Instrument.mailbox_low, cell.path, load),
+        )
+        if rules.policy == "stop":
+            rules = replace(rules, policy="block")  # the queue goes on: it is the actor that fails
+        return rules if rules.priority is None else replace(rules, priority=placed(rules.priority))
 
     def write_log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """Write one line of the runtime's own log."""

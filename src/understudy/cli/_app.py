@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import io
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,7 @@ from understudy.cli._progress import progress_on
 from understudy.cli._running import causes, run_tree
 from understudy.cli._tapes import replay, shrink
 from understudy.cli._targets import declare, load
-from understudy.cli._trees import draw
+from understudy.cli._trees import declared, draw
 from understudy.exceptions import StartError, SystemCollapsed, UsageError
 
 if TYPE_CHECKING:
@@ -93,6 +94,33 @@ def _run(
         except (StartError, SystemCollapsed) as error:
             _complain(log_format, list(causes(error)))
             raise typer.Exit(1) from None
+
+
+class TreeFormat(enum.Enum):
+    """How a declared tree is written."""
+
+    TEXT = "text"
+    MERMAID = "mermaid"
+    JSON = "json"
+
+
+@app.command("tree")
+def _tree(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="As for run.")],
+    args: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGS]", help="What the program takes.")] = None,
+    output: Annotated[TreeFormat, typer.Option("--format", "-f", help="How it is written.")] = TreeFormat.TEXT,
+) -> None:
+    """Draw the supervision tree that TARGET declares; nothing is started."""
+    try:
+        spec = declare(load(target), args or ())
+        if output is TreeFormat.TEXT:
+            print(draw(spec, target))
+        else:
+            tree = declared(spec, target)
+            print(tree.mermaid() if output is TreeFormat.MERMAID else tree.json())
+    except UsageError as error:
+        _complain("console", [str(error)])
+        raise typer.Exit(2) from None
 
 
 @app.command("replay")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from understudy._plans._strategies import PLAIN
+from understudy._tree import Node, Tree
 from understudy.cli._targets import guarded
 from understudy.supervision._supervisor import Supervisor
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from understudy._plans._strategies import Plan
     from understudy.actors._actor import Actor
 
-__all__ = ["draw"]
+__all__ = ["declared", "draw"]
 
 
 def draw(spec: ChildSpec[Any], target: str) -> str:
@@ -28,6 +29,30 @@ def draw(spec: ChildSpec[Any], target: str) -> str:
     """
     name = spec.name or spec.label
     return "\n".join(guarded(target, lambda: list(_lines(spec, name, "", "")), "declaring it raised"))
+
+
+def declared(spec: ChildSpec[Any], target: str) -> Tree:
+    """The same as data, with restart types where a live tree has states.
+
+    Raises:
+        UsageError: As for :func:`draw`.
+    """
+    name = spec.name or spec.label
+    node = guarded(target, lambda: _node(spec, f"/user/{name}"), "declaring it raised")
+    return Tree(target, (node,))
+
+
+def _node(spec: ChildSpec[Any], path: str) -> Node:
+    cls, plan = _class(spec), _plan(spec, path)
+    return Node(
+        name=path.rpartition("/")[2],
+        path=path,
+        actor=cls.__name__,
+        status=spec.restart or cls.defaults.get("restart", "permanent"),
+        incarnation=0,
+        waiting=0,
+        children=tuple(_node(inner, f"{path}/{inner.name}") for inner in plan.children),
+    )
 
 
 def _lines(spec: ChildSpec[Any], path: str, first: str, rest: str) -> Iterator[str]:

@@ -2,6 +2,36 @@
 
 from understudy._plans._spec import ChildSpec
 from understudy.actors._child import child
+from understudy.actors._supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
+from understudy.supervision._dynamic import DynamicSupervisor
+from understudy.supervision._partition import (
+    Key,
+    Partitions,
+    PartitionSupervisor,
+    partition_of,
+    partition_supervisor,
+)
 from understudy.supervision._supervisor import Supervisor, supervisor
+from understudy.supervision._task import TaskHandle
+from understudy.supervision._task_map import TaskMap
+from understudy.supervision._tasks import Tasks, TaskSupervisor
 
-__all__ = ["ChildSpec", "Supervisor", "child", "supervisor"]
+__all__ = [
+    "ChildCounts",
+    "ChildInfo",
+    "ChildSpec",
+    "DynamicSupervisor",
+    "Key",
+    "PartitionSupervisor",
+    "Partitions",
+    "Supervisor",
+    "SupervisorRef",
+    "TaskHandle",
+    "TaskMap",
+    "TaskSupervisor",
+    "Tasks",
+    "child",
+    "partition_of",
+    "partition_supervisor",
+    "supervisor",
+]

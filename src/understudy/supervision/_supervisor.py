@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Never, TypedDict
 from typing_extensions import TypeVar, Unpack
 
 from understudy._plans._spec import ChildSpec
-from understudy._plans._strategies import Plan, Strategy, plan
-from understudy.actors._actor import Actor
+from understudy._plans._strategies import AutoShutdown, Plan, Strategy, plan
+from understudy.actors._actor import Supervises
 from understudy.actors._child import child
 from understudy.exceptions import InvalidSpec
 
@@ -20,7 +20,7 @@ __all__ = ["Supervisor", "supervisor"]
 M = TypeVar("M", default=Never)
 
 
-class Supervisor(Actor[M]):
+class Supervisor(Supervises[M]):
     """An actor that starts the children it declares, in order, and stops them in the reverse order.
 
     ``one_for_one``: a child that ends is restarted alone, or not, by its restart type. More than *max_restarts*
@@ -35,12 +35,14 @@ class Supervisor(Actor[M]):
     max_restarts: ClassVar[int] = 3
     """How many restarts are allowed within ``max_seconds``; 0: the first failure is one too many."""
     max_seconds: ClassVar[float] = 5.0
-
-    supervises: ClassVar[bool] = True
+    parallel_start: ClassVar[bool] = False
+    """Start all children at once, but for those that name others in ``depends_on``."""
+    auto_shutdown: ClassVar[AutoShutdown] = "never"
+    """Whether the supervisor ends when ``"any_significant"`` child, or ``"all_significant"`` ones, have ended."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        plan(f"class {cls.__qualname__}", cls.strategy, cls.max_restarts, cls.max_seconds, ())
+        cls._plan_of(f"class {cls.__qualname__}", cls, ())
 
     def children(self) -> Sequence[ChildSpec]:
         """The children, in the order of their starts.
@@ -50,8 +52,20 @@ class Supervisor(Actor[M]):
         """
         return []
 
-    def _understudy_plan(self, path: str) -> Plan:
-        return plan(path, self.strategy, self.max_restarts, self.max_seconds, self.children())
+    def _understudy_plan(self, path: str, before: Plan | None = None) -> Plan:
+        return self._plan_of(path, self, self.children())
+
+    @staticmethod
+    def _plan_of(owner: str, says: Supervisor[Any] | type[Supervisor[Any]], children: object) -> Plan:
+        return plan(
+            owner,
+            says.strategy,
+            says.max_restarts,
+            says.max_seconds,
+            children,
+            parallel_start=says.parallel_start,
+            auto_shutdown=says.auto_shutdown,
+        )
 
 
 class Tuning(TypedDict, total=False):
@@ -60,6 +74,8 @@ class Tuning(TypedDict, total=False):
     strategy: Strategy
     max_restarts: int
     max_seconds: float
+    parallel_start: bool
+    auto_shutdown: AutoShutdown
 
 
 def supervisor(name: str, *children: ChildSpec, **tuning: Unpack[Tuning]) -> ChildSpec[Never]:
@@ -72,7 +88,8 @@ def supervisor(name: str, *children: ChildSpec, **tuning: Unpack[Tuning]) -> Chi
     Args:
         name: Its name.
         *children: What it supervises, in the order of their starts.
-        **tuning: ``strategy``, ``max_restarts`` and ``max_seconds``, as for a :class:`Supervisor`.
+        **tuning: ``strategy``, ``max_restarts``, ``max_seconds``, ``parallel_start`` and ``auto_shutdown``, as for a
+            :class:`Supervisor`.
 
     Raises:
         InvalidSpec: Something in it is not allowed; it says what, where, and what is.
@@ -83,9 +100,12 @@ def supervisor(name: str, *children: ChildSpec, **tuning: Unpack[Tuning]) -> Chi
         tuning.pop("max_restarts", 3),
         tuning.pop("max_seconds", 5.0),
         children,
+        parallel_start=tuning.pop("parallel_start", False),
+        auto_shutdown=tuning.pop("auto_shutdown", "never"),
     )
     if tuning:
-        problem = f"are strategy, max_restarts and max_seconds, got {next(iter(tuning))!r}"
+        known = ", ".join(Tuning.__annotations__)
+        problem = f"are {known}, got {next(iter(tuning))!r}"
         raise InvalidSpec(child=f"supervisor {name!r}", field="options", problem=problem)
     return child(DeclaredSupervisor, checked).options(name=name)
 
@@ -99,5 +119,5 @@ class DeclaredSupervisor(Supervisor):
     def children(self) -> Sequence[ChildSpec[Any]]:
         return self.declared.children
 
-    def _understudy_plan(self, path: str) -> Plan:
+    def _understudy_plan(self, path: str, before: Plan | None = None) -> Plan:
         return self.declared

@@ -122,7 +122,9 @@ class Simulated:
         ``UNDERSTUDY_TAPE`` there, a tape of this test is replayed instead.
         """
         __tracebackhide__ = True
-        self._replay_asked_for(arguments, instance)
+        replayed = self._replay_asked_for(arguments, instance)
+        if replayed is not None:
+            return replayed
         schedules = _from_environment("UNDERSTUDY_SCHEDULES", least=1)
         schedules = self._schedules if schedules is None else schedules
         seed = _from_environment("UNDERSTUDY_SEED")
@@ -140,18 +142,21 @@ class Simulated:
         subject = self.subject({}, tape.faults, instance)
         return run(subject, tape.strategy_of(), seed=tape.seed, eager=tape.eager, story=True)
 
-    def _replay_asked_for(self, arguments: Mapping[str, Any], instance: tuple[Any, ...]) -> None:
+    def _replay_asked_for(self, arguments: Mapping[str, Any], instance: tuple[Any, ...]) -> Report | None:
         __tracebackhide__ = True
         path = os.environ.get("UNDERSTUDY_TAPE")
         tape = Tape.load(Path(path)) if path else None
         if tape is None or tape.test != self.name:
-            return
+            return None
         subject = self.subject(arguments, tape.faults, instance)
         outcome = run(subject, tape.strategy_of(), seed=tape.seed, eager=tape.eager, story=True)
         if outcome.error is not None:
             outcome.error.add_note(f"replayed from {path}:")
             outcome.error.add_note("\n".join(outcome.story))
             raise outcome.error
+        report = Report(f"{self.name}, replayed from {path}")
+        report.count(outcome, tape.strategy_of())
+        return report
 
     def shrink(self, tape: Tape, instance: tuple[Any, ...] = (), *, attempts: int) -> Tape:
         """A plainer tape that fails in the same way.

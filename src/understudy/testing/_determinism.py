@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EPOCH", "determined"]
 
+_PROCESSES = ("fork", "forkpty", "posix_spawn", "posix_spawnp", "system")
+
 EPOCH = 1_800_000_000.0
 """What ``time.time()`` says at the beginning of each run."""
 
@@ -96,6 +98,8 @@ def _replacements(loop: SimLoop, chance: random.Random) -> list[tuple[Any, str, 
         (socket.socket, "__init__", _refusing("a raw socket", "use the event loop's connections, or `sim.net`")),
         (socket, "socketpair", _refusing("a pair of sockets", "use the event loop's connections, or `sim.net`")),
         (socket, "fromfd", _refusing("a socket of a descriptor", "use the event loop's connections, or `sim.net`")),
+        (socket, "getaddrinfo", _refusing("a look-up of an address", "use the event loop's getaddrinfo")),
+        *((os, name, _refusing(f"os.{name}", "put a fake in its place")) for name in _PROCESSES if hasattr(os, name)),
         (subprocess.Popen, "__init__", _refusing("a subprocess", "put a fake in its place")),
         (threading.Thread, "start", _refusing("a thread", "use asyncio.to_thread, which runs within the loop here")),
     ]

@@ -271,6 +271,7 @@ class SimLoop(asyncio.BaseEventLoop):
         if self.on_choice is not None and self.choices.started:
             self.on_choice(self._told(step), index > 0)
         step._run()
+        del step  # breaks a cycle: the frames of an exception lead here
         self.running = None
         if self.after_step is not None:
             self.after_step()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import Ask, Letter
+from understudy.actors._asks import Ask, message_of
 from understudy.actors._cell import Cell
 from understudy.actors._life import Life
 from understudy.instrument import Instrument
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from understudy.reasons import ExitReason
     from understudy.testing._simulation import Simulation
 
-__all__ = ["Asks", "Delivery", "Lives", "Monitor", "Order", "Restarts", "WakeUps", "Watch", "message_of"]
+__all__ = ["Asks", "Delivery", "Lives", "Monitor", "Order", "Restarts", "WakeUps", "Watch"]
 
 
 class Watch:
@@ -69,7 +69,7 @@ class Watch:
         """What is not settled, a line for each."""
         told: list[str] = []
         for path, cell in sorted(self.cells.items()):
-            if cell.life in (Life.NEW, Life.STARTING, Life.STOPPING) or cell.ending is not None:
+            if cell.life not in (Life.RUNNING, Life.DEAD) or cell.ending is not None:
                 told.append(f"{path} is {cell.status}")
             elif cell.hand is not None:
                 told.append(f"{path} is handling {shown(message_of(cell.hand))}{_waits_for(cell)}")
@@ -81,11 +81,6 @@ class Watch:
 def _waits_for(cell: Cell) -> str:
     targets = [target.path for target in cell.awaited()]
     return f", and waits for {', '.join(targets)}" if targets else ""
-
-
-def message_of(item: Any) -> Any:
-    """The message in an envelope, or what needs none."""
-    return item.message if isinstance(item, Letter) else item
 
 
 class Monitor(Instrument):
@@ -182,7 +177,7 @@ class Delivery(Monitor):
             for path, cells in self._cells.items()
             for cell in cells
             if cell.mailbox is not None
-            for item in cell.mailbox.items
+            for item in cell.mailbox.contents()
         )
 
 
@@ -196,7 +191,9 @@ class Order(Monitor):
         self._last: dict[tuple[Inbox, str], int] = {}
 
     def accepted(self, cell: Inbox, item: Any) -> None:
-        """The next number."""
+        """The next number; a mailbox with priorities has an order of its own."""
+        if cell.option("mailbox").priority is not None:
+            return
         self._number += 1
         key = (cell, id(message_of(item)))
         self._sent.setdefault(key, deque()).append((self.watch.sim.who(), self._number))
@@ -310,5 +307,8 @@ class WakeUps(Monitor):
     def idle(self) -> None:
         """Look at all of them."""
         for cell in self.watch.cells.values():
-            if cell.life is Life.RUNNING and cell.job is None and cell.mailbox is not None and cell.mailbox.items:
-                self.broken(f"{cell.path} is idle, and {len(cell.mailbox.items)} messages wait: a wake-up was lost")
+            mailbox = cell.mailbox
+            if mailbox is None or (mailbox.collects and mailbox.burst_due() > self.watch.sim.loop.time()):
+                continue
+            if cell.life is Life.RUNNING and cell.job is None and mailbox.items:
+                self.broken(f"{cell.path} is idle, and {len(mailbox.items)} messages wait: a wake-up was lost")

@@ -8,6 +8,7 @@ import sys
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from understudy.actors._asks import Onward
 from understudy.actors._dispatcher import Dispatcher
 from understudy.actors._handler import Handler, HandlerTable
 from understudy.actors._inbox import Inbox
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from understudy.actors._dispatcher import Runnable
     from understudy.actors._settings import Settings
     from understudy.instrument import Instrument
+    from understudy.mailbox._rules import Rules
     from understudy.testing._lanes import Lane
     from understudy.testing._loop import SimLoop
     from understudy.testing._monitors import Watch
@@ -89,10 +91,10 @@ class SimMailbox(AsyncMessageQueue[Any]):
 
     __slots__ = ("_cell", "_watch")
 
-    def __init__(self, capacity: float, cell: Inbox, watch: Watch) -> None:
+    def __init__(self, capacity: float, rules: Rules, cell: Inbox, watch: Watch) -> None:
         self._cell = cell
         self._watch = watch
-        super().__init__(capacity)
+        super().__init__(capacity, rules=rules)
 
     def append_limit(self) -> int:
         """None: nobody appends past `offer`."""
@@ -135,7 +137,7 @@ def runtime_for(sim: Simulation) -> type[Runtime]:
             return dispatcher
 
         def make_mailbox(self, cell: Inbox) -> AsyncMessageQueue[Any]:
-            return SimMailbox(cell.option("mailbox").capacity, cell, self._watch)
+            return SimMailbox(cell.option("mailbox").capacity, self.rules_of(cell), cell, self._watch)
 
         def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
             self._watch.refusing = sys._getframe(1).f_code is Inbox.refuse.__code__  # pyright: ignore[reportPrivateUsage]
@@ -154,11 +156,16 @@ def runtime_for(sim: Simulation) -> type[Runtime]:
 def watched(table: HandlerTable, cell: Inbox, watch: Watch) -> HandlerTable:
     """*table*, with *watch* told before and after each handler of *cell*."""
     wrapped = HandlerTable()
+    wrapped.batch = HandlerTable()
     for message, entry in table.items():
         if entry is not None:
             wrapped.put(message, _wrap(entry, cell, watch))
     if table.private is not table:
         wrapped.private = watched(table.private, cell, watch)
+    for message, entry in table.batch.items() if table.batch is not table else ():
+        if entry is not None:
+            wrapped.batch.put(message, _wrap(entry, cell, watch, many=True))
+    wrapped.signals = table.signals  # not sent by anybody, and void when nobody wants to hear them any more
     wrapped.fallback = None if table.fallback is None else _wrap(table.fallback, cell, watch)
     wrapped.initialize = table.initialize
     wrapped.shutdown = table.shutdown
@@ -166,12 +173,18 @@ def watched(table: HandlerTable, cell: Inbox, watch: Watch) -> HandlerTable:
     return wrapped
 
 
-def _wrap(entry: Handler, cell: Inbox, watch: Watch) -> Handler:
+def _wrap(entry: Handler, cell: Inbox, watch: Watch, *, many: bool = False) -> Handler:
     function = entry.function
+
+    def began(handled: Any) -> None:
+        # A `Continue` is no message that somebody has sent, and goes with its incarnation.
+        if type(cell.hand) is not Onward:
+            for message in handled if many else (handled,):
+                watch.began(cell, message)
 
     @functools.wraps(function)
     def call(actor: Any, message: Any) -> Any:
-        watch.began(cell, message)
+        began(message)
         late = _perhaps_crash(watch.sim, cell)
         result = function(actor, message)
         if late is not None:
@@ -180,7 +193,7 @@ def _wrap(entry: Handler, cell: Inbox, watch: Watch) -> Handler:
 
     @functools.wraps(function)
     async def call_async(actor: Any, message: Any) -> Any:
-        watch.began(cell, message)
+        began(message)
         late = _perhaps_crash(watch.sim, cell)
         _perhaps_cancel(watch.sim, cell)
         result = await function(actor, message)

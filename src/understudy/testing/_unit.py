@@ -75,6 +75,8 @@ class Unit(Generic[A]):
         self.told: list[Told] = []
         self.asked: list[Told] = []
         self.told_self: list[Any] = []
+        self.watched: list[FakeMonitor] = []
+        self.linked: list[ActorRef[Any]] = []
         self.spawned: list[ChildSpec[Any]] = []
         self.ended: list[tuple[ActorRef[Any], str]] = []
         self.stopped = False
@@ -323,9 +325,23 @@ class FakeContext(Context):
         """A fake system."""
         return FakeSystem(self._unit)
 
-    async def spawn(self, actor: Any, /, *args: Any, **kwargs: Any) -> ActorRef[Any]:
+    async def spawn(self, actor: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Write the spec down in ``spawned``; nothing is started."""
         return self._unit.start(self._path, actor, args, kwargs)
+
+    def watch(self, ref: ActorRef[Any], *, pact: bool = False) -> Any:
+        """Write it down in ``watched``; what it returns can be cancelled."""
+        monitor = FakeMonitor(ref, pact)
+        self._unit.watched.append(monitor)
+        return monitor
+
+    def link(self, ref: ActorRef[Any]) -> None:
+        """Write it down in ``linked``."""
+        self._unit.linked.append(ref)
+
+    def unlink(self, ref: ActorRef[Any]) -> None:
+        """Take it out of ``linked``."""
+        self._unit.linked = [each for each in self._unit.linked if each != ref]
 
     def stop(self) -> None:
         """Write it down: ``stopped``."""
@@ -335,6 +351,19 @@ class FakeContext(Context):
         """Write it down in ``told_self``."""
         self._unit.told_self.append(message)
         return True
+
+
+class FakeMonitor:
+    """What ``context.watch`` of an actor without a system returns."""
+
+    def __init__(self, ref: ActorRef[Any], pact: bool) -> None:
+        self.ref = ref
+        self.pact = pact
+        self.active = True
+
+    def cancel(self) -> None:
+        """Nothing would come of it any more."""
+        self.active = False
 
 
 class FakeSystem:
@@ -353,11 +382,11 @@ class FakeSystem:
         """A fake ref."""
         return self._unit.ref("/system/dead_letters")
 
-    async def spawn(self, actor: Any, /, *args: Any, **kwargs: Any) -> ActorRef[Any]:
+    async def spawn(self, actor: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Write the spec down in ``spawned``; nothing is started."""
         return self._unit.start("/user", actor, args, kwargs)
 
-    def lookup(self, path: str, actor: type[Any] | None = None) -> ActorRef[Any]:
+    def lookup(self, path: str, actor: type[Any] | None = None) -> Any:
         """The fake ref that ``unit.ref`` has made for that path.
 
         Raises:
@@ -368,7 +397,7 @@ class FakeSystem:
             raise ActorNotFound(path=_absolute(path), nearest=[])
         return found
 
-    def find(self, path: str, actor: type[Any] | None = None) -> ActorRef[Any] | None:
+    def find(self, path: str, actor: type[Any] | None = None) -> Any:
         """The same, or None."""
         return self._unit.look(path)
 
