@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ from tests.guarantees.cast_of_trees import Guest, Stage, first, guest, later, li
 from understudy import (
     ActorRef,
     ActorStopped,
+    ActorSystem,
     AskCycle,
     ChildAlreadyPresent,
     ChildAlreadyStarted,
@@ -1224,6 +1226,27 @@ async def test_a_start_that_waits_for_the_actor_that_waits_for_it_is_found() -> 
             told = told.__cause__
         assert isinstance(told, AskCycle)
         assert now() < 1.0
+
+
+@pytest.mark.asyncio
+async def test_an_actor_that_starts_and_asks_the_supervisor_that_waits_for_it_is_told_so_and_nothing_is_left() -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+
+    async def ask_above(actor: Any) -> None:
+        await actor.context.parent.which_children()
+
+    async with ActorSystem() as system:
+        with pytest.raises(StartError) as caught:
+            await system.spawn(supervisor("top", Part("a", initialize=ask_above).spec()))
+        told: BaseException | None = caught.value
+        while told is not None and not isinstance(told, AskCycle):
+            told = told.__cause__
+        assert isinstance(told, AskCycle)
+    del caught, told
+    gc.collect()  # a future with an error that nobody has fetched reports it when it is collected
+    await settle()
+    assert reported == []
 
 
 # Children of run time are children like the declared ones.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import math
+from contextlib import contextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
@@ -19,7 +20,7 @@ from understudy.mailbox._errors import QueueClosed, QueueFull
 from understudy.reasons import Shutdown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from pydantic import GetCoreSchemaHandler
 
@@ -422,6 +423,22 @@ class Waiting:
         if cell.waits is None:
             cell.waits = {}
         cell.waits[token] = target
+
+    @contextmanager
+    def on(self, *targets: Cell) -> Generator[None, None, None]:
+        """Within the block, this actor waits for all of *targets*.
+
+        Raises:
+            AskCycle: It would wait for ever.
+        """
+        tokens = [object() for _ in targets]
+        try:
+            for target, token in zip(targets, tokens, strict=True):
+                self.begin(target, token, None)
+            yield
+        finally:
+            for token in tokens:
+                self.end(token)
 
     def end(self, token: object) -> None:
         """The wait is over; it may have been forgotten before, when the handler ended."""

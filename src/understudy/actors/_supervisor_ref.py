@@ -126,17 +126,15 @@ class SupervisorRef(ActorRef[M_contra]):
         family = await self._family()
         name, record = self._find(family, child)
         cell, env = record.cell, self._cell.runtime.env
-        waiter = env.loop.create_future()
-        waiting = Waiting.now()
-        waiting.begin(cell, waiter, None)
-        family.terminate(name, waiter)
-        timer = None if timeout is None else env.call_at(env.now() + timeout, lambda: cell.force(keep=False))
-        try:
-            await waiter
-        finally:
-            waiting.end(waiter)
-            if timer is not None:
-                timer.cancel()
+        with Waiting.now().on(cell):
+            waiter = env.loop.create_future()
+            family.terminate(name, waiter)
+            timer = None if timeout is None else env.call_at(env.now() + timeout, lambda: cell.force(keep=False))
+            try:
+                await waiter
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     async def restart_child(self, child: str) -> ActorRef[Any]:
         """Start a child that has ended for good; it is a new actor under the old name.
@@ -232,18 +230,16 @@ class SupervisorRef(ActorRef[M_contra]):
         record = family.children.get(cell.name) if family is not None else None
         if cell.dead or cell.for_good or record is None or record.cell is not cell:
             raise ActorStopped(path=cell.path, reason=cell.why_not())
-        waiter: asyncio.Future[None] = cell.runtime.env.loop.create_future()
-        record.waiters = [*(record.waiters or ()), waiter]
-        waiting = Waiting.now()
-        try:
-            waiting.begin(cell, waiter, None)
-            await waiter
-        except StartError as error:
-            raise ActorStopped(path=cell.path, reason=error.reason) from error
-        finally:
-            waiting.end(waiter)
-            if waiter.cancelled() and waiter in (record.waiters or ()):
-                record.waiters.remove(waiter)
+        with Waiting.now().on(cell):
+            waiter: asyncio.Future[None] = cell.runtime.env.loop.create_future()
+            record.waiters = [*(record.waiters or ()), waiter]
+            try:
+                await waiter
+            except StartError as error:
+                raise ActorStopped(path=cell.path, reason=error.reason) from error
+            finally:
+                if waiter.cancelled() and waiter in (record.waiters or ()):
+                    record.waiters.remove(waiter)
 
     def _find(self, family: Family[Cell], child: str | ActorRef[Any]) -> tuple[str, Child[Cell]]:
         name = child if isinstance(child, str) else child.path.rpartition("/")[2]
@@ -272,13 +268,10 @@ def _supervises(cell: Cell) -> bool:
 
 async def started(cell: Cell, waiter: Any) -> None:
     """Wait until *cell* is up; whoever gives up waiting must not be left with it."""
-    waiting = Waiting.now()
     try:
-        waiting.begin(cell, waiter, None)
-        await waiter
+        with Waiting.now().on(cell):
+            await waiter
     except BaseException:
         if waiter.cancelled() or not waiter.done() or waiter.exception() is None:
             cell.request_stop(Shutdown("its start was cancelled"))
         raise
-    finally:
-        waiting.end(waiter)

@@ -278,7 +278,8 @@ class Partitions(SupervisorRef[Never], Generic[M_contra]):
         if taken is not None and not taken.cell.dead:
             if taken.cell.draining is None and not taken.cell.for_good:
                 raise NameTaken(path=taken.cell.path, ref=ref_of(taken.cell))
-            await self._gone([taken.cell])  # by a resize that was not waited for
+            with Waiting.now().on(taken.cell):
+                await _ended([taken.cell])  # by a resize that was not waited for
         waiter = self._cell.runtime.env.loop.create_future()
         cell = self._cell.spawn(spec, waiter)
         await started(cell, waiter)
@@ -288,10 +289,7 @@ class Partitions(SupervisorRef[Never], Generic[M_contra]):
         names = [str(spec.name) for spec in family.plan.children[count:]]
         records = [family.children[name] for name in names if name in family.children]
         cells = [record.cell for record in records]
-        waiting, tokens = Waiting.now(), [object() for _ in cells]
-        try:
-            for cell, token in zip(cells, tokens, strict=True):
-                waiting.begin(cell, token, None)
+        with Waiting.now().on(*cells):
             family.plan = replace(family.plan, children=family.plan.children[:count])
             for record in reversed(records):
                 record.declared = record.kept = False
@@ -302,18 +300,6 @@ class Partitions(SupervisorRef[Never], Generic[M_contra]):
                 else:
                     record.cell.request_drain(timeout)
             await _ended(cells)
-        finally:
-            for token in tokens:
-                waiting.end(token)
-
-    async def _gone(self, cells: list[Cell]) -> None:
-        waiting, token = Waiting.now(), object()
-        try:
-            for cell in cells:
-                waiting.begin(cell, token, None)
-            await _ended(cells)
-        finally:
-            waiting.end(token)
 
     def _members(self) -> Family[Cell]:
         cell = self._cell

@@ -159,12 +159,8 @@ class Outcome(Generic[R]):
         """Wait until it is published; who is an actor is seen to wait."""
         if self.published.done():
             return
-        waiting, token = Waiting.now(), object()
-        waiting.begin(self.cell, token, None)
-        try:
+        with Waiting.now().on(self.cell):
             await asyncio.wait({self.published})
-        finally:
-            waiting.end(token)
 
     def take(self) -> R:
         """The value; the error is raised."""

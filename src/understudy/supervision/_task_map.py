@@ -159,14 +159,9 @@ class Flight:
     async def _wait(self) -> None:
         """Until something has happened; who is an actor is seen to wait for the oldest, which it has to in the end."""
         self._news = asyncio.get_running_loop().create_future()
-        waiting, token = Waiting.now(), object()
         oldest = next((each for each in self._items if not each.published.done()), self._feeder)
-        if oldest is not None:
-            waiting.begin(oldest.cell, token, None)
-        try:
+        with Waiting.now().on(*([] if oldest is None else [oldest.cell])):
             await self._news
-        finally:
-            waiting.end(token)
 
     def cancel(self) -> None:
         """Nobody takes the results any more."""
