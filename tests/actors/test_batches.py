@@ -1,4 +1,7 @@
-"""Mailboxes that collect, and handlers of many messages at once."""
+"""Mailboxes that collect, and handlers of many messages at once.
+
+Bursts are told apart by when messages come: each sleep moves the virtual clock, and nothing waits for real.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ class Sync(Actor[Row | Flush]):
 
 class Async(Sync):
     @handler
-    async def rows(self, rows: list[Row]) -> None:  # type: ignore[override]
+    async def rows(self, rows: list[Row]) -> None:  # type: ignore[override] - the same handler, but async
         await asyncio.sleep(0.01)
         Sync.rows(self, rows)
 

@@ -299,7 +299,7 @@ def test_what_does_not_fit_is_told_in_a_line(
         "import nothing_of_that_name",
         "raise SystemExit(5)",
         "syntax error",
-        "import pytest; pytest.skip(allow_module_level=True)",
+        "import pytest; pytest.skip(allow_module_level=True)",  # the text of a file that skips itself; nothing here is
     ],
 )
 def test_a_test_file_that_cannot_be_imported_is_told_in_a_line(

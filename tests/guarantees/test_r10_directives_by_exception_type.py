@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -232,9 +232,10 @@ async def test_an_escalation_counts_in_the_window_of_the_parent() -> None:
 
 @pytest.mark.asyncio
 async def test_a_transient_supervisor_is_restarted_after_an_escalation_and_a_temporary_one_is_not() -> None:
-    parts = {kind: Part(kind) for kind in ("transient", "temporary")}
+    kinds: tuple[Literal["transient", "temporary"], ...] = ("transient", "temporary")
+    parts = {kind: Part(kind) for kind in kinds}
     specs = [
-        supervisor(kind, part.spec(on_failure={ValueError: "escalate"})).options(restart=kind)  # type: ignore[arg-type]
+        supervisor(kind, part.spec(on_failure={ValueError: "escalate"})).options(restart=kind)
         for kind, part in parts.items()
     ]
     async with staged(*specs) as stage:

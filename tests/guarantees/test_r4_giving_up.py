@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import pytest
 
@@ -127,10 +128,12 @@ async def test_out_of_restarts_is_an_abnormal_end() -> None:
 
 @pytest.mark.parametrize("kind", ["permanent", "transient"])
 @pytest.mark.asyncio
-async def test_a_supervisor_that_ran_out_of_restarts_is_restarted_by_its_parent(kind: str) -> None:
+async def test_a_supervisor_that_ran_out_of_restarts_is_restarted_by_its_parent(
+    kind: Literal["permanent", "transient"],
+) -> None:
     journal: list[str] = []
     a, b = Part("a", journal), Part("b", journal)
-    inner = supervisor("inner", a.spec(), b.spec(), max_restarts=1).options(restart=kind)  # type: ignore[arg-type]
+    inner = supervisor("inner", a.spec(), b.spec(), max_restarts=1).options(restart=kind)
     async with staged(inner, max_restarts=1) as stage:
         below = stage.system.lookup("top/inner", Supervisor)
         for _ in range(2):

@@ -4,48 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 from unittest import mock
 
 import pytest
 
+from tests.mailbox.stage import cancelled, outcome, settle, started
 from understudy.exceptions import InvalidTimeout, MailboxFull
 from understudy.mailbox import AsyncMessageQueue, QueueClosed, QueueEmpty
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine
-
-T = TypeVar("T")
 
 pytestmark = pytest.mark.asyncio
 
 SOON = 0.02
-
-
-async def settle() -> None:
-    """Let every task go as far as it can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-async def started(*coroutines: Coroutine[Any, Any, T]) -> list[asyncio.Task[T]]:
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    await settle()
-    return tasks
-
-
-async def cancelled(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    assert all(task.cancelled() for task in tasks)
-
-
-async def outcome(awaitable: Awaitable[object]) -> object:
-    try:
-        return await awaitable
-    except Exception as error:
-        return type(error)
 
 
 def full_queue(*items: int) -> AsyncMessageQueue[int]:

@@ -84,7 +84,7 @@ def run(
 def put_away(loop: SimLoop) -> None:
     """Let the tasks of a run that has failed end, so that none is collected as garbage in the middle."""
     loop.failures.clear()
-    for task in sorted(asyncio.all_tasks(loop), key=hash):
+    for task in loop.tasks():
         task.cancel()
     with contextlib.suppress(Exception):
         loop.run_until_complete(loop.wait_idle())
@@ -127,6 +127,16 @@ class Recorder(asyncio.Protocol):
         self.lost.set_result(exc)
 
 
+def noting(made: list[T], make: Callable[[], T]) -> Callable[[], T]:
+    """A factory that puts into *made* what it makes."""
+
+    def noted() -> T:
+        made.append(make())
+        return made[-1]
+
+    return noted
+
+
 class Pair:
     """A connection from the host `client` to the host `server`, with a recorder on each side, and its server."""
 
@@ -139,12 +149,8 @@ class Pair:
 
     async def __aenter__(self) -> Pair:
         accepted: list[Recorder] = []
-
-        def accept() -> Recorder:
-            accepted.append(Recorder(stays_open=self._stays_open))
-            return accepted[0]
-
         loop = asyncio.get_running_loop()
+        accept = noting(accepted, lambda: Recorder(stays_open=self._stays_open))
         self.listener = await loop.create_server(accept, "server", 80)
         with self._net.host("client"):
             _, self.client = await loop.create_connection(lambda: Recorder(stays_open=self._stays_open), "server", 80)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.testing.net_stage import Pair, Recorder, Script, run
+from tests.testing.net_stage import Pair, Recorder, Script, noting, run
 from understudy.testing._errors import DeadlockError, EscapeError
 from understudy.testing._net import SimNet
 from understudy.testing._strategies import Pos, RandomWalk
@@ -203,11 +203,7 @@ def test_a_connect_that_is_cancelled_on_its_way_leaves_nothing() -> None:
         net.latency = (1.0, 1.0)
         accepted: list[Recorder] = []
 
-        def accept() -> Recorder:
-            accepted.append(Recorder())
-            return accepted[0]
-
-        server = await asyncio.get_running_loop().create_server(accept, "server", 80)
+        server = await asyncio.get_running_loop().create_server(noting(accepted, Recorder), "server", 80)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(moment):
                 await asyncio.open_connection("server", 80)
@@ -251,11 +247,7 @@ def test_a_connection_may_be_reset_while_it_is_made() -> None:
         net.latency = (1.0, 1.0)
         accepted: list[Recorder] = []
 
-        def accept() -> Recorder:
-            accepted.append(Recorder())
-            return accepted[0]
-
-        server = await asyncio.get_running_loop().create_server(accept, "server", 80)
+        server = await asyncio.get_running_loop().create_server(noting(accepted, Recorder), "server", 80)
         asyncio.get_running_loop().call_later(delay, net.reset, ("local", "server"))
         with pytest.raises(ConnectionResetError, match="server:80 has reset the connection while it was being made"):
             await asyncio.open_connection("server", 80)
@@ -274,12 +266,8 @@ def test_a_protocol_factory_that_fails_closes_the_connection() -> None:
     async def main(net: SimNet) -> list[Any]:
         recorders: list[Recorder] = []
 
-        def accept() -> Recorder:
-            recorders.append(Recorder())
-            return recorders[0]
-
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(accept, "server", 80)
+        server = await loop.create_server(noting(recorders, Recorder), "server", 80)
         with pytest.raises(ZeroDivisionError):
             await loop.create_connection(fail, "server", 80)
         await recorders[0].lost
@@ -340,13 +328,9 @@ def test_each_side_is_called_in_its_own_context_and_not_in_that_of_who_sends() -
     async def main(net: SimNet) -> tuple[list[Any], str]:
         seen: list[Seen] = []
 
-        def accept() -> Seen:
-            seen.append(Seen())
-            return seen[0]
-
         loop = asyncio.get_running_loop()
         variable.set("server's")
-        server = await loop.create_server(accept, "server", 80)
+        server = await loop.create_server(noting(seen, Seen), "server", 80)
         variable.set("client's")
         transport, _ = await loop.create_connection(Recorder, "server", 80)
         for _ in range(2):
@@ -476,12 +460,8 @@ def test_a_buffered_protocol_is_filled_as_far_as_its_buffer_goes() -> None:
     async def main(net: SimNet) -> list[Any]:
         made: list[Buffered] = []
 
-        def accept() -> Buffered:
-            made.append(Buffered())
-            return made[0]
-
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(accept, "server", 80)
+        server = await loop.create_server(noting(made, Buffered), "server", 80)
         transport, _ = await loop.create_connection(Recorder, "server", 80)
         transport.write(b"abcdefghij")
         transport.close()
@@ -1339,12 +1319,8 @@ async def play_on_loopback(scene: Callable[..., Awaitable[None]], *, stays_open:
 
     accepted: list[Recorder] = []
 
-    def accept() -> Recorder:
-        accepted.append(Recorder(stays_open=stays_open))
-        return accepted[0]
-
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(accept, "127.0.0.1", 0)
+    server = await loop.create_server(noting(accepted, lambda: Recorder(stays_open=stays_open)), "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
     _, client = await loop.create_connection(lambda: Recorder(stays_open=stays_open), *address)
     while not accepted or "made" not in accepted[0].log:

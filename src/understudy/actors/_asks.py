@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
     from understudy.environment import Environment
 
-__all__ = ["FRAME", "Ask", "DeadlineQueue", "Letter", "Node", "Onward", "Private", "find_cycle", "message_of"]
+__all__ = [
+    "FRAME",
+    "Ask",
+    "DeadlineQueue",
+    "Letter",
+    "Node",
+    "Onward",
+    "Private",
+    "find_cycle",
+    "message_of",
+    "sender_of",
+]
 
 FRAME: ContextVar[Any] = ContextVar("understudy_frame", default=None)
 """What the code that runs is part of: the ask in hand, else the cell whose pump it is. The only context variable of the
@@ -117,6 +128,11 @@ class Ask(Letter):
 def message_of(item: Any) -> Any:
     """The message in an envelope, or what needs none."""
     return item.message if isinstance(item, Letter) else item
+
+
+def sender_of(item: Any) -> str | None:
+    """The path of the sender on an envelope, for reports; a bare message does not say."""
+    return item.sender_path if isinstance(item, Letter) else None
 
 
 class DeadlineQueue:

@@ -8,7 +8,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._directives import directive_for
-from understudy.actors._asks import FRAME, Ask, Letter, Onward, Private, message_of
+from understudy.actors._asks import FRAME, Ask, Letter, Onward, Private, message_of, sender_of
 from understudy.actors._bundles import Bundle, burst_over, next_bundle
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._monitors import News
@@ -189,20 +189,22 @@ class Inbox(ABC):
         """What the sender of a message gets that the policy has refused."""
         if self.policy == "stop":
             return self.stopped_error(message)
-        return MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message)
+        return self._no_room(message)
 
     def displaced(self, item: Any, policy: str) -> None:
         """*item* has been thrown away to make room for another."""
         self.report_full()
         message = message_of(item)
         if type(item) is Ask:
-            item.fail(MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message))
-        sender = item.sender_path if isinstance(item, Letter) else None
-        self.runtime.dead_letter(message, self.path, sender, "displaced by a newer message")
+            item.fail(self._no_room(message))
+        self.runtime.dead_letter(message, self.path, sender_of(item), "displaced by a newer message")
+
+    def _no_room(self, message: object) -> MailboxFull:
+        return MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message)
 
     def _overflowed(self, message: object) -> None:
         """A full mailbox is this actor's failure, and what is in it goes before anybody is asked about a restart."""
-        reason = Crashed(MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message))
+        reason = Crashed(self._no_room(message))
         for item in self.make_mailbox().clear():
             self.lose(item, reason)
         self.report_crash(reason, None)
@@ -429,18 +431,20 @@ class Inbox(ABC):
 
     async def _timed_pump(self, job: Job, limit: float) -> None:
         """The pump, with an eye on how long each message takes: one timer for all of them."""
-        job.timer = self.runtime.env.call_at(self.runtime.env.now() + limit, partial(self._look_at_hand, job, limit))
+        self._look_later(job, limit, self.runtime.env.now() + limit)
         try:
             await self._pump(job)
         finally:
             if job.timer is not None:
                 job.timer.cancel()
 
+    def _look_later(self, job: Job, limit: float, when: float) -> None:
+        job.timer = self.runtime.env.call_at(when, partial(self._look_at_hand, job, limit))
+
     def _look_at_hand(self, job: Job, limit: float) -> None:
-        env = self.runtime.env
-        due = self.hand_since + limit
-        if self.job is not job or self.hand is None or env.now() < due - 1e-9:
-            job.timer = env.call_at(max(due, env.now() + limit / 8), partial(self._look_at_hand, job, limit))
+        now, due = self.runtime.env.now(), self.hand_since + limit
+        if self.job is not job or self.hand is None or now < due - 1e-9:
+            self._look_later(job, limit, max(due, now + limit / 8))
             return
         job.timer = None
         message = message_of(self.hand)
@@ -475,8 +479,7 @@ class Inbox(ABC):
         if ask is not None:
             ask.fail(Unhandled(path=self.path, message=message))
         else:
-            sender = item.sender_path if isinstance(item, Letter) else None
-            self.runtime.dead_letter(message, self.path, sender, "unhandled")
+            self.runtime.dead_letter(message, self.path, sender_of(item), "unhandled")
 
     def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         directive = self.directive(error)
@@ -530,9 +533,7 @@ class Inbox(ABC):
             for each in item.items:
                 self.lose(each, reason)
             return
-        message, sender = item, None
-        if isinstance(item, Letter):
-            message, sender = item.message, item.sender_path
-        self.runtime.dead_letter(message, self.path, sender, str(reason))
+        message = message_of(item)
+        self.runtime.dead_letter(message, self.path, sender_of(item), str(reason))
         if type(item) is Ask:
             item.fail(ActorStopped(path=self.path, reason=reason, message=message))

@@ -10,7 +10,8 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from understudy.testing._faults import Faults
 from understudy.testing._schedule import EAGER_EXISTS, Outcome, Subject, run
@@ -33,8 +34,6 @@ _WHAT = "an `async def` whose first parameter is the simulation, as in `async de
 
 REPORTS: list[Report] = []
 """Of the campaigns of this process that ended without a failure."""
-
-T = TypeVar("T", bound="Callable[..., Awaitable[object]]")
 
 
 @dataclass
@@ -90,9 +89,9 @@ class Simulated:
         self, test: Callable[..., Awaitable[object]], *, schedules: int, seed: int | None, faults: Faults, tree: Any
     ) -> None:
         _check_test(test)
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if seed is not None and not _is_whole(seed):
             raise ValueError(f"seed must be a whole number, got {seed!r} ({test.__qualname__})")
-        if not _is_count(schedules):
+        if not _is_whole(schedules) or schedules < 1:
             raise ValueError(f"schedules must be a whole number from 1 on, got {schedules!r} ({test.__qualname__})")
         if not isinstance(faults, Faults):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"faults must be Faults(...), got {faults!r} ({test.__qualname__})")
@@ -137,9 +136,11 @@ class Simulated:
         REPORTS.append(report)
         return report
 
-    def replay(self, tape: Tape, instance: tuple[Any, ...] = ()) -> Outcome:
+    def replay(
+        self, tape: Tape, instance: tuple[Any, ...] = (), arguments: Mapping[str, Any] = MappingProxyType({})
+    ) -> Outcome:
         """Run what is on *tape*."""
-        subject = self.subject({}, tape.faults, instance)
+        subject = self.subject(arguments, tape.faults, instance)
         return run(subject, tape.strategy_of(), seed=tape.seed, eager=tape.eager, story=True)
 
     def _replay_asked_for(self, arguments: Mapping[str, Any], instance: tuple[Any, ...]) -> Report | None:
@@ -148,8 +149,7 @@ class Simulated:
         tape = Tape.load(Path(path)) if path else None
         if tape is None or tape.test != self.name:
             return None
-        subject = self.subject(arguments, tape.faults, instance)
-        outcome = run(subject, tape.strategy_of(), seed=tape.seed, eager=tape.eager, story=True)
+        outcome = self.replay(tape, instance, arguments)
         if outcome.error is not None:
             outcome.error.add_note(f"replayed from {path}:")
             outcome.error.add_note("\n".join(outcome.story))
@@ -208,8 +208,8 @@ def simulate(
         tree: The supervision tree of ``sim.system``, as for ``ActorSystem``.
 
     Raises:
-        TypeError: *test* is not an ``async def`` with a parameter for the simulation.
-        ValueError: *schedules* is not a positive whole number.
+        TypeError: *test* is not an ``async def`` with a parameter for the simulation, or *faults* are no ``Faults``.
+        ValueError: *schedules* is not a positive whole number, or *seed* is no whole number.
     """
     if test is None:
         return functools.partial(simulate, schedules=schedules, seed=seed, faults=faults, tree=tree)
@@ -280,6 +280,13 @@ def run_once(test: Callable[..., Awaitable[object]], arguments: Mapping[str, Any
 
 
 def plans(seed: int, schedules: int, report: Report) -> Iterator[tuple[Strategy, bool]]:
+    """The strategy of each run, and whether it starts tasks eagerly: the undisturbed one first, then the default mix.
+
+    Args:
+        seed: Of the first run; each has one more than the one before it.
+        schedules: How many runs.
+        report: What the runs before have counted; where a strategy strikes is drawn from how long they were.
+    """
     yield Fifo(), False
     for number in range(1, schedules):
         kind = _MIX[(number - 1) % len(_MIX)]
@@ -330,8 +337,8 @@ def _shrunk(subject: Subject, outcome: Outcome, seed: int, eager: bool, attempts
     return told
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_test(test: Any) -> None:

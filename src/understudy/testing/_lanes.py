@@ -59,7 +59,21 @@ class Lane:
         return f"<Lane {self.label} ({len(self.steps)})>"
 
 
-class Step(asyncio.Handle):
+class _InLane(asyncio.Handle):
+    """What steps and timers have in common."""
+
+    __slots__ = ()
+    lane: Lane
+
+    def cancel(self) -> None:
+        """It shall not run, and is no choice any more."""
+        if not self.cancelled():
+            super().cancel()
+            loop: SimLoop = self._loop  # type: ignore[attr-defined]
+            loop.ready.drop_cancelled(self.lane)
+
+
+class Step(_InLane):
     """A callback that is ready."""
 
     __slots__ = ("lane", "order", "priority")
@@ -78,15 +92,8 @@ class Step(asyncio.Handle):
         self.order = order
         self.priority: float | None = None
 
-    def cancel(self) -> None:
-        """It shall not run, and is no choice any more."""
-        if not self.cancelled():
-            super().cancel()
-            loop: SimLoop = self._loop  # type: ignore[attr-defined]
-            loop.ready.drop_cancelled(self.lane)
 
-
-class Timer(asyncio.TimerHandle):
+class Timer(_InLane, asyncio.TimerHandle):
     """A callback that becomes ready at its time. Equal times are in the order of the calls."""
 
     __slots__ = ("lane", "order", "priority")
@@ -116,13 +123,6 @@ class Timer(asyncio.TimerHandle):
     def __lt__(self, other: object) -> bool:
         assert isinstance(other, Timer)
         return (self.when(), self.order) < (other.when(), other.order)
-
-    def cancel(self) -> None:
-        """It shall not run, whether its time has come or not."""
-        if not self.cancelled():
-            super().cancel()
-            loop: SimLoop = self._loop  # type: ignore[attr-defined]
-            loop.ready.drop_cancelled(self.lane)
 
 
 class Ready:

@@ -66,7 +66,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.when_idle: list[Callable[[], object]] = []
         self.on_choice: Callable[[str, bool], object] | None = None
         """For stories: what runs or how far time goes on, and whether something older had to wait."""
-        self.describe_waiting: Callable[[], list[str]] = self._waiting_tasks
+        self.describe_waiting: Callable[[], list[str]] = self.waiting_tasks
         self._now = 0.0
         self._idle_since = 0.0
         # Timers up to there have become ready. Code that computes, or sleeps as threads do, moves the clock alone.
@@ -81,12 +81,10 @@ class SimLoop(asyncio.BaseEventLoop):
         self._own_thread = thread_id()
         self._lanes_by_id: dict[int, tuple[Any, Lane]] = {}
         self._lanes_by_name: dict[str, Lane] = {}
-        self._scheduled: list[Timer] = []
         self._idle: list[asyncio.Future[None]] = []
         self._idle_next: list[asyncio.Future[None]] = []
         super().__init__()
-        # The base class has made a list of its own.
-        self._scheduled = []
+        self._scheduled: list[Timer] = []
         self._plain = self.new_lane("loop")
         self._clock = self.new_lane("clock")
         self._clock.is_clock = True
@@ -129,6 +127,14 @@ class SimLoop(asyncio.BaseEventLoop):
         path = hashlib.blake2b(self._path.tobytes(), digest_size=16)
         path.update("\n".join(self._labels).encode())
         return path.hexdigest()
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Those that have not ended, oldest first."""
+        return sorted(asyncio.all_tasks(self), key=hash)
+
+    def waiting_tasks(self) -> list[str]:
+        """What each of them waits for."""
+        return [await_chain(task) for task in self.tasks()]
 
     # What asyncio calls
 
@@ -381,9 +387,6 @@ class SimLoop(asyncio.BaseEventLoop):
         if known is None:
             known = self._lanes_by_id[id(owner)] = (owner, self.new_lane(type(owner).__name__))
         return known[1]
-
-    def _waiting_tasks(self) -> list[str]:
-        return [await_chain(task) for task in sorted(asyncio.all_tasks(self), key=hash)]
 
     # What the base class wants
 

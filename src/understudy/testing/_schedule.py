@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import sys
@@ -156,15 +155,15 @@ def _clean_up(loop: SimLoop, choices: Choices) -> None:
         loop.net.abort()
     loop.last_step = loop.steps + _PATIENCE
     for _ in range(_ROUNDS):
-        tasks = asyncio.all_tasks(loop)
+        tasks = loop.tasks()
         if not tasks or loop.steps >= loop.last_step:
             break
-        for task in sorted(tasks, key=hash):
+        for task in tasks:
             task.cancel()
         before = loop.steps
         if not _run_quietly(loop, loop.wait_idle()) or loop.steps - before < 3:
             break
-    for task in sorted(asyncio.all_tasks(loop), key=hash):
+    for task in loop.tasks():
         forget_task(task)
         with contextlib.suppress(Exception):
             coroutine: Any = task.get_coro()

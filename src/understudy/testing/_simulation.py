@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from understudy.system import ActorSystem
-from understudy.testing._chains import await_chain
 from understudy.testing._disk import SimDisk
 from understudy.testing._errors import LivenessError, NotQuiescent, Violation
 from understudy.testing._loop import SimLoop
@@ -184,7 +183,7 @@ class Simulation:
         """The test has ended: look at what is left, and at the books."""
         for watch in self._watches:
             watch.finish()
-        left = [await_chain(task) for task in sorted(asyncio.all_tasks(self.loop), key=hash)]
+        left = self.loop.waiting_tasks()
         left += [f"a timer of {timer.what}, due at {timer.when():g} s" for timer in self.loop.timers()]
         left += self.net.open_connections()
         left += self.net.open_servers()
@@ -200,8 +199,8 @@ class Simulation:
 
     def describe_waiting(self) -> list[str]:
         """Who waits for what, actors first."""
-        tasks = [await_chain(task) for task in sorted(asyncio.all_tasks(self.loop), key=hash)]
-        return [*self.busy(), *(task for task in tasks if not task.startswith("'system:"))]
+        tasks = (task for task in self.loop.waiting_tasks() if not task.startswith("'system:"))
+        return [*self.busy(), *tasks]
 
     def _on_idle(self) -> None:
         for watch in self._watches:

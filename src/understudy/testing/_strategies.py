@@ -17,6 +17,7 @@ way to depart from it. The last candidate may be the clock: time goes on althoug
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from understudy.testing._choices import Departure, StepId
-    from understudy.testing._lanes import Lane
+    from understudy.testing._lanes import Lane, Step, Timer
 
 __all__ = ["DelayBounded", "DepthFirst", "Fifo", "Pct", "Pos", "RandomWalk", "Replay", "Strategy"]
 
@@ -52,6 +53,16 @@ class Strategy:
 
     def ran(self, step: StepId) -> None:
         """*step* is running."""
+
+    def _highest(self, ranked: Sequence[Lane] | Sequence[Step | Timer]) -> int:
+        """Where the one of the highest priority is; who has none yet draws one."""
+        best, highest = 0, -math.inf
+        for index, each in enumerate(ranked):
+            if each.priority is None:
+                each.priority = self._random.random()
+            if each.priority > highest:
+                best, highest = index, each.priority
+        return best
 
 
 class RandomWalk(Strategy):
@@ -101,15 +112,6 @@ class Pct(Strategy):
             best = self._highest(lanes)
         return best
 
-    def _highest(self, lanes: Sequence[Lane]) -> int:
-        best, highest = 0, -1e9
-        for index, lane in enumerate(lanes):
-            if lane.priority is None:
-                lane.priority = self._random.random()
-            if lane.priority > highest:
-                best, highest = index, lane.priority
-        return best
-
 
 class Pos(Strategy):
     """The step of the highest priority, drawn for each step when it is seen first."""
@@ -118,14 +120,7 @@ class Pos(Strategy):
 
     def pick(self, lanes: Sequence[Lane]) -> int:
         """The highest."""
-        best, highest = 0, -1.0
-        for index, lane in enumerate(lanes):
-            head = lane.head
-            if head.priority is None:
-                head.priority = self._random.random()
-            if head.priority > highest:
-                best, highest = index, head.priority
-        return best
+        return self._highest([lane.head for lane in lanes])
 
 
 class DelayBounded(Strategy):
