@@ -34,6 +34,13 @@ as all the rest of a tell."""
 thread_id = threading.get_ident
 """The number of this thread; nearly free."""
 
+# What who writes a task class of his own has to call around each of its steps.
+_leave_task: Callable[[asyncio.AbstractEventLoop, asyncio.Task[Any]], None] = getattr(asyncio.tasks, "_leave_task")  # noqa: B009
+_enter_task: Callable[[asyncio.AbstractEventLoop, asyncio.Task[Any]], None] = getattr(asyncio.tasks, "_enter_task")  # noqa: B009
+
+_DEEP = 500
+"""Frames; half of what Python allows by default."""
+
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
@@ -64,6 +71,24 @@ class Environment:
     def call_at(self, when: float, callback: Callable[[], object]) -> asyncio.TimerHandle | None:
         """Call *callback* at *when* on the clock of :attr:`now`; None when that is never."""
         return None if when == math.inf else self.loop.call_at(when, callback)
+
+    def call_aside(self, function: Callable[[], object], context: Context) -> None:
+        """Call *function* in *context* in the middle of a task, as if the event loop had: there is no current task.
+
+        Not called at all while an exception is being handled, which would become the context of what is raised in
+        there, or where the stack is so deep that it might not have room.
+        """
+        if sys.exception() is not None or _is_deep():
+            return
+        task = asyncio.current_task(self.loop)
+        if task is None:
+            context.run(function)
+            return
+        _leave_task(self.loop, task)
+        try:
+            context.run(function)
+        finally:
+            _enter_task(self.loop, task)
 
     def start_task(
         self,
@@ -126,6 +151,14 @@ class TaskRegistry:
         forget_task(task)
         self.discard(task)
         return stack
+
+
+def _is_deep() -> bool:
+    try:
+        sys._getframe(_DEEP)  # pyright: ignore[reportPrivateUsage]
+    except ValueError:
+        return False
+    return True
 
 
 def forget_task(task: asyncio.Task[Any]) -> None:

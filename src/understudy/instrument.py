@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from understudy.reasons import ExitReason
 
-__all__ = ["Counters", "CrashReport", "Instrument", "Instruments", "Statistics"]
+__all__ = ["CrashReport", "Instrument", "Instruments", "Statistics"]
 
 P = ParamSpec("P")
 
@@ -75,17 +75,33 @@ class Instrument:
 
 
 class Instruments:
-    """Those who listen. One that raises is reported to *complain* and does not keep the others from hearing."""
+    """Counts what happens, and tells those who listen.
 
-    __slots__ = ("_complain", "_listeners", "_methods")
+    One that raises is reported to *complain* and does not keep the others from hearing.
+    """
+
+    __slots__ = ("_complain", "_counts", "_listeners", "_methods")
 
     def __init__(self, listeners: Sequence[Instrument], complain: Callable[[str, BaseException], None]) -> None:
         self._listeners = tuple(listeners)
         self._complain = complain
-        self._methods: dict[str, list[Callable[..., None]]] = {}
+        self._methods: dict[Callable[..., None], list[Callable[..., None]]] = {}
+        self._counts: dict[Callable[..., None], int] = {}
 
     def emit(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call the method *event* of those who override it: ``emit(Instrument.actor_started, path, 1)``."""
+        """Count it, and call the method *event* of those who override it: ``emit(Instrument.late, name)``."""
+        if self.noted(event):
+            self.tell(event, *args, **kwargs)
+
+    def noted(self, event: Callable[..., None]) -> bool:
+        """Count it; whether there is somebody to :meth:`tell`. For what is frequent and costly to tell of."""
+        counts = self._counts
+        counts[event] = counts.get(event, 0) + 1
+        methods = self._methods.get(event)
+        return bool(self._listening(event) if methods is None else methods)
+
+    def tell(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Tell of what has been noted."""
         for method in self._listening(event):
             try:
                 method(*args, **kwargs)
@@ -96,11 +112,27 @@ class Instruments:
         """Whether anybody overrides the method *event*."""
         return bool(self._listening(event))
 
+    def count(self, event: Callable[..., None]) -> int:
+        """How often it has happened."""
+        return self._counts.get(event, 0)
+
+    def statistics(self, *, actors: int) -> Statistics:
+        """The counts of this moment."""
+        return Statistics(
+            actors=actors,
+            started=self.count(Instrument.actor_started),
+            stopped=self.count(Instrument.actor_stopped),
+            crashed=self.count(Instrument.actor_crashed),
+            restarted=self.count(Instrument.actor_restarting),
+            dead_letters=self.count(Instrument.dead_letter),
+            abandoned=self.count(Instrument.abandoned),
+        )
+
     def _listening(self, event: Callable[..., None]) -> list[Callable[..., None]]:
-        name = event.__name__
-        methods = self._methods.get(name)
+        methods = self._methods.get(event)
         if methods is None:
-            methods = self._methods[name] = [
+            name = event.__name__
+            methods = self._methods[event] = [
                 getattr(each, name) for each in self._listeners if getattr(type(each), name) is not event
             ]
         return methods
@@ -137,51 +169,3 @@ class Statistics:
     restarted: int
     dead_letters: int
     abandoned: int
-
-
-class Counters(Instrument):
-    """Plain integers, read whenever somebody wants them."""
-
-    def __init__(self) -> None:
-        self.started = 0
-        self.stopped = 0
-        self.crashed = 0
-        self.restarted = 0
-        self.abandoned_tasks = 0
-        self.dead_letters = 0
-
-    def actor_started(self, path: str, incarnation: int) -> None:
-        """One more."""
-        self.started += 1
-
-    def actor_stopped(self, path: str, reason: ExitReason) -> None:
-        """One more."""
-        self.stopped += 1
-
-    def actor_crashed(self, path: str, reason: ExitReason, message_type: str | None) -> None:
-        """One more."""
-        self.crashed += 1
-
-    def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
-        """One more."""
-        self.restarted += 1
-
-    def abandoned(self, path: str, stack: Sequence[str]) -> None:
-        """One more."""
-        self.abandoned_tasks += 1
-
-    def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
-        """One more."""
-        self.dead_letters += 1
-
-    def statistics(self, *, actors: int) -> Statistics:
-        """The counts of this moment."""
-        return Statistics(
-            actors=actors,
-            started=self.started,
-            stopped=self.stopped,
-            crashed=self.crashed,
-            restarted=self.restarted,
-            dead_letters=self.dead_letters,
-            abandoned=self.abandoned_tasks,
-        )

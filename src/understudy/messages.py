@@ -8,7 +8,7 @@ answered with an ``int``. Inside one process an object of any class may be *told
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
@@ -120,8 +120,7 @@ class LinkExit(Signal):
     reason: ExitReason
 
 
-@dataclass(frozen=True, slots=True)
-class ChildStarted:
+class ChildStarted(NamedTuple):
     """Control: a child has come up."""
 
     name: str
@@ -129,8 +128,7 @@ class ChildStarted:
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChildEnded:
+class ChildEnded(NamedTuple):
     """Control: an incarnation of a child has ended; posted exactly once for each.
 
     *directive* is what the child's rules say of its failure; *ignored*: its ``initialize`` wished not to run.

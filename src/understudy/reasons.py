@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 __all__ = [
@@ -179,18 +180,23 @@ def frames_of(traceback: TracebackType | None) -> tuple[Frame, ...]:
 
 def without_traceback(error: BaseException) -> BaseException:
     """*error* itself, with its traceback and those of all its causes cut off, so that it holds no local variable."""
-    pending: list[BaseException | None] = [error]
     seen: set[int] = set()
+    pending = [error]
     while pending:
         current = pending.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
         current.__traceback__ = None
-        pending += [current.__cause__, current.__context__]
-        if isinstance(current, BaseExceptionGroup):
-            pending += cast("BaseExceptionGroup[BaseException]", current).exceptions
+        seen.add(id(current))
+        pending += [each for each in _beneath(current) if id(each) not in seen]
     return error
+
+
+def _beneath(error: BaseException) -> Iterator[BaseException]:
+    if error.__cause__ is not None:
+        yield error.__cause__
+    if error.__context__ is not None:
+        yield error.__context__
+    if isinstance(error, BaseExceptionGroup):
+        yield from cast("BaseExceptionGroup[BaseException]", error).exceptions
 
 
 def plain_seconds(seconds: float) -> str:

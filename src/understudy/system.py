@@ -192,7 +192,9 @@ class ActorSystem:
     async def _start(self) -> None:
         runtime, guardians = self._running(), self._guardians
         # Their ends are quick and are not to be forced, however late the event loop is.
-        reporter = child(Reporter, runtime).options(name="reporter", mailbox=100_000, shutdown="infinity")
+        reporter = child(Reporter, runtime, self._log.recent).options(
+            name="reporter", mailbox=100_000, shutdown="infinity"
+        )
         self._log.ref = await spawn_under(guardians["system"], reporter)
         letters = child(DeadLetters, runtime).options(name="dead_letters", shutdown="infinity")
         self._dead_letters = await spawn_under(guardians["system"], letters)
@@ -286,7 +288,7 @@ class ActorSystem:
             known = [node.path for node in itertools.islice(self.tree().walk(), _NEAREST)]
             raise ActorNotFound(path=absolute, nearest=difflib.get_close_matches(absolute, known, n=3))
         factory = cell.spec.factory
-        if actor is not None and not (isinstance(factory, type) and issubclass(factory, actor)):
+        if actor is not None and not issubclass(factory, actor):
             raise WrongActorType(path=cell.path, expected=actor.__name__, actual=cell.class_name)
         return ref_of(cell)
 
@@ -321,7 +323,7 @@ class ActorSystem:
     def statistics(self) -> Statistics:
         """Counts since the start; guardians and system actors are counted too."""
         runtime = self._running()
-        return runtime.counters.statistics(actors=runtime.population)
+        return runtime.instruments.statistics(actors=runtime.population)
 
     @property
     def abandoned(self) -> tuple[str, ...]:

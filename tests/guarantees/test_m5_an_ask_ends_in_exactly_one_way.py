@@ -276,7 +276,8 @@ class Greet(Message[str]):
 
 class Greeter(Actor[Greet]):
     @handler
-    def greet(self, message: Greet) -> str:
+    async def greet(self, message: Greet) -> str:
+        await asyncio.sleep(0)  # a reply that came sooner would find an asker that does not wait yet
         asyncio.get_running_loop().call_soon(message.asker[0].cancel)
         return "hello"
 

@@ -981,7 +981,7 @@ async def test_a_running_temporary_child_answers_like_any_other() -> None:
         for refused in (stage.top.restart_child("a"), stage.top.delete_child("a")):
             with pytest.raises(ChildRunning):
                 await refused
-        assert (await stage.top.get_childspec("a")).restart == "temporary"
+        assert (await stage.top.get_childspec("a")).get("restart") == "temporary"
 
 
 # Counts

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeGuard, cast
 
@@ -87,7 +87,6 @@ OPTIONS = ("name", *DEFAULTS, "max_restarts", "max_seconds", "significant", "dep
 """All options; the others are about the place of a child among its siblings."""
 
 
-_FIELDS = frozenset({"name", "restart", "shutdown", "mailbox", "start_timeout"})
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -98,16 +97,12 @@ class ChildSpec(Generic[M]):
     What is None is taken from the actor's class, and from the system's settings where the class says nothing.
     """
 
-    factory: Callable[..., Any]
+    factory: type[Any]
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     name: str | None = None
-    restart: Restart | None = None
-    shutdown: Shutdown | None = None
-    mailbox: Mailbox | None = None
-    start_timeout: float | None = None
-    more: Mapping[str, Any] = field(default_factory=lambda: NO_OPTIONS)
-    """The options that few children have: a field for each would cost every actor its bytes."""
+    given: Mapping[str, Any] = field(default_factory=lambda: NO_OPTIONS)
+    """The other options that were set; most children have none, and a field for each would cost every actor bytes."""
 
     def options(self, **options: Unpack[Options]) -> ChildSpec[M]:
         """A copy of this spec with *options* changed.
@@ -148,12 +143,12 @@ class ChildSpec(Generic[M]):
         who = f"child {options.get('name', self.name or self.label)!r}"
         checked: dict[str, Any] = {**check_options(options, who)}
         check_interruptible(self.factory, checked, who)
-        rare = {key: checked.pop(key) for key in list(checked) if key not in _FIELDS}
-        return replace(self, **checked, more={**self.more, **rare} if rare else self.more)
+        name = checked.pop("name", self.name)
+        return replace(self, name=name, given={**self.given, **checked} if checked else self.given)
 
     def get(self, option: str) -> Any:
         """What was said of *option*; None for nothing."""
-        return getattr(self, option) if option in _FIELDS else self.more.get(option)
+        return self.name if option == "name" else self.given.get(option)
 
     @property
     def label(self) -> str:
@@ -161,6 +156,7 @@ class ChildSpec(Generic[M]):
         return snake_case(getattr(self.factory, "__name__", type(self.factory).__name__))
 
 
+@lru_cache
 def snake_case(name: str) -> str:
     """``HTTPServerPool`` as ``http_server_pool``; what no path may hold is replaced by ``_``."""
     return re.sub(r"[^a-z0-9_.-]", "_", _WORD.sub("_", name).lower())

@@ -159,6 +159,8 @@ def check_place(owner: str, spec: ChildSpec[Any], *, parallel: bool, auto_shutdo
     Raises:
         InvalidSpec: It is significant where that cannot matter, or waits for others where all wait anyway.
     """
+    if not spec.given:
+        return
     name = f"child {spec.name or spec.label!r} of {owner}"
     if spec.get("depends_on") and not parallel:
         problem = "needs parallel_start = True on the supervisor: without it each child waits for the one before it"
@@ -168,7 +170,7 @@ def check_place(owner: str, spec: ChildSpec[Any], *, parallel: bool, auto_shutdo
     if auto_shutdown == "never":
         problem = "needs auto_shutdown on the supervisor: 'any_significant' or 'all_significant'"
         raise InvalidSpec(child=name, field="significant", problem=problem)
-    restart = spec.restart or getattr(spec.factory, "defaults", {}).get("restart") or "permanent"
+    restart = spec.get("restart") or getattr(spec.factory, "defaults", {}).get("restart") or "permanent"
     if restart == "permanent":
         problem = "needs restart='transient' or 'temporary': a permanent child never ends by itself"
         raise InvalidSpec(child=name, field="significant", problem=problem)

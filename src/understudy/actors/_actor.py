@@ -45,6 +45,7 @@ class Actor(Generic[M]):
     defaults: ClassVar[Options] = {}
     """Options for all actors of the class, as in ``child(...).options(...)``, which has the last word."""
 
+    supervises: ClassVar[bool] = False
     __understudy_handlers__: ClassVar[HandlerTable] = HandlerTable()
     _understudy_cell: Any = None
 
@@ -118,17 +119,10 @@ class Actor(Generic[M]):
         log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(actor=self.context.path)
         return log
 
-    def _understudy_plan(self, path: str, before: Plan | None = None) -> Plan:
-        """How the actor supervises; for the runtime, once for each incarnation, before ``initialize``.
-
-        *before* is the plan of the incarnation before, as it was at its end; None for the first.
-        """
-        return PLAIN
-
     def _understudy_leave(self) -> None:
         """The incarnation has ended, however that came about; for the runtime."""
-        monitors: dict[Monitor, None] = self.__dict__.pop("_understudy_monitors", {})
-        for monitor in list(monitors):
+        monitors: dict[Monitor, None] | None = self.__dict__.pop("_understudy_monitors", None)
+        for monitor in list(monitors or ()):
             monitor.cancel()
 
 
@@ -136,3 +130,14 @@ class Supervises(Actor[M]):
     """An actor with a plan for its children, whose ref is a ``SupervisorRef``; base of all supervisors."""
 
     supervises: ClassVar[bool] = True
+
+    def _understudy_plan(self, path: str, before: Plan | None = None) -> Plan:
+        """How the actor supervises; for the runtime, once for each incarnation, before ``initialize``.
+
+        *before* is the plan of the incarnation before, as it was at its end; None for the first.
+        """
+        return PLAIN
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.defaults = {"shutdown": "infinity", **cls.defaults}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from understudy._plans._spec import ChildSpec
+    from understudy.actors._runtime import Runtime
     from understudy.messages import ChildEnded, ChildStarted
     from understudy.reasons import ExitReason
 
@@ -28,7 +29,7 @@ class Book(Generic[C]):
 
     __slots__ = ("_make", "_numbers", "_owner", "_terminated", "children", "plan")
 
-    def __init__(self, owner: Owner, make: Callable[[ChildSpec[Any], str], C]) -> None:
+    def __init__(self, owner: Owner, make: Callable[[Runtime, Any, ChildSpec[Any], str], C]) -> None:
         self._owner = owner
         self._make = make
         self.plan: Plan = PLAIN
@@ -48,6 +49,9 @@ class Book(Generic[C]):
         if self._numbers is None:
             self._numbers = {}
         return free_name(label, self.children, self._numbers)
+
+    def _cell(self, spec: ChildSpec[Any], name: str) -> C:
+        return self._make(self._owner.runtime, self._owner, spec, name)
 
     def _find(self, signal: ChildStarted | ChildEnded) -> Child[C] | None:
         """Whom *signal* is about; None when it is about somebody who is not there any more."""

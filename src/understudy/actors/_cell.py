@@ -19,11 +19,24 @@ import math
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from understudy._plans._strategies import PLAIN
 from understudy.actors._asks import FRAME, Ask, Onward
 from understudy.actors._family import Family
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._inbox import Inbox
-from understudy.actors._life import RUNNING, Ending, Job, Life, Step
+from understudy.actors._life import (
+    CHILDREN,
+    DEAD,
+    DOWN,
+    HANDLER,
+    HOOK,
+    NEW,
+    RUNNING,
+    STARTING,
+    STOPPING,
+    Ending,
+    Job,
+)
 from understudy.exceptions import ActorStopped, InvalidActor, InvalidSpec, StartTimeout
 from understudy.instrument import CrashReport, Instrument
 from understudy.messages import ChildEnded, ChildStarted, Continue, Ignore
@@ -48,8 +61,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell"]
 
-_BUILTIN = {"restart": "permanent", "on_restart": "wait"}
-
 
 class Cell(Inbox):
     """See the module. Fields that rarely matter are None until they do: an idle actor has to be small."""
@@ -72,12 +83,12 @@ class Cell(Inbox):
     family: Family[Cell] | None
 
     def __init__(self, runtime: Runtime, parent: Cell | None, spec: ChildSpec[Any], name: str) -> None:
-        super().__init__(runtime, spec)
+        Inbox.__init__(self, runtime, spec)
         self.parent = parent
         self.name = name
         self.uid = runtime.env.next_uid()
         self.incarnation = 0
-        self.life = Life.NEW
+        self.life = NEW
         # Whether any incarnation has ever come up.
         self.came_up = False
         self.family = None
@@ -114,7 +125,7 @@ class Cell(Inbox):
     @property
     def down(self) -> bool:
         """No incarnation is alive."""
-        return self.life in (Life.DOWN, Life.DEAD)
+        return self.life is DOWN or self.life is DEAD
 
     @property
     def running(self) -> bool:
@@ -124,7 +135,7 @@ class Cell(Inbox):
     @property
     def dead(self) -> bool:
         """The final end has come."""
-        return self.life is Life.DEAD
+        return self.life is DEAD
 
     @property
     def waiting(self) -> int:
@@ -134,29 +145,21 @@ class Cell(Inbox):
     @property
     def status(self) -> str:
         """For people and for refs: starting, running, restarting, stopping or stopped."""
-        if self.life is Life.DEAD:
+        if self.life is DEAD:
             return "stopped"
-        if self.life is Life.STOPPING or self.ending is not None or self.for_good:
+        if self.life is STOPPING or self.ending is not None or self.for_good:
             return "stopping"
-        if self.life is Life.RUNNING:
+        if self.life is RUNNING:
             return "running"
-        return "starting" if self.incarnation <= 1 and self.life is not Life.DOWN else "restarting"
+        return "starting" if self.incarnation <= 1 and self.life is not DOWN else "restarting"
 
     def option(self, name: str) -> Any:
         """A setting of this actor: of its spec, else of its class, else of the system."""
-        value = self.spec.get(name)
+        spec = self.spec
+        value = spec.given.get(name)
         if value is None:
-            value = getattr(self.spec.factory, "defaults", {}).get(name)
-        if value is None:
-            value = self._builtin(name)
-        return value
-
-    def _builtin(self, name: str) -> Any:
-        if name in _BUILTIN:
-            return _BUILTIN[name]
-        if name == "shutdown" and getattr(self.spec.factory, "supervises", False):
-            return "infinity"
-        return getattr(self.runtime.settings, name, None)
+            value = spec.factory.defaults.get(name)
+        return self.runtime.defaults.get(name) if value is None else value
 
     # Messages
 
@@ -166,9 +169,9 @@ class Cell(Inbox):
         if ask.in_hand:
             return f"handling it for {plain_seconds(now - self.hand_since)}"
         waiting = f"{self.waiting} waiting"
-        if self.life is Life.RUNNING and self.hand is not None:
+        if self.life is RUNNING and self.hand is not None:
             return f"handling another message for {plain_seconds(now - self.hand_since)}, {waiting}"
-        if self.life is not Life.RUNNING:
+        if self.life is not RUNNING:
             attempt = f", attempt {self.incarnation}" if self.incarnation > 1 else ""
             return f"{self.status}{attempt}{self._next_attempt(now)}, {waiting}"
         return f"accepted, {waiting}"
@@ -192,18 +195,18 @@ class Cell(Inbox):
 
     def start(self) -> None:
         """Begin the next incarnation; for the parent."""
-        assert self.life in (Life.NEW, Life.DOWN), self
-        self.life = Life.STARTING
+        assert self.life is NEW or self.life is DOWN, self
+        self.life = STARTING
         self.incarnation += 1
         self.enqueue()
 
     def request_stop(self, reason: ExitReason, *, keep: bool = False) -> None:
         """End this incarnation with grace; without *keep* for good, which closes the gate and empties the mailbox."""
-        if self.life is Life.DEAD:
+        if self.life is DEAD:
             return
         if not keep:
             self._shut(reason)
-        if self.life is Life.DOWN:
+        if self.life is DOWN:
             if not keep and self.parent is not None and self.parent.family is not None:
                 self.parent.family.end_kept(self.name)
             return
@@ -212,13 +215,13 @@ class Cell(Inbox):
 
     def request_drain(self, timeout: float | None) -> None:
         """Accept nothing more, handle what is there, then end for good."""
-        if self.life is Life.DEAD or self.for_good:
+        if self.life is DEAD or self.for_good:
             return
         self.draining = math.inf if timeout is None else self.runtime.env.now() + timeout
         self.gate = Shutdown("drained")
         if self.mailbox is not None:
             self.mailbox.close()
-        if self.life is Life.RUNNING and self.ending is None:
+        if self.life is RUNNING and self.ending is None:
             self._arm(self.draining, self._drained)
             self.enqueue()
 
@@ -267,12 +270,24 @@ class Cell(Inbox):
 
     def between_incarnations(self) -> None:
         """The last incarnation has ended and there will be another, now or later."""
-        if self.mailbox is not None and self.option("on_restart") == "fail":
+        if self.mailbox is not None and self.mailbox.items and self.option("on_restart") == "fail":
             for ask in self.mailbox.remove(_is_ask):
                 self.lose(ask, self.why_not())
 
     def post(self, signal: ChildStarted | ChildEnded) -> None:
-        """Control from a child: served in the next activation, whatever is in hand or waits."""
+        """Control from a child: served at once, whatever is in hand or waits.
+
+        What follows from it for others is served in their next activations, so that news that climbs a tall tree does
+        not climb the stack.
+        """
+        runtime = self.runtime
+        if self.control is None and not runtime.serving:
+            runtime.serving = True
+            try:
+                self._serve(signal)
+            finally:
+                runtime.serving = False
+            return
         if self.control is None:
             self.control = []
         self.control.append(signal)
@@ -280,7 +295,7 @@ class Cell(Inbox):
 
     def observe(self, callback: Callable[[ExitReason], object]) -> None:
         """Call *callback* with the reason at the final end, at once when that has come."""
-        if self.life is Life.DEAD:
+        if self.life is DEAD:
             callback(self.reason or Shutdown())
         else:
             if self.observers is None:
@@ -295,18 +310,20 @@ class Cell(Inbox):
 
     def bury(self, reason: ExitReason) -> None:
         """The final end; for the parent, which has freed the name."""
-        assert self.life is Life.DOWN, self
+        assert self.life is DOWN, self
         self._bury_family()
-        self.life = Life.DEAD
+        self.life = DEAD
         self.reason = reason
-        self._shut(reason)
+        if not self.for_good:
+            self._shut(reason)
         self.gate = reason
         observers, self.observers = self.observers, None
         for callback in observers or ():
             callback(reason)
         self.runtime.population -= 1
-        if self.came_up:
-            self.runtime.instruments.emit(Instrument.actor_stopped, self.path, reason)
+        instruments = self.runtime.instruments
+        if self.came_up and instruments.noted(Instrument.actor_stopped):
+            instruments.tell(Instrument.actor_stopped, self.path, reason)
 
     def _bury_family(self) -> None:
         if self.family is not None:
@@ -314,7 +331,7 @@ class Cell(Inbox):
 
     def abandon_tree(self) -> None:
         """End this cell and all under it now, without waiting for anything. The name must be free already."""
-        if self.life is Life.DEAD:
+        if self.life is DEAD:
             return
         if self.family is not None:
             self.family.abandon_all()
@@ -323,7 +340,7 @@ class Cell(Inbox):
             self.job.cancel()
             self._abandon()
         self._leave()
-        self.life = Life.DOWN
+        self.life = DOWN
         self.bury(Killed(first=first) if not isinstance(first, Killed) else first)
 
     # Activation
@@ -343,7 +360,7 @@ class Cell(Inbox):
         if self.life is RUNNING:
             if self.job is None and not self.attention and self.mailbox is not None:
                 handled = self.handle(self.mailbox, limit)
-        elif self.life is Life.STARTING and self.actor is None and self.ending is None:
+        elif self.life is STARTING and self.actor is None and self.ending is None:
             self._boot()
         self.queued = False
         if self.attention:
@@ -358,16 +375,21 @@ class Cell(Inbox):
             self.enqueue()  # the hook shall not see what the last handler has set
         else:
             self._proceed()
+            if self.ending is not None:
+                self._watch_grace(self.ending)
 
     def _serve_control(self) -> None:
         signals, self.control = self.control or (), None
         for signal in signals:
-            if self.family is None:
-                continue
-            if isinstance(signal, ChildEnded):
-                self.family.child_ended(signal)
-            else:
-                self.family.child_started(signal)
+            self._serve(signal)
+
+    def _serve(self, signal: ChildStarted | ChildEnded) -> None:
+        if self.family is None:
+            return
+        if isinstance(signal, ChildEnded):
+            self.family.child_ended(signal)
+        else:
+            self.family.child_started(signal)
 
     def settle(self) -> None:
         """RUNNING without a job: what next?"""
@@ -405,12 +427,17 @@ class Cell(Inbox):
 
     def _boot(self) -> None:
         try:
-            problem = self.runtime.settings.grace_problem(self.option("shutdown"))
-            if problem is not None:
-                raise InvalidSpec(child=self.path, field="shutdown", problem=problem)
-            actor = self.spec.factory(*self.spec.args, **self.spec.kwargs)
-            table = self.runtime.table_of(self, actor)
-            plan: Plan = actor._understudy_plan(self.path, None if self.family is None else self.family.plan)
+            spec, runtime = self.spec, self.runtime
+            grace = self.option("shutdown")
+            if grace is not runtime.settings.shutdown:
+                problem = runtime.settings.grace_problem(grace)
+                if problem is not None:
+                    raise InvalidSpec(child=self.path, field="shutdown", problem=problem)
+            actor = spec.factory(*spec.args, **spec.kwargs)
+            table = runtime.table_of(self, actor)
+            plan = PLAIN
+            if actor.supervises:
+                plan = actor._understudy_plan(self.path, None if self.family is None else self.family.plan)
             # Not by setattr: the class may have made itself frozen.
             object.__setattr__(actor, "_understudy_cell", self)
             self.actor, self.table = actor, table
@@ -439,8 +466,11 @@ class Cell(Inbox):
     def _initialized(self, plan: Plan, result: object = None) -> None:
         if self.ending is not None:
             return
-        self._arm(math.inf)
-        if isinstance(result, Continue):
+        if self._timer is not None:
+            self._arm(math.inf)
+        if result is None:
+            pass
+        elif isinstance(result, Continue):
             self.hand = Onward(result.message, self)  # until it is up
         elif isinstance(result, Ignore):
             self.end(Normal(), hook=False).ignored = True
@@ -492,12 +522,14 @@ class Cell(Inbox):
 
     def family_started(self) -> None:
         """All declared children are up: so is this actor."""
-        self.life = Life.RUNNING
+        self.life = RUNNING
         self.came_up = True
         onward, self.hand = self.hand, None
         if onward is not None:
             self.give_back(self.make_mailbox(), onward)
-        self.runtime.instruments.emit(Instrument.actor_started, self.path, self.incarnation)
+        instruments = self.runtime.instruments
+        if instruments.noted(Instrument.actor_started):
+            instruments.tell(Instrument.actor_started, self.path, self.incarnation)
         if self.parent is not None:
             self.parent.post(ChildStarted(self.name, self.uid, self.incarnation))
         if self.draining is not None:
@@ -515,14 +547,14 @@ class Cell(Inbox):
 
     def _make_family(self) -> Family[Cell]:
         if self.family is None:
-            self.family = Family(self, lambda spec, name: Cell(self.runtime, self, spec, name))
+            self.family = Family(self, Cell)
         return self.family
 
     def spawn(
         self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False, kept: bool = False
     ) -> Cell:
         """Start a child at run time. Refused when this actor is on its way out."""
-        if self.life not in (Life.STARTING, Life.RUNNING) or self.ending is not None:
+        if (self.life is not RUNNING and self.life is not STARTING) or self.ending is not None:
             raise ActorStopped(path=self.path, reason=self.why_not())
         return self._make_family().spawn(spec, waiter, declared=declared, kept=kept).cell
 
@@ -543,24 +575,31 @@ class Cell(Inbox):
 
     def end(self, reason: ExitReason, *, hook: bool) -> Ending:
         """Begin the end of this incarnation; its grace is one clock from here over handler, children and hook."""
-        starting = self.life is Life.STARTING
+        starting = self.life is STARTING
         self.ending = ending = Ending(reason, hook=hook and not starting)
         self.attention = True
         self.ready = False
-        grace = self.option("shutdown")
-        if grace == "infinity":
+        if self._timer is not None:
             self._arm(math.inf)
-        elif grace != "brutal_kill":
-            self._arm(self.runtime.env.now() + grace, self._grace_over)
-        elif isinstance(reason, Shutdown):
-            self.force(keep=True)
-        else:
-            # Nobody has asked for this end, so there is nothing to be brutal about.
-            self._arm(self.runtime.env.now() + self.runtime.settings.shutdown, self._grace_over)
+        grace = self.option("shutdown")
+        if grace == "brutal_kill":
+            if isinstance(reason, Shutdown):
+                self.force(keep=True)
+            else:
+                # Nobody has asked for this end, so there is nothing to be brutal about.
+                ending.due = self.runtime.env.now() + self.runtime.settings.shutdown
+        elif grace != "infinity":
+            ending.due = self.runtime.env.now() + grace
         if starting:
             self._interrupt()
         self.enqueue()
         return ending
+
+    def _watch_grace(self, ending: Ending) -> None:
+        """The end was not a matter of this activation, as most are: it gets the timer that bounds it."""
+        if ending.due < math.inf and not ending.interrupting:
+            self._arm(ending.due, self._grace_over)
+            ending.due = math.inf
 
     def _grace_over(self) -> None:
         self.force(keep=not self.for_good)
@@ -609,14 +648,14 @@ class Cell(Inbox):
         assert ending is not None
         if self.job is not None or self.down:
             return
-        if ending.step is Step.HANDLER:
-            self.life = Life.STOPPING
-            ending.step = Step.CHILDREN
+        if ending.step is HANDLER:
+            self.life = STOPPING
+            ending.step = CHILDREN
             self._stop_children(ending)
-        if ending.step is Step.CHILDREN:
+        if ending.step is CHILDREN:
             if self.family is not None and not self.family.stopped:
                 return
-            ending.step = Step.HOOK
+            ending.step = HOOK
             if ending.hook and not ending.forced:
                 self._run_shutdown(ending)
         if self.job is None:
@@ -664,7 +703,7 @@ class Cell(Inbox):
     def _go_down(self, ending: Ending) -> None:
         reason = ending.final_reason()
         self._leave()
-        self.life = Life.DOWN
+        self.life = DOWN
         self.reason = reason
         if self.parent is None:
             self.bury(reason)
@@ -676,7 +715,8 @@ class Cell(Inbox):
 
     def _leave(self) -> None:
         """Let go of the incarnation."""
-        self._arm(math.inf)
+        if self._timer is not None:
+            self._arm(math.inf)
         if self.actor is not None:
             self.actor._understudy_leave()
             # A zombie of it, or whoever kept it, can do nothing to the next incarnation.

@@ -47,12 +47,16 @@ def as_spec(actor: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Chi
     table = getattr(actor, "__understudy_handlers__", None)
     if not (isinstance(actor, type) and isinstance(table, HandlerTable)):
         raise InvalidSpec(child="child", field="actor", problem=f"must be a subclass of Actor, got {actor!r}")
+    if not args and not kwargs and table.bare is not None:
+        return table.bare
     spec: ChildSpec[Any] = ChildSpec(actor, args, dict(kwargs) if kwargs else _NONE)
     # What fits depends on the number of arguments and the names of keywords only, so it is found out once for each.
     shape: tuple[int | str, ...] = (len(args), *kwargs)
     if shape not in table.fitting:
         _check_arguments(spec)
         table.fitting.add(shape)
+    if not args and not kwargs:
+        table.bare = spec
     return spec
 
 

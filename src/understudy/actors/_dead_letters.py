@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
 from understudy.actors._ref import ActorRef
+from understudy.instrument import Instrument
 from understudy.messages import Message
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class DeadLetters(Actor[SubscribeDeadLetters | UnsubscribeDeadLetters | CountDea
 
     @handler
     def count(self, message: CountDeadLetters) -> int:
-        return self._runtime.counters.dead_letters
+        return self._runtime.instruments.count(Instrument.dead_letter)
 
     def _without(self, subscriber: ActorRef[Any]) -> tuple[ActorRef[Any], ...]:
         subscribers = self._runtime.dead_letter_subscribers

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher", "Runnable"]
 
 _STRETCH = 16
+_NEUTRAL = Context()
 
 
 class Runnable(Protocol):
@@ -32,6 +33,7 @@ class Dispatcher:
     """
 
     __slots__ = (
+        "_ahead_until",
         "_asked",
         "_complain",
         "_env",
@@ -39,6 +41,7 @@ class Dispatcher:
         "_queue",
         "_slice",
         "_stretch",
+        "_under_way",
         "closed",
         "context",
         "marked",
@@ -59,6 +62,9 @@ class Dispatcher:
         self._stretch = min(_STRETCH, limit)
         self.slice_end = 0.0
         self._asked = 0.0
+        self._under_way = False
+        # Until when, since the last turn, work may be done ahead of the next; 0 when none has been.
+        self._ahead_until = 0.0
         self.closed = False
         self.context = Context()
         """Where ``def`` handlers run: empty between two messages, replaced when a handler has left something in it."""
@@ -90,6 +96,22 @@ class Dispatcher:
             return 0
         return min(self._next_stretch(cost), _STRETCH)
 
+    def run_ahead(self) -> None:
+        """Do now what the next turn would do, for somebody who is about to wait for the outcome.
+
+        It spares him two turns of the event loop, which cost several times what an actor does in between. All that is
+        done ahead of one turn has one more slice; then he waits, and others have the loop. Nothing that runs here can
+        tell the difference from a turn. Does nothing where that could not be kept: see `Environment.call_aside`.
+        """
+        if self._under_way or not self._queue or self.closed:
+            return
+        now = self._env.stopwatch()
+        if not self._ahead_until:
+            self._ahead_until = now + self._slice
+        elif now >= self._ahead_until:
+            return
+        self._env.call_aside(self._run, self.context)
+
     def close(self) -> None:
         """Forget all work; nothing runs from here on."""
         self._queue.clear()
@@ -98,29 +120,36 @@ class Dispatcher:
     def _mark(self) -> None:
         if not self.closed:
             self.marked = True
-            self._env.loop.call_soon(self._turn, context=self.context)
+            # Not in the context of now, which may be another when the turn comes: see `run_ahead`.
+            self._env.loop.call_soon(self._turn, context=_NEUTRAL)
 
     def _turn(self) -> None:
+        self._ahead_until = 0.0
+        self.context.run(self._run)
+        self.marked = False
+        if self._queue:
+            self._mark()
+
+    def _run(self) -> None:
+        self._under_way = True
         try:
             self._run_slice()
         except BaseException as error:
             # No user code gets here; a defect of the runtime must not stop all actors.
             self._complain("an activation failed", error)
-        self.marked = False
-        if self._queue:
-            self._mark()
+        self._under_way = False
 
     def _run_slice(self) -> None:
-        queue, stopwatch, context = self._queue, self._env.stopwatch, self.context
+        queue, stopwatch, context, limit = self._queue, self._env.stopwatch, self.context, self._limit
         started = stopwatch()
         self.slice_end = end = started + self._slice
         self._asked = started
         stretch = left = self._stretch
         # A stopwatch that stands still must not make a turn endless.
-        turns = max(len(queue), self._limit) * 16
+        turns = max(len(queue), limit) * 16
         while queue and turns > 0:
             turns -= 1
-            left -= queue.popleft().activate(min(self._limit, left)) or 1
+            left -= queue.popleft().activate(min(limit, left)) or 1
             if context:
                 self.context = Context()
                 break

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from understudy._plans._spec import ChildSpec
+    from understudy.actors._runtime import Runtime
     from understudy.messages import ChildEnded, ChildStarted
 
 __all__ = ["Family"]
@@ -38,7 +39,7 @@ class Family(Restarts[C]):
 
     __slots__ = ("_boot", "_closing", "_declared", "_deferred", "_failed", "_record")
 
-    def __init__(self, owner: Owner, make: Callable[[ChildSpec[Any], str], C]) -> None:
+    def __init__(self, owner: Owner, make: Callable[[Runtime, Any, ChildSpec[Any], str], C]) -> None:
         super().__init__(owner, make)
         # While booting: who may start next, from which specs, and who has come up, in that order.
         self._boot: Order | None = None
@@ -85,7 +86,7 @@ class Family(Restarts[C]):
     def _boot_one(self, name: str, spec: ChildSpec[Any]) -> None:
         child = self.children.pop(name, None)
         if child is None:
-            child = Child(self._make(spec, name), declared=True)
+            child = Child(self._cell(spec, name), declared=True)
         elif not child.cell.down:
             self.children[name] = child
             problem = f"{name!r} is taken by a child that initialize has spawned"
@@ -142,7 +143,7 @@ class Family(Restarts[C]):
         if len(self.children) >= plan.max_children:
             raise TooManyChildren(path=self._owner.path, limit=int(plan.max_children))
         name = spec.name or self._free_name(spec.label)
-        child = Child(self._make(spec, name), declared=declared, waiters=[waiter])
+        child = Child(self._cell(spec, name), declared=declared, waiters=[waiter])
         child.kept = None if kept and plan.shared and not plan.dynamic else False
         self.children[name] = child
         child.start()
@@ -152,7 +153,7 @@ class Family(Restarts[C]):
         """Start a new actor for a spec whose last one has ended for good; *waiter* is told how it went."""
         child = self.children[name]
         assert child.cell.dead
-        child.renew(self._make(child.spec, name))
+        child.renew(self._cell(child.spec, name))
         child.waiters = [waiter]
         child.start()
         return child.cell

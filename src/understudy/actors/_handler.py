@@ -20,6 +20,8 @@ from understudy.messages import Continue, Signal, reply_type
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from understudy._plans._spec import ChildSpec
+
 __all__ = ["NO_HANDLERS", "Handler", "HandlerTable", "accepted_types", "handler"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -72,6 +74,8 @@ class HandlerTable(dict[type, "Handler | None"]):
     shutdown: Handler | None
     fitting: set[tuple[int | str, ...]]
     """Shapes of arguments that are known to fit the constructor: how many positional ones, and the keywords."""
+    bare: ChildSpec[Any] | None
+    """The spec of all actors of the class that are made without arguments and options; frozen, so one will do."""
 
     def __init__(self) -> None:
         super().__init__({Ask: None, Letter: None, News: None, Private: None})
@@ -79,6 +83,7 @@ class HandlerTable(dict[type, "Handler | None"]):
         self.private = self.signals = self.batch = self
         self.fallback = self.initialize = self.shutdown = None
         self.fitting = set()
+        self.bare = None
 
     def __missing__(self, message: type) -> Handler | None:
         found = next((entry for base in message.__mro__ if (entry := self.get(base)) is not None), None)

@@ -292,7 +292,7 @@ class Inbox(ABC):
         return True
 
     def _start_pump(self) -> None:
-        limit = self.spec.more.get("max_handling_seconds") or self.actor.defaults.get("max_handling_seconds")
+        limit = self.spec.get("max_handling_seconds") or self.actor.defaults.get("max_handling_seconds")
         if limit is None:
             self.start_job("messages", self._pump)
         else:

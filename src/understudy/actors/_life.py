@@ -14,7 +14,21 @@ from understudy.reasons import Crashed, Killed, RestartsExceeded, StartFailed
 if TYPE_CHECKING:
     from understudy.reasons import ExitReason
 
-__all__ = ["RUNNING", "Ending", "Job", "Life", "Step"]
+__all__ = [
+    "CHILDREN",
+    "DEAD",
+    "DOWN",
+    "HANDLER",
+    "HOOK",
+    "NEW",
+    "RUNNING",
+    "STARTING",
+    "STOPPING",
+    "Ending",
+    "Job",
+    "Life",
+    "Step",
+]
 
 
 class Life(enum.Enum):
@@ -28,7 +42,8 @@ class Life(enum.Enum):
     DEAD = "dead"
 
 
-RUNNING = Life.RUNNING  # a member of an enumeration is slow to look up
+# A member of an enumeration is slow to look up.
+NEW, STARTING, RUNNING, STOPPING, DOWN, DEAD = Life
 
 
 class Step(enum.Enum):
@@ -39,10 +54,17 @@ class Step(enum.Enum):
     HOOK = enum.auto()
 
 
+HANDLER, CHILDREN, HOOK = Step
+
+
+_STAYS = (Crashed, RestartsExceeded, StartFailed, Killed)
+"""Reasons that no force overwrites."""
+
+
 class Ending:
     """The end of an incarnation, from the request on."""
 
-    __slots__ = ("abandon_at", "directive", "forced", "hook", "ignored", "interrupting", "reason", "step")
+    __slots__ = ("abandon_at", "directive", "due", "forced", "hook", "ignored", "interrupting", "reason", "step")
 
     def __init__(self, reason: ExitReason, *, hook: bool) -> None:
         self.reason = reason
@@ -51,9 +73,11 @@ class Ending:
         # The mark: set before the runtime cancels a job, so that what the job ends with means nothing.
         self.interrupting = False
         self.abandon_at = math.inf
+        # When its grace is over, as long as no timer has been set for that.
+        self.due = math.inf
         # The grace was over, or there was none.
         self.forced = False
-        self.step = Step.HANDLER
+        self.step = HANDLER
         # What the actor's own rules say of the failure, for its parent: stop or escalate.
         self.directive: str | None = None
         # `initialize` wished not to run, which is no failure.
@@ -61,8 +85,9 @@ class Ending:
 
     def final_reason(self) -> ExitReason:
         """The first reason given; a forced end is `Killed`, unless the actor had failed by then."""
-        failed = isinstance(self.reason, Crashed | RestartsExceeded | StartFailed | Killed)
-        return Killed(first=self.reason) if self.forced and not failed else self.reason
+        if self.forced and not isinstance(self.reason, _STAYS):
+            return Killed(first=self.reason)
+        return self.reason
 
 
 class Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
@@ -21,6 +21,7 @@ from understudy.reasons import Shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
 
     from pydantic import GetCoreSchemaHandler
 
@@ -180,7 +181,9 @@ class ActorRef(Generic[M_contra]):
                 await self._put_ask(ask)
             if cell.ready:
                 cell.wake()
-            runtime.asks.add(ask, now)
+            runtime.dispatcher.run_ahead()
+            if not ask.future.done():
+                runtime.asks.add(ask, now)
             reply: R = await ask.future
             return reply
         except asyncio.CancelledError:
@@ -276,11 +279,16 @@ class ActorRef(Generic[M_contra]):
         cell.check_loop()
         if Waiting.now().cell is cell:
             raise AskCycle(chain=(cell.path, cell.path))
+        cell.runtime.dispatcher.run_ahead()
+        if cell.dead:
+            return cell.reason or Shutdown()
         ended: asyncio.Future[ExitReason] = cell.runtime.env.loop.create_future()
         callback = _Resolve(ended)
         cell.observe(callback)
         try:
-            async with asyncio.timeout(None if timeout == math.inf else timeout):
+            if timeout is None or timeout == math.inf:
+                return await ended
+            async with asyncio.timeout(timeout):
                 return await ended
         except TimeoutError:
             raise TimeoutError(f"{cell.path} has not stopped within {timeout:g} s ({cell.status})") from None
@@ -424,13 +432,16 @@ class Waiting:
             cell.waits = {}
         cell.waits[token] = target
 
-    @contextmanager
-    def on(self, *targets: Cell) -> Generator[None, None, None]:
+    def on(self, *targets: Cell) -> AbstractContextManager[None]:
         """Within the block, this actor waits for all of *targets*.
 
         Raises:
             AskCycle: It would wait for ever.
         """
+        return _NO_WAIT if self.cell is None else self._on(targets)
+
+    @contextmanager
+    def _on(self, targets: tuple[Cell, ...]) -> Generator[None, None, None]:
         tokens = [object() for _ in targets]
         try:
             for target, token in zip(targets, tokens, strict=True):
@@ -447,6 +458,7 @@ class Waiting:
 
 
 _NOBODY = Waiting(None, None)
+_NO_WAIT = nullcontext()
 _STOPPED = Shutdown("stopped")
 
 

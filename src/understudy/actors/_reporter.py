@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import linecache
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
@@ -27,66 +27,57 @@ _LONG = 30.0
 """Seconds: the window for what goes on and on once it has begun, and is told soon enough the second time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line to be written. Those of equal keys within *window* seconds after it become a count."""
+Key: TypeAlias = tuple[str | None, ...]
 
-    key: tuple[str, ...]
+
+@dataclass(slots=True)
+class Line:
+    """A line to be written, and how many equal ones there have been *until* its window closes."""
+
     level: str
     event: str
     fields: dict[str, Any]
-    frames: tuple[Frame, ...] = ()
-    window: float = 1.0
+    frames: tuple[Frame, ...]
+    until: float
+    suppressed: int = 0
 
 
 class Flush:
     """The first window has closed."""
 
 
-@dataclass(slots=True)
-class _Recent:
-    line: Line
-    until: float
-    suppressed: int = field(default=0)
-
-
 class Reporter(Actor[Line]):
-    """Writes the first of equal lines at once and counts the others, told in one line when the window closes."""
+    """Writes the first of equal lines at once; the others, which are only counted, in one line when the window closes.
 
-    def __init__(self, runtime: Runtime) -> None:
+    *recent* are the lines whose windows are open, and is kept by the :class:`LogInstrument`.
+    """
+
+    def __init__(self, runtime: Runtime, recent: dict[Key, Line]) -> None:
         self._runtime = runtime
         self._env = runtime.env
-        self._recent: dict[tuple[str, ...], _Recent] = {}
+        self._recent = recent
         self._timer: TimerHandle | None = None
         self._due = math.inf
 
     @handler
     def write(self, line: Line) -> None:
-        now = self._env.now()
-        recent = self._recent.get(line.key)
-        if recent is not None and now < recent.until:
-            recent.suppressed += 1
-            return
-        if recent is not None:
-            self._summarise(recent)
-        self._recent[line.key] = _Recent(line, now + line.window)
-        _write(self._runtime, line, line.fields)
-        if now + line.window < self._due:
+        _write(self._runtime, line)
+        if line.until < self._due:
             self._arm()
 
     @handler
     def _flush(self, message: Flush) -> None:
         now = self._env.now()
         self._due = math.inf
-        for key, recent in list(self._recent.items()):
-            if now >= recent.until - 0.001:
-                self._summarise(recent)
+        for key, line in list(self._recent.items()):
+            if now >= line.until - 0.001:
+                summarise(self._runtime, line)
                 del self._recent[key]
         self._arm()
 
     def shutdown(self, reason: ExitReason) -> None:
-        for recent in self._recent.values():
-            self._summarise(recent)
+        for line in self._recent.values():
+            summarise(self._runtime, line)
 
     def _arm(self) -> None:
         """Wake up when the first window closes; not at all when none is open."""
@@ -100,35 +91,34 @@ class Reporter(Actor[Line]):
     def _understudy_leave(self) -> None:
         # Not in the hook, which does not run when the system's time is up.
         super()._understudy_leave()
+        self._recent.clear()  # from here on each line is written, by whoever has it
         if self._timer is not None:
             self._timer.cancel()
 
     def _wake(self) -> None:
         self.context.tell_self(Flush())
 
-    def _summarise(self, recent: _Recent) -> None:
-        if recent.suppressed:
-            line = recent.line
-            again = Line(line.key, line.level, f"{line.event} again", {})
-            _write(self._runtime, again, {**line.fields, "times": recent.suppressed})
-
 
 class LogInstrument(Instrument):
-    """Hands what a person should read to the :class:`Reporter`."""
+    """Hands what a person should read to the :class:`Reporter`; of equal lines, within a second, the first."""
 
     def __init__(self) -> None:
         self.ref: ActorRef[Line] | None = None
         """The reporter; before it has started there is nothing to report."""
         self.runtime: Runtime | None = None
+        self.recent: dict[Key, Line] = {}
+        """The lines whose windows are open. Those equal to one of them are counted here, on the spot, so that a storm
+        of failures costs little."""
 
     def crash_reported(self, report: CrashReport) -> None:
         reason = report.reason
+        key = ("crashed", report.path, str(reason), report.message_type)
+        if self._suppressed(key):
+            return
         frames = reason.frames if isinstance(reason, Crashed | StartFailed) else ()
-        fields = {"actor": report.path, "reason": str(reason), "handling": report.message_type}
         state = dict(report.description) or dict(report.state)
-        self._put(
-            Line(("crashed", *map(str, fields.values())), "error", "crashed", fields | {"state": state or None}, frames)
-        )
+        fields = {"actor": report.path, "reason": key[2], "handling": report.message_type, "state": state or None}
+        self._put(key, "error", "crashed", fields, frames=frames)
 
     def actor_resumed(self, path: str, reason: ExitReason, message_type: str) -> None:
         self._report("error", "resumed", {"actor": path, "reason": str(reason), "handling": message_type})
@@ -138,10 +128,10 @@ class LogInstrument(Instrument):
 
     def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
         # A failure of its own code has had a line already.
-        why = None if isinstance(reason, Crashed | StartFailed) else str(reason)
-        fields = {"actor": path, "reason": why, "failures": failures}
-        line = Line(("restarting", path, str(reason)), "warning", "restarting", fields)
-        self._put(line)
+        key = ("restarting", path, str(reason))
+        if not self._suppressed(key):
+            why = None if isinstance(reason, Crashed | StartFailed) else key[2]
+            self._put(key, "warning", "restarting", {"actor": path, "reason": why, "failures": failures})
 
     def gave_up(self, path: str, reason: ExitReason) -> None:
         self._report("error", "gave up", {"actor": path, "reason": str(reason)})
@@ -161,22 +151,62 @@ class LogInstrument(Instrument):
     def mailbox_full(self, path: str, capacity: float) -> None:
         remedy = "use `await ref.send(...)`, or set `mailbox=`"
         fields = {"actor": path, "capacity": capacity, "remedy": remedy}
-        self._put(Line(("mailbox", path), "warning", "mailbox is full", fields, window=_LONG))
+        key = ("mailbox", path)
+        if not self._suppressed(key):
+            self._put(key, "warning", "mailbox is full", fields, window=_LONG)
 
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
-        fields = {"recipient": recipient, "message": type(message).__name__, "why": why}
-        self._put(Line(("dead letter", *fields.values()), "info", "dead letter", fields, window=_LONG))
+        kind = type(message).__name__
+        key = ("dead letter", recipient, kind, why)
+        if not self._suppressed(key):
+            fields = {"recipient": recipient, "message": kind, "why": why}
+            self._put(key, "info", "dead letter", fields, window=_LONG)
 
-    def _report(self, level: str, event: str, fields: dict[str, Any], frames: tuple[Frame, ...] = ()) -> None:
-        self._put(Line((event, *map(str, fields.values())), level, event, fields, frames))
+    def _report(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        key = (event, *map(str, fields.values()))
+        if not self._suppressed(key):
+            self._put(key, level, event, fields)
 
-    def _put(self, line: Line) -> None:
-        if self.ref is not None and self.runtime is not None and not self.ref.tell_quietly(line):
-            _write(self.runtime, line, line.fields)  # the reporter has ended
+    def _suppressed(self, key: Key) -> bool:
+        """Whether a line like that has been written just now; this one is counted then."""
+        line = self.recent.get(key)
+        if line is None:
+            return False
+        assert self.runtime is not None
+        if self.runtime.env.now() < line.until:
+            line.suppressed += 1
+            return True
+        # Its window has closed, and the timer is late.
+        summarise(self.runtime, line)
+        return False
+
+    def _put(
+        self,
+        key: Key,
+        level: str,
+        event: str,
+        fields: dict[str, Any],
+        *,
+        frames: tuple[Frame, ...] = (),
+        window: float = 1.0,
+    ) -> None:
+        if self.ref is None or self.runtime is None:
+            return
+        line = self.recent[key] = Line(level, event, fields, frames, self.runtime.env.now() + window)
+        if not self.ref.tell_quietly(line):
+            del self.recent[key]
+            _write(self.runtime, line)  # the reporter has ended
 
 
-def _write(runtime: Runtime, line: Line, fields: dict[str, Any]) -> None:
-    shown = {name: value for name, value in fields.items() if value is not None}
+def summarise(runtime: Runtime, line: Line) -> None:
+    """Write how many lines have been like *line* since, if any."""
+    if line.suppressed:
+        again = replace(line, event=f"{line.event} again", fields={**line.fields, "times": line.suppressed}, frames=())
+        _write(runtime, again)
+
+
+def _write(runtime: Runtime, line: Line) -> None:
+    shown = {name: value for name, value in line.fields.items() if value is not None}
     if line.frames:
         shown["exception"] = "\n".join(_render(frame) for frame in line.frames)
     runtime.write_log(line.level, line.event, shown)

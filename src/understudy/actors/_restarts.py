@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from understudy._plans._spec import ChildSpec
+    from understudy.actors._runtime import Runtime
     from understudy.messages import ChildEnded
 
 __all__ = ["Group", "Restarts"]
@@ -58,7 +59,7 @@ class Restarts(Book[C]):
 
     __slots__ = ("_group", "_keep", "_open", "times")
 
-    def __init__(self, owner: Owner, make: Callable[[ChildSpec[Any], str], C]) -> None:
+    def __init__(self, owner: Owner, make: Callable[[Runtime, Any, ChildSpec[Any], str], C]) -> None:
         super().__init__(owner, make)
         self.times: list[float] = []
         """The failures that count, of all children together."""
@@ -263,7 +264,7 @@ class Restarts(Book[C]):
         for name in names:
             child = self.children[name]
             if child.cell.dead:  # it had been stopped, or had ended by itself: a new actor under the old name
-                child.renew(self._make(child.spec, name))
+                child.renew(self._cell(child.spec, name))
                 child.started = True  # a failure of its start is one of the group's, and counts
             child.start()
 

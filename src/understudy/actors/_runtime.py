@@ -11,13 +11,13 @@ from understudy.actors._asks import DeadlineQueue, message_of
 from understudy.actors._dispatcher import Dispatcher
 from understudy.actors._monitors import placed
 from understudy.environment import Environment
-from understudy.instrument import Counters, Instrument, Instruments
+from understudy.instrument import Instrument, Instruments
 from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.messages import DeadLetter
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from understudy.actors._handler import HandlerTable
     from understudy.actors._inbox import Inbox
@@ -37,13 +37,14 @@ class Runtime:
 
     __slots__ = (
         "asks",
-        "counters",
         "dead_letter_subscribers",
+        "defaults",
         "dispatcher",
         "env",
         "instruments",
         "interrupt",
         "population",
+        "serving",
         "settings",
         "system",
         "table_of",
@@ -54,15 +55,18 @@ class Runtime:
     ) -> None:
         self.env = self.make_environment(loop)
         self.settings = settings
+        self.defaults = defaults_of(settings)
+        """What an option is where neither the spec of an actor nor its class says anything."""
         self.system = system
         self.dispatcher = self.make_dispatcher()
         self.asks = DeadlineQueue(self.env)
-        self.counters = Counters()
-        self.instruments = Instruments((self.counters, *instruments), self.complain)
+        self.instruments = Instruments(instruments, self.complain)
         self.interrupt: Callable[[], None] = lambda: None
         """What to do when a handler raises KeyboardInterrupt."""
         self.population = 0
         """How many actors there are, whatever their state."""
+        self.serving = False
+        """A cell is being told of a child of its own, on the stack of that child."""
         self.dead_letter_subscribers: tuple[Any, ...] = ()
         """Refs; replaced as a whole, so that one who reads it is not disturbed by a change."""
         self.table_of: Callable[[Inbox, Any], HandlerTable] = _own_table
@@ -117,6 +121,17 @@ class Runtime:
     def complain(self, what: str, error: BaseException) -> None:
         """Report an error that has nobody else to go to."""
         self.env.loop.call_exception_handler({"message": f"understudy: {what}", "exception": error})
+
+
+def defaults_of(settings: Settings) -> Mapping[str, Any]:
+    """The options that have a value when nobody has said anything."""
+    return {
+        "restart": "permanent",
+        "on_restart": "wait",
+        "shutdown": settings.shutdown,
+        "mailbox": settings.mailbox,
+        "start_timeout": settings.start_timeout,
+    }
 
 
 def _own_table(cell: Inbox, actor: Any) -> HandlerTable:

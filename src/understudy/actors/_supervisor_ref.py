@@ -192,7 +192,7 @@ class SupervisorRef(ActorRef[M_contra]):
                 ref=None if child.cell.dead else ref_of(child.cell),
                 status="restarting" if family.restarting(name) else child.cell.status,
                 actor=child.cell.class_name,
-                supervisor=_supervises(child.cell),
+                supervisor=child.cell.spec.factory.supervises,
             )
             for name, child in family.children.items()
         ]
@@ -200,7 +200,7 @@ class SupervisorRef(ActorRef[M_contra]):
     async def count_children(self) -> ChildCounts:
         """How many there are."""
         children = (await self._family()).children.values()
-        supervisors = sum(_supervises(child.cell) for child in children)
+        supervisors = sum(bool(child.cell.spec.factory.supervises) for child in children)
         return ChildCounts(
             specs=len(children),
             active=sum(bool(child.up) for child in children),
@@ -259,17 +259,14 @@ class SupervisorRef(ActorRef[M_contra]):
 
 def ref_of(cell: Cell) -> ActorRef[Any]:
     """The ref of *cell*, of the kind that its class has."""
-    return SupervisorRef(cell) if _supervises(cell) else ActorRef(cell)
-
-
-def _supervises(cell: Cell) -> bool:
-    return bool(getattr(cell.spec.factory, "supervises", False))
+    return SupervisorRef(cell) if cell.spec.factory.supervises else ActorRef(cell)
 
 
 async def started(cell: Cell, waiter: Any) -> None:
     """Wait until *cell* is up; whoever gives up waiting must not be left with it."""
     try:
         with Waiting.now().on(cell):
+            cell.runtime.dispatcher.run_ahead()
             await waiter
     except BaseException:
         if waiter.cancelled() or not waiter.done() or waiter.exception() is None:

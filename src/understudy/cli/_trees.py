@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from understudy._plans._spec import ChildSpec
     from understudy._plans._strategies import Plan
-    from understudy.actors._actor import Actor
+    from understudy.actors._actor import Actor, Supervises
 
 __all__ = ["declared", "draw"]
 
@@ -48,7 +48,7 @@ def _node(spec: ChildSpec[Any], path: str) -> Node:
         name=path.rpartition("/")[2],
         path=path,
         actor=cls.__name__,
-        status=spec.restart or cls.defaults.get("restart", "permanent"),
+        status=spec.get("restart") or cls.defaults.get("restart", "permanent"),
         incarnation=0,
         waiting=0,
         children=tuple(_node(inner, f"{path}/{inner.name}") for inner in plan.children),
@@ -68,13 +68,13 @@ def _plan(spec: ChildSpec[Any], path: str) -> Plan:
     cls = _class(spec)
     if not issubclass(cls, Supervisor):
         return PLAIN
-    made: Actor[Any] = cls(*spec.args, **spec.kwargs)
+    made: Supervises[Any] = cls(*spec.args, **spec.kwargs)
     return made._understudy_plan(path)  # pyright: ignore[reportPrivateUsage]
 
 
 def _description(spec: ChildSpec[Any], plan: Plan) -> str:
     cls = _class(spec)
-    words = f"{cls.__name__}, {spec.restart or cls.defaults.get('restart', 'permanent')}"
+    words = f"{cls.__name__}, {spec.get('restart') or cls.defaults.get('restart', 'permanent')}"
     if not plan.shared:
         return words
     return f"{words}; {plan.strategy}, {plan.max_restarts:,} restarts in {plan.max_seconds:g} s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any, Generic, Never, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar
 
 from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
@@ -17,6 +17,7 @@ from understudy.reasons import Crashed, ExitReason, Killed, Normal, Shutdown, fr
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from understudy._plans._spec import Options
     from understudy.actors._cell import Cell
     from understudy.reasons import Frame
 
@@ -239,6 +240,8 @@ class Run:
 
 class Task(Actor[Never]):
     """Runs one coroutine and ends. It is temporary: it is never restarted, and nothing is kept of it."""
+
+    defaults: ClassVar[Options] = {"restart": "temporary"}
 
     def __init__(self, outcome: Outcome[Any], function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
         self._work: tuple[Outcome[Any], Callable[..., Awaitable[Any]], tuple[Any, ...]] | None = outcome, function, args

@@ -70,6 +70,9 @@ class SimDispatcher(Dispatcher):
             lane = self._lanes[cell] = self._loop.new_lane(str(getattr(cell, "path", "cell")))
         self._loop.call_in_lane(lane, self._activate, cell, context=Context())
 
+    def run_ahead(self) -> None:
+        """Not here: chance decides what runs next, and may well decide for that."""
+
     def allowance(self, handled: int, since_last: int) -> int:
         """How many more messages a pump may handle."""
         return (16, 0, 1)[self._loop.choices.draw("allowance", 3)]
