@@ -151,6 +151,23 @@ async def alone(sim: Simulation) -> None:
     await ref.wait_stopped()
 
 
+async def limits_of_their_own(sim: Simulation) -> None:
+    """A child whose limit is below its supervisor's, one whose limit is above it, and one that has no supervisor."""
+    low = child(Shelf).options(name="low", max_restarts=1, max_seconds=5.0)
+    high = child(Shelf).options(name="high", max_restarts=9)
+    boss = await sim.system.spawn(supervisor("boss", low, high, max_restarts=4).options(restart="temporary"))
+    alone = await spawn(sim, "alone", max_restarts=6)
+    for name, failures in (("low", 2), ("high", 3)):
+        ref = sim.system.lookup(f"/user/boss/{name}", Shelf)
+        for _ in range(failures):
+            ref.tell(Fail())
+            alone.tell(Fail())
+            await asyncio.sleep(0.1)
+    await boss.wait_stopped()
+    await sim.quiesce()
+    assert alone.status == "running"
+
+
 async def families(sim: Simulation) -> None:
     spec = supervisor("boss", child(Shelf).options(name="one"), child(Shelf).options(name="two"))
     boss = await sim.system.spawn(spec)
@@ -175,7 +192,17 @@ class _Within:
         return getattr(self.sim, name)
 
 
-TRAFFIC: list[Test] = [tells, sends, asks, asks_to_the_end, failures, alone, families, everything]
+TRAFFIC: list[Test] = [
+    tells,
+    sends,
+    asks,
+    asks_to_the_end,
+    failures,
+    alone,
+    limits_of_their_own,
+    families,
+    everything,
+]
 
 
 @pytest.mark.parametrize("traffic", TRAFFIC)
@@ -337,6 +364,8 @@ PLANTED: list[tuple[Plant, Test, str]] = [
     (counts(-1), failures, "restarts: /user/boss gives up after 2 failures"),
     (counts(+1), alone, "restarts: /user/shelf is restarted, the 4. time within 5 s"),
     (counts(-1), alone, "restarts: /user/shelf gives up after 3 failures"),
+    (counts(+1), limits_of_their_own, "restarts: /user/boss/low is restarted, the "),
+    (counts(-1), limits_of_their_own, "restarts: /user/boss/low gives up after 1 failures within 5 s"),
     (forgets_failures_too_soon, alone, "restarts: /user/shelf"),
     (ends_before_its_children, families, "lives: /user/boss has stopped before /user/boss/one"),
     (ends_twice, tells, "lives: /user/shelf has stopped without having started, or twice"),

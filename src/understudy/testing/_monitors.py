@@ -17,6 +17,8 @@ from understudy.reasons import RestartsExceeded
 from understudy.testing._story import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from understudy.actors._inbox import Inbox
     from understudy.reasons import ExitReason
     from understudy.testing._simulation import Simulation
@@ -267,33 +269,37 @@ class Restarts(Monitor):
     def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
         """It must have been allowed."""
         child = self.watch.cells.get(path)
-        if child is None or child.parent is None or child.parent.family is None:
-            return
-        times, most, seconds = self._window(child.parent, child)
-        recent = self._count(times, seconds)
-        if recent > most:
-            self.broken(f"{path} is restarted, the {recent}. time within {seconds:g} s, where {most} are allowed")
-        if recent != failures:
-            self.broken(f"{path}: {failures} failures were reported, and there have been {recent} within {seconds:g} s")
+        counted: list[int] = []
+        for _, times, most, seconds in self._windows(child):
+            counted.append(recent := self._count(times, seconds))
+            if recent > most:
+                self.broken(f"{path} is restarted, the {recent}. time within {seconds:g} s, where {most} are allowed")
+        if counted and counted[0] != failures:
+            self.broken(f"{path}: {failures} failures were reported, and there have been {counted[0]}")
 
     def gave_up(self, path: str, reason: ExitReason) -> None:
         """There must have been one too many."""
         if not isinstance(reason, RestartsExceeded):
             return
-        child = self.watch.cells.get(reason.child)
+        for who, times, most, seconds in self._windows(self.watch.cells.get(reason.child)):
+            recent = self._count(times, seconds)
+            if who == path:  # what comes after it is not counted any more
+                if recent <= most:
+                    self.broken(f"{path} gives up after {recent} failures within {seconds:g} s; {most} are allowed")
+                return
+
+    def _windows(self, child: Cell | None) -> Iterator[tuple[str, list[float], int, float]]:
+        """Who gives up by it, the failures so far, how many are allowed, and in how many seconds; for each limit."""
         if child is None or child.parent is None or child.parent.family is None:
             return
-        times, most, seconds = self._window(child.parent, child)
-        recent = self._count(times, seconds)
-        if recent <= most:
-            self.broken(f"{path} gives up after {recent} failures within {seconds:g} s, where {most} are allowed")
-
-    def _window(self, parent: Cell, child: Cell) -> tuple[list[float], int, float]:
-        assert parent.family is not None
-        plan = parent.family.plan
-        # A supervisor's count begins anew with each incarnation; an actor of its own budget keeps it.
-        key = (parent.uid, parent.incarnation) if plan.shared else (parent.uid, parent.incarnation, child.uid)
-        return self._times[key], plan.max_restarts, plan.max_seconds
+        parent, plan = child.parent, child.parent.family.plan
+        if plan.shared:
+            # A supervisor's count begins anew with each incarnation; an actor of its own budget keeps it.
+            yield parent.path, self._times[parent.uid, parent.incarnation], plan.max_restarts, plan.max_seconds
+        most, seconds = child.spec.get("max_restarts"), child.spec.get("max_seconds")
+        if not plan.shared or most is not None:
+            most = plan.max_restarts if most is None else most
+            yield child.path, self._times[child.uid, 0], most, plan.max_seconds if seconds is None else seconds
 
     def _count(self, times: list[float], seconds: float) -> int:
         now = self.watch.sim.loop.time()
