@@ -78,7 +78,13 @@ class Environment:
         Not called at all while an exception is being handled, which would become the context of what is raised in
         there, or where the stack is so deep that it might not have room.
         """
-        if sys.exception() is not None or _is_deep():
+        if sys.exception() is not None:
+            return
+        try:
+            sys._getframe(_DEEP)  # pyright: ignore[reportPrivateUsage]
+        except ValueError:
+            pass
+        else:
             return
         task = asyncio.current_task(self.loop)
         if task is None:
@@ -151,14 +157,6 @@ class TaskRegistry:
         forget_task(task)
         self.discard(task)
         return stack
-
-
-def _is_deep() -> bool:
-    try:
-        sys._getframe(_DEEP)  # pyright: ignore[reportPrivateUsage]
-    except ValueError:
-        return False
-    return True
 
 
 def forget_task(task: asyncio.Task[Any]) -> None:

@@ -32,7 +32,14 @@ class Instrument:
         """An incarnation failed; *message_type* was in hand, None outside of a handler."""
 
     def crash_reported(self, report: CrashReport) -> None:
-        """The same, with all that helps to find out why; it is only made when somebody listens."""
+        """The same, with all that helps to find out why; it is only made when somebody wants it."""
+
+    def wants_crash_report(self, path: str, reason: ExitReason, message_type: str | None) -> bool:
+        """Whether :meth:`crash_reported` shall be called for this crash.
+
+        To make a report takes about as long as a restart. Who has enough of equal ones can spare it.
+        """
+        return True
 
     def actor_resumed(self, path: str, reason: ExitReason, message_type: str) -> None:
         """A handler failed, and the actor goes on as its rules say: the message is lost, the state stays."""
@@ -80,10 +87,13 @@ class Instruments:
     One that raises is reported to *complain* and does not keep the others from hearing.
     """
 
-    __slots__ = ("_complain", "_counts", "_listeners", "_methods")
+    __slots__ = ("_complain", "_counts", "_listeners", "_methods", "_reported_to")
 
     def __init__(self, listeners: Sequence[Instrument], complain: Callable[[str, BaseException], None]) -> None:
         self._listeners = tuple(listeners)
+        self._reported_to = [
+            each for each in self._listeners if type(each).crash_reported is not Instrument.crash_reported
+        ]
         self._complain = complain
         self._methods: dict[Callable[..., None], list[Callable[..., None]]] = {}
         self._counts: dict[Callable[..., None], int] = {}
@@ -108,9 +118,19 @@ class Instruments:
             except Exception as error:
                 self._complain(f"{method.__qualname__} raised", error)
 
-    def heard(self, event: Callable[..., None]) -> bool:
-        """Whether anybody overrides the method *event*."""
-        return bool(self._listening(event))
+    def crashed(
+        self, path: str, reason: ExitReason, message_type: str | None, report: Callable[[], CrashReport]
+    ) -> None:
+        """An incarnation has failed; *report* makes the report of it."""
+        self.emit(Instrument.actor_crashed, path, reason, message_type)
+        made: CrashReport | None = None
+        for each in self._reported_to:
+            try:
+                if each.wants_crash_report(path, reason, message_type):
+                    made = made or report()
+                    each.crash_reported(made)
+            except Exception as error:
+                self._complain(f"{type(each).__qualname__}.crash_reported raised", error)
 
     def count(self, event: Callable[..., None]) -> int:
         """How often it has happened."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container
     from types import TracebackType
 
 __all__ = [
@@ -168,35 +168,39 @@ def describe(reason: ExitReason) -> list[str]:
     return [*lines, str(reason)]
 
 
-def frames_of(traceback: TracebackType | None) -> tuple[Frame, ...]:
-    """The frames of *traceback* as plain data, outermost first."""
+def frames_of(traceback: TracebackType | None, *, but: Container[str] = ()) -> tuple[Frame, ...]:
+    """The frames of *traceback* as plain data, outermost first, without those of the files in *but*."""
     frames: list[Frame] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        frames.append((code.co_filename, traceback.tb_lineno, code.co_qualname))
+        if code.co_filename not in but:
+            frames.append((code.co_filename, traceback.tb_lineno, code.co_qualname))
         traceback = traceback.tb_next
     return tuple(frames)
 
 
 def without_traceback(error: BaseException) -> BaseException:
     """*error* itself, with its traceback and those of all its causes cut off, so that it holds no local variable."""
-    seen: set[int] = set()
-    pending = [error]
-    while pending:
-        current = pending.pop()
-        current.__traceback__ = None
-        seen.add(id(current))
-        pending += [each for each in _beneath(current) if id(each) not in seen]
+    error.__traceback__ = None
+    cause, context, members = error.__cause__, error.__context__, _members(error)
+    if cause is not None or context is not None or members:
+        _cut([cause, context, *members])
     return error
 
 
-def _beneath(error: BaseException) -> Iterator[BaseException]:
-    if error.__cause__ is not None:
-        yield error.__cause__
-    if error.__context__ is not None:
-        yield error.__context__
-    if isinstance(error, BaseExceptionGroup):
-        yield from cast("BaseExceptionGroup[BaseException]", error).exceptions
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _cut(pending: list[BaseException | None]) -> None:
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        current.__traceback__ = None
+        pending += [current.__cause__, current.__context__, *_members(current)]
 
 
 def plain_seconds(seconds: float) -> str:

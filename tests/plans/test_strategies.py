@@ -218,10 +218,7 @@ def test_a_child_is_refused_where_what_it_says_of_its_place_makes_no_sense(
 
 
 def test_the_restart_type_of_the_class_counts_for_its_place() -> None:
-    class Guest:
-        defaults = {"restart": "temporary"}
-
-    spec = ChildSpec(Guest, name="a").options(significant=True)
+    spec = ChildSpec(Horn, name="a", given={"restart": "temporary"}).options(significant=True)
     check_place("owner", spec, parallel=False, auto_shutdown="any_significant")
     with pytest.raises(InvalidSpec):
         check_place("owner", spec.options(restart="permanent"), parallel=False, auto_shutdown="any_significant")

@@ -102,7 +102,7 @@ class ChildSpec(Generic[M]):
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     name: str | None = None
     given: Mapping[str, Any] = field(default_factory=lambda: NO_OPTIONS)
-    """The other options that were set; most children have none, and a field for each would cost every actor bytes."""
+    """What was said of the other options, by the class or here; mostly nothing, and never changed, so it is shared."""
 
     def options(self, **options: Unpack[Options]) -> ChildSpec[M]:
         """A copy of this spec with *options* changed.
@@ -147,7 +147,7 @@ class ChildSpec(Generic[M]):
         return replace(self, name=name, given={**self.given, **checked} if checked else self.given)
 
     def get(self, option: str) -> Any:
-        """What was said of *option*; None for nothing."""
+        """What was said of *option*, here or by the class; None for nothing."""
         return self.name if option == "name" else self.given.get(option)
 
     @property

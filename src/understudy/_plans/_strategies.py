@@ -170,7 +170,7 @@ def check_place(owner: str, spec: ChildSpec[Any], *, parallel: bool, auto_shutdo
     if auto_shutdown == "never":
         problem = "needs auto_shutdown on the supervisor: 'any_significant' or 'all_significant'"
         raise InvalidSpec(child=name, field="significant", problem=problem)
-    restart = spec.get("restart") or getattr(spec.factory, "defaults", {}).get("restart") or "permanent"
+    restart = spec.get("restart") or "permanent"
     if restart == "permanent":
         problem = "needs restart='transient' or 'temporary': a permanent child never ends by itself"
         raise InvalidSpec(child=name, field="significant", problem=problem)

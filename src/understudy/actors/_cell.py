@@ -114,7 +114,12 @@ class Cell(Inbox):
 
     def ancestors(self) -> tuple[str, ...]:
         """The paths of its parent, the parent of that, and so on."""
-        return () if self.parent is None else (self.parent.path, *self.parent.ancestors())
+        paths: list[str] = []
+        cell = self.parent
+        while cell is not None:
+            paths.append(cell.path)
+            cell = cell.parent
+        return tuple(paths)
 
     @property
     def class_name(self) -> str:
@@ -154,11 +159,8 @@ class Cell(Inbox):
         return "starting" if self.incarnation <= 1 and self.life is not DOWN else "restarting"
 
     def option(self, name: str) -> Any:
-        """A setting of this actor: of its spec, else of its class, else of the system."""
-        spec = self.spec
-        value = spec.given.get(name)
-        if value is None:
-            value = spec.factory.defaults.get(name)
+        """A setting of this actor: of its spec, which knows what its class says, else of the system."""
+        value = self.spec.given.get(name)
         return self.runtime.defaults.get(name) if value is None else value
 
     # Messages
@@ -357,11 +359,15 @@ class Cell(Inbox):
         if self.control is not None:
             self._serve_control()
         handled = 0
-        if self.life is RUNNING:
-            if self.job is None and not self.attention and self.mailbox is not None:
-                handled = self.handle(self.mailbox, limit)
-        elif self.life is STARTING and self.actor is None and self.ending is None:
+        if self.life is STARTING and self.actor is None and self.ending is None:
             self._boot()
+            may_handle = not self.runtime.dispatcher.context  # no handler shall see what `initialize` has set
+        else:
+            may_handle = True
+        if may_handle and self.life is RUNNING and self.job is None and not self.attention:
+            mailbox = self.mailbox
+            if mailbox is not None:
+                handled = self.handle(mailbox, limit)
         self.queued = False
         if self.attention:
             self._attend()
@@ -428,8 +434,8 @@ class Cell(Inbox):
     def _boot(self) -> None:
         try:
             spec, runtime = self.spec, self.runtime
-            grace = self.option("shutdown")
-            if grace is not runtime.settings.shutdown:
+            grace = spec.given.get("shutdown")
+            if grace is not None:
                 problem = runtime.settings.grace_problem(grace)
                 if problem is not None:
                     raise InvalidSpec(child=self.path, field="shutdown", problem=problem)
@@ -503,22 +509,21 @@ class Cell(Inbox):
 
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None:
         """An incarnation has failed: the event, and one report for whoever wants to know more."""
-        instruments = self.runtime.instruments
-        instruments.emit(Instrument.actor_crashed, self.path, reason, message_type)
-        if not instruments.heard(Instrument.crash_reported):
-            return
         actor = self.actor
-        report = CrashReport(
-            path=self.path,
-            actor=type(actor).__qualname__ if actor is not None else self.spec.factory.__qualname__,
-            incarnation=self.incarnation,
-            message_type=message_type,
-            reason=reason,
-            state=_state_of(actor),
-            description=_description_of(actor),
-            ancestors=self.ancestors(),
-        )
-        instruments.emit(Instrument.crash_reported, report)
+
+        def report() -> CrashReport:
+            return CrashReport(
+                path=self.path,
+                actor=type(actor).__qualname__ if actor is not None else self.spec.factory.__qualname__,
+                incarnation=self.incarnation,
+                message_type=message_type,
+                reason=reason,
+                state=_state_of(actor),
+                description=_description_of(actor),
+                ancestors=self.ancestors(),
+            )
+
+        self.runtime.instruments.crashed(self.path, reason, message_type, report)
 
     def family_started(self) -> None:
         """All declared children are up: so is this actor."""
@@ -556,7 +561,8 @@ class Cell(Inbox):
         """Start a child at run time. Refused when this actor is on its way out."""
         if (self.life is not RUNNING and self.life is not STARTING) or self.ending is not None:
             raise ActorStopped(path=self.path, reason=self.why_not())
-        return self._make_family().spawn(spec, waiter, declared=declared, kept=kept).cell
+        family = self.family or self._make_family()
+        return family.spawn(spec, waiter, declared=declared, kept=kept).cell
 
     def why_not(self) -> ExitReason:
         return self.ending.reason if self.ending is not None else self.gate or self.reason or Shutdown()
@@ -646,33 +652,31 @@ class Cell(Inbox):
         """Take the steps of the end that can be taken; called whenever one of them may have become possible."""
         ending = self.ending
         assert ending is not None
-        if self.job is not None or self.down:
+        if self.job is not None or self.life is DOWN or self.life is DEAD:
             return
+        family = self.family
         if ending.step is HANDLER:
             self.life = STOPPING
             ending.step = CHILDREN
-            self._stop_children(ending)
+            if family is not None:
+                self._stop_children(family, ending)
         if ending.step is CHILDREN:
-            if self.family is not None and not self.family.stopped:
+            if family is not None and not family.stopped:
                 return
             ending.step = HOOK
-            if ending.hook and not ending.forced:
-                self._run_shutdown(ending)
+            hook = self.table.shutdown
+            if hook is not None and ending.hook and not ending.forced:
+                self._run_shutdown(hook, ending)
         if self.job is None:
             self._go_down(ending)
 
-    def _stop_children(self, ending: Ending) -> None:
-        if self.family is None:
-            return
+    def _stop_children(self, family: Family[Cell], ending: Ending) -> None:
         if ending.forced:
-            self.family.kill_all(keep=not self.for_good)
+            family.kill_all(keep=not self.for_good)
         else:
-            self.family.stop_all(keep=not self.for_good)
+            family.stop_all(keep=not self.for_good)
 
-    def _run_shutdown(self, ending: Ending) -> None:
-        hook = self.table.shutdown
-        if hook is None:
-            return
+    def _run_shutdown(self, hook: Handler, ending: Ending) -> None:
         if hook.is_async:
             self.start_job("shutdown", self._run_shutdown_job, ending)
             return
@@ -708,10 +712,9 @@ class Cell(Inbox):
         if self.parent is None:
             self.bury(reason)
         else:
-            signal = ChildEnded(
-                self.name, self.uid, self.incarnation, reason, directive=ending.directive, ignored=ending.ignored
+            self.parent.post(
+                ChildEnded(self.name, self.uid, self.incarnation, reason, ending.directive, ending.ignored)
             )
-            self.parent.post(signal)
 
     def _leave(self) -> None:
         """Let go of the incarnation."""
@@ -727,7 +730,7 @@ class Cell(Inbox):
         self.attention = False
         self.ready = False
         self.release()
-        if self.mailbox is not None and self.mailbox.items and type(self.mailbox.peek()) is Onward:
+        if self.mailbox is not None and self.mailbox.items and type(self.mailbox.next_item()) is Onward:
             self.mailbox.take()
 
     # Jobs and the one timer

@@ -49,7 +49,8 @@ def as_spec(actor: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Chi
         raise InvalidSpec(child="child", field="actor", problem=f"must be a subclass of Actor, got {actor!r}")
     if not args and not kwargs and table.bare is not None:
         return table.bare
-    spec: ChildSpec[Any] = ChildSpec(actor, args, dict(kwargs) if kwargs else _NONE)
+    cls = cast("type[Actor[Any]]", actor)
+    spec: ChildSpec[Any] = ChildSpec(cls, args, dict(kwargs) if kwargs else _NONE, given=cls.defaults)
     # What fits depends on the number of arguments and the names of keywords only, so it is found out once for each.
     shape: tuple[int | str, ...] = (len(args), *kwargs)
     if shape not in table.fitting:

@@ -86,7 +86,7 @@ class Child(Generic[C]):
 
     __slots__ = ("cell", "declared", "kept", "started", "trouble", "up", "waiters")
 
-    def __init__(self, cell: C, *, declared: bool, waiters: list[asyncio.Future[None]] | None = None) -> None:
+    def __init__(self, cell: C, declared: bool, waiters: list[asyncio.Future[None]] | None = None) -> None:
         self.cell = cell
         self.declared = declared
         # Whether its spec outlives it; None: from the moment on at which it has come up, or has wished not to run.

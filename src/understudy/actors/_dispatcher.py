@@ -141,9 +141,8 @@ class Dispatcher:
 
     def _run_slice(self) -> None:
         queue, stopwatch, context, limit = self._queue, self._env.stopwatch, self.context, self._limit
-        started = stopwatch()
+        started = self._asked = stopwatch()
         self.slice_end = end = started + self._slice
-        self._asked = started
         stretch = left = self._stretch
         # A stopwatch that stands still must not make a turn endless.
         turns = max(len(queue), limit) * 16

@@ -86,7 +86,7 @@ class Family(Restarts[C]):
     def _boot_one(self, name: str, spec: ChildSpec[Any]) -> None:
         child = self.children.pop(name, None)
         if child is None:
-            child = Child(self._cell(spec, name), declared=True)
+            child = Child(self._cell(spec, name), True)
         elif not child.cell.down:
             self.children[name] = child
             problem = f"{name!r} is taken by a child that initialize has spawned"
@@ -143,7 +143,7 @@ class Family(Restarts[C]):
         if len(self.children) >= plan.max_children:
             raise TooManyChildren(path=self._owner.path, limit=int(plan.max_children))
         name = spec.name or self._free_name(spec.label)
-        child = Child(self._cell(spec, name), declared=declared, waiters=[waiter])
+        child = Child(self._cell(spec, name), declared, [waiter])
         child.kept = None if kept and plan.shared and not plan.dynamic else False
         self.children[name] = child
         child.start()
@@ -180,7 +180,7 @@ class Family(Restarts[C]):
         child.started = child.up = True
         if child.kept is None:
             child.kept = True
-        if self.plan.dynamic and child.cell.option("restart") == "temporary":
+        if self.plan.dynamic and (child.spec.args or child.spec.kwargs) and child.cell.option("restart") == "temporary":
             child.cell.spec = replace(child.spec, args=(), kwargs={})  # never needed again, and perhaps large
         if child.trouble is not None:
             child.trouble.up_since = self._now()

@@ -41,6 +41,8 @@ __all__ = ["Inbox"]
 
 
 _OURS = (__file__, __file__.replace("_inbox", "_cell"))
+_SPECIAL = frozenset({Continue, CoroutineType})
+"""What a ``def`` handler may return that is no reply, or by mistake."""
 
 
 def _die(actor: Any, news: Terminated) -> None:
@@ -230,17 +232,19 @@ class Inbox(ABC):
         while items and handled < limit:
             item: object = take()
             function = direct.get(type(item))
-            if function is None:
-                if not self._handle_other(mailbox, item):
-                    break
-            else:
+            if function is not None:
                 # Nothing can look at the hand while this runs, so only what is answered or has a sender is put there.
                 try:
                     result = function(actor, item)
-                    if result is not None:
+                    if type(result) in _SPECIAL:
                         self._check_sync(function, result)
                 except BaseException as error:
                     self._failed(error, item, None)
+            elif type(item) is Ask and (answer := direct.get(type(item.message))) is not None:
+                if self._admit(item):
+                    self._run_sync(answer, item, item.message, item)
+            elif not self._handle_other(mailbox, item):
+                break
             handled += 1
             if self.attention or context:
                 break
@@ -262,7 +266,7 @@ class Inbox(ABC):
                 self._start_pump()
                 break
             else:
-                self._run_sync(bundle.handler, bundle, bundle.messages, None)
+                self._run_sync(bundle.handler.function, bundle, bundle.messages, None)
                 handled += len(bundle.items)
             if self.attention or self.runtime.dispatcher.context:
                 break
@@ -288,11 +292,11 @@ class Inbox(ABC):
         if handler is None:
             self._unhandled(message, ask, item)
         elif ask is None or self._admit(ask):
-            self._run_sync(handler, item, message, ask)
+            self._run_sync(handler.function, item, message, ask)
         return True
 
     def _start_pump(self) -> None:
-        limit = self.spec.get("max_handling_seconds") or self.actor.defaults.get("max_handling_seconds")
+        limit = self.spec.given.get("max_handling_seconds")
         if limit is None:
             self.start_job("messages", self._pump)
         else:
@@ -325,13 +329,12 @@ class Inbox(ABC):
         self.runtime.dead_letter(ask.message, self.path, ask.sender_path, "nobody waits for the reply any more")
         return False
 
-    def _run_sync(self, handler: Handler, item: Any, message: Any, ask: Ask | None) -> None:
+    def _run_sync(self, function: Callable[[Any, Any], Any], item: Any, message: Any, ask: Ask | None) -> None:
         self.hand = item
-        self.hand_since = self.runtime.env.now()
         try:
-            result = handler.function(self.actor, message)
-            if result is not None:
-                self._check_sync(handler.function, result)
+            result = function(self.actor, message)
+            if type(result) in _SPECIAL:
+                self._check_sync(function, result)
         except BaseException as error:
             self._failed(error, message, ask)
         else:
@@ -525,7 +528,7 @@ class Inbox(ABC):
 
     def frames(self, error: BaseException) -> tuple[tuple[str, int, str], ...]:
         """Where *error* was raised, without the frames of the cell."""
-        return tuple(frame for frame in frames_of(error.__traceback__) if frame[0] not in _OURS)
+        return frames_of(error.__traceback__, but=_OURS)
 
     def lose(self, item: Any, reason: ExitReason) -> None:
         """*item*, which had been accepted, is not handled."""

@@ -27,6 +27,9 @@ _LONG = 30.0
 """Seconds: the window for what goes on and on once it has begun, and is told soon enough the second time."""
 
 
+_HAD_A_LINE = (Crashed, StartFailed)
+"""Failures of an actor's own code, of which there is a report."""
+
 Key: TypeAlias = tuple[str | None, ...]
 
 
@@ -110,12 +113,13 @@ class LogInstrument(Instrument):
         """The lines whose windows are open. Those equal to one of them are counted here, on the spot, so that a storm
         of failures costs little."""
 
+    def wants_crash_report(self, path: str, reason: ExitReason, message_type: str | None) -> bool:
+        return not self._suppressed(("crashed", path, str(reason), message_type))
+
     def crash_reported(self, report: CrashReport) -> None:
         reason = report.reason
         key = ("crashed", report.path, str(reason), report.message_type)
-        if self._suppressed(key):
-            return
-        frames = reason.frames if isinstance(reason, Crashed | StartFailed) else ()
+        frames = reason.frames if isinstance(reason, _HAD_A_LINE) else ()
         state = dict(report.description) or dict(report.state)
         fields = {"actor": report.path, "reason": key[2], "handling": report.message_type, "state": state or None}
         self._put(key, "error", "crashed", fields, frames=frames)
@@ -127,10 +131,9 @@ class LogInstrument(Instrument):
         self._report("error", "handling takes too long", {"actor": path, "handling": message_type, "limit": seconds})
 
     def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
-        # A failure of its own code has had a line already.
-        key = ("restarting", path, str(reason))
+        why = None if isinstance(reason, _HAD_A_LINE) else str(reason)
+        key = ("restarting", path, why)
         if not self._suppressed(key):
-            why = None if isinstance(reason, Crashed | StartFailed) else key[2]
             self._put(key, "warning", "restarting", {"actor": path, "reason": why, "failures": failures})
 
     def gave_up(self, path: str, reason: ExitReason) -> None:

@@ -97,7 +97,7 @@ class SupervisorRef(ActorRef[M_contra]):
             InvalidSpec: The spec does not fit this supervisor.
         """
         spec = as_spec(actor, args, kwargs)
-        family = await self._family()
+        family = self._family_now() or await self._family()
         if spec.name is not None and spec.name in family.children:
             child = family.children[spec.name]
             if child.cell.down or family.restarting(spec.name):
@@ -218,11 +218,17 @@ class SupervisorRef(ActorRef[M_contra]):
 
     async def _family(self) -> Family[Cell]:
         """The children, once the supervisor is up: what is asked of one that starts or is restarted waits for that."""
+        family = self._family_now()
+        while family is None:
+            await self._up_again()
+            family = self._family_now()
+        return family
+
+    def _family_now(self) -> Family[Cell] | None:
+        """The children, if the supervisor is up."""
         cell = self._cell
         cell.check_loop()
-        while cell.life is not RUNNING or cell.ending is not None or cell.family is None:
-            await self._up_again()
-        return cell.family
+        return cell.family if cell.life is RUNNING and cell.ending is None else None
 
     async def _up_again(self) -> None:
         cell = self._cell
@@ -262,11 +268,17 @@ def ref_of(cell: Cell) -> ActorRef[Any]:
     return SupervisorRef(cell) if cell.spec.factory.supervises else ActorRef(cell)
 
 
-async def started(cell: Cell, waiter: Any) -> None:
+async def started(cell: Cell, waiter: asyncio.Future[None]) -> None:
     """Wait until *cell* is up; whoever gives up waiting must not be left with it."""
+    waiting, dispatcher = Waiting.now(), cell.runtime.dispatcher
+    if waiting.cell is None:
+        dispatcher.run_ahead()
+        if waiter.done():
+            return waiter.result()
     try:
-        with Waiting.now().on(cell):
-            cell.runtime.dispatcher.run_ahead()
+        # The wait stands before anything runs: who would wait in a circle is the child, not its parent.
+        with waiting.on(cell):
+            dispatcher.run_ahead()
             await waiter
     except BaseException:
         if waiter.cancelled() or not waiter.done() or waiter.exception() is None:

@@ -48,7 +48,7 @@ def _node(spec: ChildSpec[Any], path: str) -> Node:
         name=path.rpartition("/")[2],
         path=path,
         actor=cls.__name__,
-        status=spec.get("restart") or cls.defaults.get("restart", "permanent"),
+        status=spec.get("restart") or "permanent",
         incarnation=0,
         waiting=0,
         children=tuple(_node(inner, f"{path}/{inner.name}") for inner in plan.children),
@@ -74,7 +74,7 @@ def _plan(spec: ChildSpec[Any], path: str) -> Plan:
 
 def _description(spec: ChildSpec[Any], plan: Plan) -> str:
     cls = _class(spec)
-    words = f"{cls.__name__}, {spec.get('restart') or cls.defaults.get('restart', 'permanent')}"
+    words = f"{cls.__name__}, {spec.get('restart') or 'permanent'}"
     if not plan.shared:
         return words
     return f"{words}; {plan.strategy}, {plan.max_restarts:,} restarts in {plan.max_seconds:g} s"

@@ -104,6 +104,10 @@ class QueueEngine(QueueState[T], Generic[T]):
         self._total_out += 1
         return item
 
+    def next_item(self) -> T:
+        """What `take` would give, if there is anything; for the runtime."""
+        return self.items[0] if self._selective is None else next(self._free())
+
     @property
     def collects(self) -> bool:
         """Whether what comes is collected until a burst is over; for the runtime."""

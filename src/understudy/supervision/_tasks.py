@@ -261,7 +261,7 @@ class Tasks(SupervisorRef[Never]):
         outcome: Outcome[Any] = Outcome(label, loop.create_future())
         # By hand: `child(...).options(...)` costs more than all the rest of it.
         spec: ChildSpec[Never] = ChildSpec(
-            Task, (outcome, function, args), name=name, given={"shutdown": supervisor.task_shutdown}
+            Task, (outcome, function, args), name=name, given={**Task.defaults, "shutdown": supervisor.task_shutdown}
         )
         started: asyncio.Future[None] = loop.create_future()
         started.add_done_callback(_ignore)
