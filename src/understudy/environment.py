@@ -112,14 +112,8 @@ class Environment:
         """
         task: asyncio.Task[T] = self.new_task(coroutine, name=name, context=context)
         if not task.done():
-            self.tasks.add(task)
-
-            def done(task: asyncio.Task[T]) -> None:
-                self.tasks.discard(task)
-                if on_done is not None:
-                    on_done(task)
-
-            task.add_done_callback(done, context=context)
+            self.tasks.add(task, on_done)
+            task.add_done_callback(self.tasks.ended, context=context)
         return task
 
 
@@ -132,7 +126,8 @@ class TaskRegistry:
     __slots__ = ("_tasks", "abandoned")
 
     def __init__(self) -> None:
-        self._tasks: dict[asyncio.Task[Any], None] = {}
+        # What to call when one has ended.
+        self._tasks: dict[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object] | None] = {}
         self.abandoned: list[str] = []
         """Names of the tasks that would not end and were given up on."""
 
@@ -142,20 +137,22 @@ class TaskRegistry:
     def __iter__(self) -> Iterator[asyncio.Task[Any]]:
         return iter(list(self._tasks))
 
-    def add(self, task: asyncio.Task[Any]) -> None:
-        """Own *task*."""
-        self._tasks[task] = None
+    def add(self, task: asyncio.Task[Any], on_done: Callable[[asyncio.Task[Any]], object] | None = None) -> None:
+        """Own *task*; *on_done* is for :meth:`ended`."""
+        self._tasks[task] = on_done
 
-    def discard(self, task: asyncio.Task[Any]) -> None:
-        """*task* has ended."""
-        self._tasks.pop(task, None)
+    def ended(self, task: asyncio.Task[Any]) -> None:
+        """*task* has ended: call what wants to know of it."""
+        on_done = self._tasks.pop(task, None)
+        if on_done is not None:
+            on_done(task)
 
     def abandon(self, task: asyncio.Task[Any]) -> list[str]:
         """Give up on *task*, which goes on running as a zombie, and return where it stands, a line for each frame."""
         stack = [line.rstrip() for line in _lines(frames_of_task(task))]
         self.abandoned.append(task.get_name())
         forget_task(task)
-        self.discard(task)
+        self._tasks.pop(task, None)
         return stack
 
 

@@ -61,13 +61,14 @@ class Book(Generic[C]):
         return child
 
     def _stays_listed(self, child: Child[C]) -> bool:
-        return bool(child.kept) and bool(child.cell.option("restart") != "temporary")
+        return bool(child.cell.option("restart") != "temporary")
 
     def _bury(self, name: str, reason: ExitReason, *, listed: bool = False, ignored: bool = False) -> None:
         """*name* has ended for good; it may stay *listed*. Whoever waits for its start hears that it did not."""
         # First the name is free, then anybody can hear of the death.
         child = self.children[name]
-        child.cancel_timer()
+        if child.trouble is not None:
+            child.cancel_timer()
         child.up = False
         if not listed:
             del self.children[name]
@@ -75,7 +76,8 @@ class Book(Generic[C]):
             child.cell.bury(reason)
         if child.waiters is not None:
             child.settle(None if ignored else start_error(child.cell.path, reason))
-        self._tell_terminated(name)
+        if self._terminated is not None:
+            self._tell_terminated(name)
 
     def _tell_terminated(self, name: str) -> None:
         if self._terminated is not None:

@@ -313,7 +313,8 @@ class Cell(Inbox):
     def bury(self, reason: ExitReason) -> None:
         """The final end; for the parent, which has freed the name."""
         assert self.life is DOWN, self
-        self._bury_family()
+        if self.family is not None:
+            self._bury_family()
         self.life = DEAD
         self.reason = reason
         if not self.for_good:
@@ -448,14 +449,18 @@ class Cell(Inbox):
             object.__setattr__(actor, "_understudy_cell", self)
             self.actor, self.table = actor, table
             if table.initialize is None:
-                return self._initialized(plan)
+                if self.ending is None:
+                    self._begin_family(plan)
+                return
             if table.initialize.is_async:
                 self._arm(self.runtime.env.now() + self.option("start_timeout"), self._start_timed_out)
-                return self.start_job("initialize", self._run_initialize, plan)
+                self.start_job("initialize", self._run_initialize, plan)
+                return
             result = table.initialize.function(actor)
         except BaseException as error:
-            return self._start_failed(error)
-        return self._initialized(plan, result)
+            self._start_failed(error)
+        else:
+            self._initialized(plan, result)
 
     async def _run_initialize(self, job: Job, plan: Plan) -> None:
         error = await self._run_hook(job, self.table.initialize)
@@ -484,6 +489,10 @@ class Cell(Inbox):
         elif (problem := self._not_nothing("initialize", result)) is not None:
             self._start_failed(problem)
             return
+        self._begin_family(plan)
+
+    def _begin_family(self, plan: Plan) -> None:
+        """Last of all its declared children start, if there are any."""
         if self.family is not None or plan.children or plan.shared:
             self._make_family().boot(plan)
         else:
@@ -539,7 +548,8 @@ class Cell(Inbox):
             self.parent.post(ChildStarted(self.name, self.uid, self.incarnation))
         if self.draining is not None:
             self._arm(self.draining, self._drained)
-        self.enqueue()
+        if not self.queued:
+            self.enqueue()
 
     def family_failed(self, reason: StartFailed) -> None:
         """A declared child did not start."""

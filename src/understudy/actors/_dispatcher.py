@@ -133,14 +133,14 @@ class Dispatcher:
     def _run(self) -> None:
         self._under_way = True
         try:
-            self._run_slice()
+            self._run_slice(self._queue, self._limit)
         except BaseException as error:
             # No user code gets here; a defect of the runtime must not stop all actors.
             self._complain("an activation failed", error)
         self._under_way = False
 
-    def _run_slice(self) -> None:
-        queue, stopwatch, context, limit = self._queue, self._env.stopwatch, self.context, self._limit
+    def _run_slice(self, queue: deque[Runnable], limit: int) -> None:
+        stopwatch, context = self._env.stopwatch, self.context
         started = self._asked = stopwatch()
         self.slice_end = end = started + self._slice
         stretch = left = self._stretch

@@ -187,8 +187,10 @@ class Family(Restarts[C]):
         child.settle(None)
         if self._boot is not None and signal.name not in self._record:
             self._record.append(signal.name)  # a restart meanwhile does not change its place
-        self._member_started(signal.name)
-        self._boot_step(signal.name)
+        if self._group is not None:
+            self._member_started(signal.name)
+        if self._boot is not None:
+            self._boot_step(signal.name)
 
     def child_ended(self, signal: ChildEnded) -> None:
         """An incarnation of a child has ended: bury it, keep it or start it anew."""
@@ -202,7 +204,8 @@ class Family(Restarts[C]):
             if child.kept is None and signal.ignored:
                 child.kept = True
             self._let_go(name, child, signal.reason, ignored=signal.ignored)
-            self._boot_step(name)
+            if self._boot is not None:
+                self._boot_step(name)
         elif self._boot is not None and name in self._boot.active:
             self._boot_failed(start_error(child.cell.path, signal.reason))
         elif group is not None and name in group.stops:

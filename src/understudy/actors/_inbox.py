@@ -229,6 +229,9 @@ class Inbox(ABC):
         handled = 0
         if mailbox.collects:
             return self._handle_burst(mailbox, limit)
+        if not direct and items and self._is_for_pump(mailbox.next_item()):
+            self._start_pump()
+            return 0
         while items and handled < limit:
             item: object = take()
             function = direct.get(type(item))
@@ -249,6 +252,11 @@ class Inbox(ABC):
             if self.attention or context:
                 break
         return handled
+
+    def _is_for_pump(self, item: object) -> bool:
+        """Whether *item* is a message that an ``async def`` handler takes, to be seen without a closer look."""
+        handler = self.table[type(item.message) if type(item) is Ask else type(item)]
+        return handler is not None and handler.is_async
 
     def _handle_burst(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
         """The same for a mailbox that collects: what can be handled together is."""
@@ -431,6 +439,8 @@ class Inbox(ABC):
             self.enqueue()
         else:
             self.settle()
+        if self.attention:
+            self.runtime.dispatcher.run_ahead()
 
     async def _timed_pump(self, job: Job, limit: float) -> None:
         """The pump, with an eye on how long each message takes: one timer for all of them."""

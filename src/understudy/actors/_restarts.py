@@ -95,8 +95,9 @@ class Restarts(Book[C]):
 
     def _let_go(self, name: str, child: Child[C], reason: ExitReason, *, ignored: bool = False) -> None:
         """A child has ended, and nobody starts it anew."""
-        self._leave_group(name)
-        self._bury(name, reason, listed=self._stays_listed(child), ignored=ignored)
+        if self._group is not None:
+            self._leave_group(name)
+        self._bury(name, reason, listed=bool(child.kept) and self._stays_listed(child), ignored=ignored)
 
     def _within_limits(self, name: str, child: Child[C], reason: ExitReason) -> bool:
         """Count the failure; if it was one too many, see to that."""
