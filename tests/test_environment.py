@@ -255,7 +255,7 @@ async def test_a_task_that_has_ended_can_be_given_up_on_too() -> None:
     await task
     assert registry.abandon(task) == []
     assert (registry.abandoned, len(registry)) == (["quick"], 0)
-    registry.discard(task)
+    registry.ended(task)
 
 
 @pytest.mark.asyncio
