@@ -43,6 +43,9 @@ __all__ = [
     "without_traceback",
 ]
 
+_MANY = 12
+"""How many steps of an escalation a sentence tells of; `describe` knows them all."""
+
 Frame: TypeAlias = tuple[str, int, str]
 """File, line and function: what is kept of a traceback. The source text is read when a report is rendered."""
 
@@ -129,7 +132,10 @@ class RestartsExceeded:
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.headline()}, last: {self.last_reason}"
+        parts = describe(self)
+        if len(parts) > _MANY:
+            parts[_MANY // 2 : -(_MANY // 2)] = [f"... ({len(parts) - _MANY} more)"]
+        return ", last: ".join(parts)
 
     def headline(self) -> str:
         """Who and how often, without what lies under it."""
@@ -150,13 +156,10 @@ def is_abnormal(reason: ExitReason) -> bool:
 
 def root_error(reason: ExitReason) -> BaseException | None:
     """The exception at the bottom of *reason*, for use as a ``__cause__``."""
-    match reason:
-        case Crashed(error) | StartFailed(error):
-            return error
-        case RestartsExceeded(last_reason=inner) | Killed(first=inner) if inner is not None:
-            return root_error(inner)
-        case _:
-            return None
+    beneath: ExitReason | None = reason
+    while isinstance(beneath, RestartsExceeded | Killed):
+        beneath = beneath.last_reason if isinstance(beneath, RestartsExceeded) else beneath.first
+    return beneath.error if isinstance(beneath, Crashed | StartFailed) else None
 
 
 def describe(reason: ExitReason) -> list[str]:

@@ -244,6 +244,33 @@ async def test_an_instrument_that_raises_harms_nobody_and_the_others_hear_it() -
 
 
 @pytest.mark.asyncio
+async def test_a_report_is_made_for_those_who_want_it_and_not_at_all_if_nobody_does() -> None:
+    class Choosy(Clerk):
+        def wants_crash_report(self, path: str, reason: object, message_type: str | None) -> bool:
+            asked.append((path, type(reason), message_type))
+            return len(asked) == 2
+
+    asked: list[Any] = []
+    described: list[object] = []
+
+    def describe(actor: object) -> dict[str, object]:
+        described.append(actor)
+        return {}
+
+    choosy = Choosy()
+    async with ActorSystem(instruments=[choosy]) as system:
+        ref = await system.spawn(child(Secretive, "hunter2", describe))
+        for _ in range(3):
+            ref.tell(Flat(what=boom))
+            await settle()
+        assert asked == 3 * [("/user/secretive", Crashed, "Flat")]
+        assert [report.incarnation for report in choosy.reports] == [2]
+        # The log has wanted one of the first; the others are equal to it.
+        assert len(described) == 2
+        assert system.statistics().crashed == 3
+
+
+@pytest.mark.asyncio
 async def test_a_report_holds_nothing_of_the_incarnation_alive() -> None:
     class Ballast: ...
 

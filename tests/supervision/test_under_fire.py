@@ -12,7 +12,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import pytest
@@ -43,6 +43,7 @@ TRACED = sys.gettrace() is not None
 MANY = 100_000 if CAMPAIGN else 1_000 if TRACED else 10_000
 BURST = 1_000 if TRACED else 10_000
 HANGING = 1_000
+STOREYS = 700
 
 pytestmark = pytest.mark.timeout(3600 if CAMPAIGN else 300)
 
@@ -185,6 +186,59 @@ async def test_very_many_children_start_answer_and_stop() -> None:
         assert {ref.status for ref in refs} == {"stopped"}
     assert ear.seen["started"] == ear.seen["stopped"] == MANY + 2
     assert ear.seen["crashed"] == 0
+
+
+# Taller than the stack: none of this may climb it
+
+
+def tower(**options: Any) -> tuple[ChildSpec[Any], str]:
+    """Supervisors within supervisors, with one actor at the bottom; and the path of that one."""
+    spec: ChildSpec[Any] = child(Cell).options(name="cell")
+    for _ in range(STOREYS):
+        spec = supervisor("s", spec, **options)
+    return spec, "s/" * STOREYS + "cell"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("way", ["stop", "kill", "give up"])
+async def test_a_tree_that_is_taller_than_the_stack_starts_and_ends(way: str) -> None:
+    spec, path = tower(max_restarts=0)
+    async with ActorSystem() as system:
+        top = await system.spawn(spec.options(restart="temporary"))
+        bottom = system.lookup(path, Cell)
+        before = system.statistics()
+        assert before.actors > STOREYS > sys.getrecursionlimit() / 2
+        if way == "give up":
+            bottom.tell(Boom())
+        else:
+            getattr(top, way)()
+        reason = await top.wait_stopped()
+        after = system.statistics()
+        assert (bottom.status, before.actors - after.actors) == ("stopped", STOREYS + 1)
+        assert system.abandoned == ()
+        assert len(str(reason)) < 200 * len(path)
+
+
+@pytest.mark.asyncio
+async def test_a_tree_that_is_taller_than_the_stack_is_given_up_on_whole_when_time_is_up() -> None:
+    release = asyncio.Event()
+
+    class Sleeper(Actor[Note]):
+        @handler
+        async def note(self, message: Note) -> None:
+            while not release.is_set():
+                with suppress(asyncio.CancelledError):
+                    await release.wait()
+
+    spec: ChildSpec[Any] = child(Sleeper).options(name="cell", shutdown=2.0)
+    for _ in range(STOREYS):
+        spec = supervisor("s", spec)
+    async with ActorSystem(spec, settings=Settings(shutdown=2.0, abandon_after=0.5, shutdown_timeout=3.0)) as system:
+        system.lookup("s/" * STOREYS + "cell", Sleeper).tell(Note(number=1))
+        await asyncio.sleep(0.1)
+    assert len(system.abandoned) == 1
+    release.set()
+    await asyncio.sleep(0)
 
 
 @pytest.mark.asyncio

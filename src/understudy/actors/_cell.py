@@ -237,8 +237,16 @@ class Cell(Inbox):
 
         With *keep* it is a failure by decree, and the parent asks the restart type; without, it is the final end.
         """
+        # At once, not after the job: a family that resists is over when its head is. Without recursion: a tree may be
+        # taller than the stack.
+        pending: list[tuple[Cell, bool]] = [(self, keep)]
+        for cell, kept in pending:
+            pending += cell._force(keep=kept)
+
+    def _force(self, *, keep: bool) -> list[tuple[Cell, bool]]:
+        """Force is used on this one; on whom else it is to be used."""
         if self.down:
-            return
+            return []
         if not keep:
             self._shut(Shutdown("parent killed"))
         if self.ending is None:
@@ -246,13 +254,11 @@ class Cell(Inbox):
         ending = self.ending
         assert ending is not None
         if ending.forced:
-            return
+            return []
         ending.forced = True
         self._interrupt()
-        # At once, not after the job: a family that resists is over when its head is.
-        if self.family is not None:
-            self.family.kill_all(keep=not self.for_good)
         self.enqueue()
+        return [] if self.family is None else self.family.kill_all(keep=not self.for_good)
 
     def exit(self, reason: ExitReason) -> None:
         """A failure that comes from elsewhere: end this incarnation by force, for *reason*."""
@@ -334,6 +340,14 @@ class Cell(Inbox):
 
     def abandon_tree(self) -> None:
         """End this cell and all under it now, without waiting for anything. The name must be free already."""
+        # Without recursion: a tree may be taller than the stack.
+        cells = [self]
+        for cell in cells:
+            cells += [] if cell.family is None else [child.cell for child in cell.family.children.values()]
+        for cell in reversed(cells):
+            cell._abandon_life()
+
+    def _abandon_life(self) -> None:
         if self.life is DEAD:
             return
         if self.family is not None:
@@ -682,7 +696,8 @@ class Cell(Inbox):
 
     def _stop_children(self, family: Family[Cell], ending: Ending) -> None:
         if ending.forced:
-            family.kill_all(keep=not self.for_good)
+            for cell, keep in family.kill_all(keep=not self.for_good):
+                cell.force(keep=keep)
         else:
             family.stop_all(keep=not self.for_good)
 

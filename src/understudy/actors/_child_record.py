@@ -20,6 +20,7 @@ class Member(Protocol):
     """A child's cell, as its family sees it."""
 
     spec: ChildSpec[Any]
+    family: Any
 
     @property
     def uid(self) -> int: ...

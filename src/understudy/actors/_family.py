@@ -257,14 +257,16 @@ class Family(Restarts[C]):
         self._closing = Order(after)
         self._close_some(self._closing.begin())
 
-    def kill_all(self, *, keep: bool) -> None:
-        """The same at once and by force; also in the middle of :meth:`stop_all`."""
+    def kill_all(self, *, keep: bool) -> list[tuple[C, bool]]:
+        """The same at once and by force, which the caller has to use: on whom, and whether to keep him.
+
+        Also in the middle of :meth:`stop_all`.
+        """
         self._close(keep=keep)
         up = [name for name, child in self.children.items() if not child.cell.down]
         self._closing = Order(dict.fromkeys(up, ()))
-        for name in self._closing.begin():
-            child = self.children[name]
-            child.cell.force(keep=keep and child.declared)
+        children = [self.children[name] for name in self._closing.begin()]
+        return [(child.cell, keep and child.declared) for child in children]
 
     def _after_failed_boot(self, up: list[str], record: list[str]) -> dict[str, Collection[str]]:
         """Those that are still starting end first, then those that have come up, the last of them first."""
@@ -279,8 +281,13 @@ class Family(Restarts[C]):
 
     def bury_all(self) -> None:
         """The owner ends for good, so those that were kept for its next incarnation do too, last first."""
-        for name in list(reversed(self.children)):
-            self._bury(name, self.children[name].cell.reason or Shutdown("parent ended"))
+        # The lowest first, and without recursion: a tree may be taller than the stack.
+        families: list[Family[Any]] = [self]
+        for family in families:
+            families += [below for each in family.children.values() if (below := each.cell.family) is not None]
+        for family in reversed(families):
+            for name in list(reversed(family.children)):
+                family._bury(name, family.children[name].cell.reason or Shutdown("parent ended"))
 
     def abandon_all(self) -> None:
         """Give up on everything that is left, now."""
