@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 SCHEDULES ?= 10000
-CAMPAIGN := tests/simulation tests/supervision/test_model.py
+CAMPAIGN := tests/simulation tests/supervision/test_model.py tests/supervision/test_under_fire.py
 
 # The stamps carry the interpreter and the folder, so that another of either makes the environment anew.
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
