@@ -283,13 +283,13 @@ class Cell(Inbox):
                 self.lose(ask, self.why_not())
 
     def post(self, signal: ChildStarted | ChildEnded) -> None:
-        """Control from a child: served at once, whatever is in hand or waits.
+        """Control from a child: served at once, or in the next activation, whatever is in hand or waits.
 
-        What follows from it for others is served in their next activations, so that news that climbs a tall tree does
-        not climb the stack.
+        Not at once where a group is restarted: members that fail in one turn of the run queue are one failure. Nor if
+        it follows from other news, so that what climbs a tall tree does not climb the stack.
         """
-        runtime = self.runtime
-        if self.control is None and not runtime.serving:
+        runtime, family = self.runtime, self.family
+        if self.control is None and not runtime.serving and family is not None and not family.plan.restarts_groups:
             runtime.serving = True
             try:
                 self._serve(signal)

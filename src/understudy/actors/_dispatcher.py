@@ -39,6 +39,7 @@ class Dispatcher:
         "_env",
         "_limit",
         "_queue",
+        "_scheduled",
         "_slice",
         "_stretch",
         "_under_way",
@@ -57,7 +58,9 @@ class Dispatcher:
         self._slice = slice_seconds
         self._queue: deque[Runnable] = deque()
         self.marked = False
-        """Whether a turn is due in this or the next iteration of the event loop."""
+        """Whether there is work, which this or the next turn will do."""
+        # Whether the event loop has been asked for a turn. It may come to nothing, if all has been done ahead of it.
+        self._scheduled = False
         # Messages between two looks at the clock. One, once that many have cost more than the slice.
         self._stretch = min(_STRETCH, limit)
         self.slice_end = 0.0
@@ -111,6 +114,8 @@ class Dispatcher:
         elif now >= self._ahead_until:
             return
         self._env.call_aside(self._run, self.context)
+        if not self._queue:
+            self.marked = False
 
     def close(self) -> None:
         """Forget all work; nothing runs from here on."""
@@ -118,13 +123,18 @@ class Dispatcher:
         self.closed = True
 
     def _mark(self) -> None:
-        if not self.closed:
-            self.marked = True
+        if self.closed:
+            return
+        self.marked = True
+        if not self._scheduled:
+            self._scheduled = True
             # Not in the context of now, which may be another when the turn comes: see `run_ahead`.
             self._env.loop.call_soon(self._turn, context=_NEUTRAL)
 
     def _turn(self) -> None:
         self._ahead_until = 0.0
+        self._scheduled = False
+        self.marked = True
         self.context.run(self._run)
         self.marked = False
         if self._queue:

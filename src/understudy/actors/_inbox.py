@@ -439,8 +439,6 @@ class Inbox(ABC):
             self.enqueue()
         else:
             self.settle()
-        if self.attention:
-            self.runtime.dispatcher.run_ahead()
 
     async def _timed_pump(self, job: Job, limit: float) -> None:
         """The pump, with an eye on how long each message takes: one timer for all of them."""
