@@ -8,8 +8,10 @@ from understudy.actors import (
     ActorRef,
     Context,
     CountDeadLetters,
+    PipeFailed,
     Settings,
     SubscribeDeadLetters,
+    Timers,
     UnsubscribeDeadLetters,
     handler,
 )
@@ -44,7 +46,7 @@ from understudy.exceptions import (
 )
 from understudy.instrument import CrashReport, Instrument
 from understudy.mailbox import AsyncMessageQueue, Mailbox, PriorityMessageQueue, RollingBatch
-from understudy.messages import Continue, DeadLetter, Ignore, LinkExit, Message, Terminated
+from understudy.messages import Continue, DeadLetter, Ignore, LinkExit, Message, ReceiveTimeout, Terminated
 from understudy.reasons import (
     Crashed,
     ExitReason,
@@ -124,8 +126,10 @@ __all__ = [
     "Normal",
     "NotFound",
     "PartitionSupervisor",
+    "PipeFailed",
     "Partitions",
     "PriorityMessageQueue",
+    "ReceiveTimeout",
     "Refused",
     "RestartsExceeded",
     "RollingBatch",
@@ -143,6 +147,7 @@ __all__ = [
     "TaskSupervisor",
     "Tasks",
     "Terminated",
+    "Timers",
     "TooManyChildren",
     "UnderstudyError",
     "Unhandled",

@@ -7,6 +7,7 @@ when anything happens, which is what makes a run repeatable.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
 import gc
 import itertools
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from contextvars import Context
     from types import FrameType
 
-__all__ = ["Environment", "TaskRegistry", "forget_task", "frames_of_task", "running_loop", "thread_id"]
+__all__ = ["Blocking", "Environment", "TaskRegistry", "forget_task", "frames_of_task", "running_loop", "thread_id"]
 
 T = TypeVar("T")
 
@@ -115,6 +116,36 @@ class Environment:
             self.tasks.add(task, on_done)
             task.add_done_callback(self.tasks.ended, context=context)
         return task
+
+
+class Blocking:
+    """Threads for calls that block, no more than *limit* at a time; made with the first call."""
+
+    __slots__ = ("_env", "_executor", "_limit", "calls")
+
+    def __init__(self, env: Environment, limit: int) -> None:
+        self._env = env
+        self._limit = limit
+        self._executor: concurrent.futures.ThreadPoolExecutor | None = None
+        self.calls = 0
+        """How many run, or wait for a thread."""
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Call *function* in a thread and wait for it; if that is cancelled, the thread is not."""
+        if self._executor is None:
+            self._executor = concurrent.futures.ThreadPoolExecutor(self._limit, "understudy-blocking")
+        self.calls += 1
+        future = self._env.loop.run_in_executor(self._executor, function)
+        future.add_done_callback(self._ended)
+        return await future
+
+    def _ended(self, future: asyncio.Future[Any]) -> None:
+        self.calls -= 1
+
+    def close(self) -> None:
+        """Start no more; what runs in a thread runs on."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=self.calls == 0, cancel_futures=True)
 
 
 class TaskRegistry:

@@ -74,6 +74,9 @@ class Instrument:
     def mailbox_low(self, path: str, load: float) -> None:
         """It is down to its low mark again."""
 
+    def stashed(self, path: str, message: object) -> None:
+        """An actor has put a message aside, to be handled later."""
+
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """A message was not handled."""
 
@@ -136,10 +139,11 @@ class Instruments:
         """How often it has happened."""
         return self._counts.get(event, 0)
 
-    def statistics(self, *, actors: int) -> Statistics:
+    def statistics(self, *, actors: int, blocking: int) -> Statistics:
         """The counts of this moment."""
         return Statistics(
             actors=actors,
+            blocking=blocking,
             started=self.count(Instrument.actor_started),
             stopped=self.count(Instrument.actor_stopped),
             crashed=self.count(Instrument.actor_crashed),
@@ -180,7 +184,7 @@ class CrashReport:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counts since the start of a system, and how many actors are alive now."""
+    """Counts since the start of a system, and what there is of some things now."""
 
     actors: int
     started: int
@@ -189,3 +193,5 @@ class Statistics:
     restarted: int
     dead_letters: int
     abandoned: int
+    blocking: int
+    """Calls of ``run_blocking`` that are under way, or wait for a thread, now."""

@@ -25,6 +25,7 @@ __all__ = [
     "Ignore",
     "LinkExit",
     "Message",
+    "ReceiveTimeout",
     "Signal",
     "Terminated",
     "reply_type",
@@ -46,6 +47,9 @@ class Message(BaseModel, Generic[R]):
 
     reply_within: ClassVar[float | None] = None
     """Seconds an ask of this class waits when neither the caller nor the handler in hand sets a deadline."""
+
+    resets_receive_timeout: ClassVar[bool] = True
+    """Whether a message of this class ends the quiet that an actor with a receive timeout listens for."""
 
     def _understudy_self(self) -> Self:
         """For the type checkers: what is sent."""
@@ -140,6 +144,13 @@ class ChildEnded(NamedTuple):
     reason: ExitReason
     directive: str | None = None
     ignored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveTimeout(Signal):
+    """No message has come for so many *seconds*; see ``context.receive_timeout``."""
+
+    seconds: float
 
 
 class Ignore:

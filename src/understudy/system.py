@@ -323,7 +323,7 @@ class ActorSystem:
     def statistics(self) -> Statistics:
         """Counts since the start; guardians and system actors are counted too."""
         runtime = self._running()
-        return runtime.instruments.statistics(actors=runtime.population)
+        return runtime.instruments.statistics(actors=runtime.population, blocking=runtime.blocking.calls)
 
     @property
     def abandoned(self) -> tuple[str, ...]:
@@ -372,6 +372,7 @@ class ActorSystem:
         await self._end_tasks(runtime)
         runtime.asks.close()
         runtime.dispatcher.close()
+        runtime.blocking.close()
         self._phase("stopped")
         self._closed.set_result(None)
 

@@ -66,6 +66,7 @@ class Options(TypedDict, total=False):
     max_seconds: float
     on_restart: OnRestart
     trap_exits: bool
+    stash: int
     significant: bool
     depends_on: Sequence[str]
 
@@ -81,6 +82,7 @@ DEFAULTS = (
     "max_handling_seconds",
     "on_restart",
     "trap_exits",
+    "stash",
 )
 """The options that a class can set for all its actors."""
 OPTIONS = ("name", *DEFAULTS, "max_restarts", "max_seconds", "significant", "depends_on")
@@ -130,6 +132,7 @@ class ChildSpec(Generic[M]):
             on_restart: What becomes of asks that wait in the mailbox when the actor is restarted: ``"wait"`` for the
                 next incarnation, or ``"fail"`` at once with ``ActorStopped``. Those that come during a delay wait.
             trap_exits: The abnormal end of an actor that is linked is a ``LinkExit`` signal, not a failure of this one.
+            stash: How many messages the actor may put aside at a time; 1,000 by default.
             max_restarts: A limit of its own, next to the supervisor's: more restarts than that within *max_seconds*
                 end the child for good, with ``RestartsExceeded``; its siblings live on.
             max_seconds: See *max_restarts*; 5.0 by default.
@@ -302,6 +305,7 @@ _CHECKS: dict[str, Callable[[object, str], object]] = {
     "max_handling_seconds": partial(check_seconds, "max_handling_seconds"),
     "on_restart": _check_on_restart,
     "trap_exits": partial(check_bool, "trap_exits"),
+    "stash": partial(check_count, "stash"),
     "max_restarts": partial(check_count, "max_restarts"),
     "max_seconds": partial(check_seconds, "max_seconds"),
     "significant": partial(check_bool, "significant"),

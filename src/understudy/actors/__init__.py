@@ -4,17 +4,21 @@ from understudy.actors._actor import Actor
 from understudy.actors._context import Context, System
 from understudy.actors._dead_letters import CountDeadLetters, SubscribeDeadLetters, UnsubscribeDeadLetters
 from understudy.actors._handler import handler
+from understudy.actors._owned import PipeFailed
 from understudy.actors._ref import ActorRef
 from understudy.actors._settings import Settings
+from understudy.actors._timers import Timers
 
 __all__ = [
     "Actor",
     "ActorRef",
     "Context",
     "CountDeadLetters",
+    "PipeFailed",
     "Settings",
     "SubscribeDeadLetters",
     "System",
+    "Timers",
     "UnsubscribeDeadLetters",
     "handler",
 ]

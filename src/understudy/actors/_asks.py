@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FRAME",
+    "Arrival",
     "Ask",
     "DeadlineQueue",
     "Letter",
     "Node",
     "Onward",
     "Private",
+    "Source",
     "find_cycle",
     "message_of",
     "sender_of",
@@ -64,11 +66,50 @@ class Private(Letter):
 
     __slots__ = ()
 
+    @property
+    def void(self) -> bool:
+        """Nobody wants it any more."""
+        return False
+
+    def taken(self) -> None:
+        """It is being handled."""
+
 
 class Onward(Private):
     """A message that is handled next, whatever waits; gone with the incarnation that wished for it."""
 
     __slots__ = ()
+
+
+class Source(Protocol):
+    """Something of an incarnation that sends its actor messages."""
+
+    def wants(self, arrival: Arrival) -> bool:
+        """Whether *arrival* is to be handled."""
+        ...
+
+    def taken(self, arrival: Arrival) -> None:
+        """*arrival* is being handled."""
+        ...
+
+
+class Arrival(Private):
+    """A message from a timer, a task or a thread of the actor's own; void when that does not want it any more."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, message: object, sender: Any, source: Source) -> None:
+        super().__init__(message, sender)
+        self._source = source
+
+    @property
+    def void(self) -> bool:
+        """Nobody wants it any more."""
+        return not self._source.wants(self)
+
+    def taken(self) -> None:
+        """It is being handled."""
+        self._source.taken(self)
 
 
 class Ask(Letter):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy._plans._strategies import PLAIN
 from understudy.actors._asks import FRAME, Ask, Onward
+from understudy.actors._belongings import Belongings
 from understudy.actors._family import Family
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._inbox import Inbox
@@ -356,6 +357,9 @@ class Cell(Inbox):
         if self.job is not None:
             self.job.cancel()
             self._abandon()
+        if self.belongings is not None:
+            self.belongings.interrupt()
+            self.belongings.abandon()
         self._leave()
         self.life = DOWN
         self.bury(Killed(first=first) if not isinstance(first, Killed) else first)
@@ -391,8 +395,11 @@ class Cell(Inbox):
         return handled
 
     def _attend(self) -> None:
-        """The end of this incarnation is under way."""
-        if self.runtime.dispatcher.context:
+        """The end of this incarnation is under way; or its handlers have changed, and there is nothing more to do."""
+        if self.ending is None:
+            self.attention = False
+            self.settle()
+        elif self.runtime.dispatcher.context:
             self.enqueue()  # the hook shall not see what the last handler has set
         else:
             self._proceed()
@@ -638,7 +645,7 @@ class Cell(Inbox):
         """Cancel the job now and at intervals, and abandon it in the end."""
         ending, env = self.ending, self.runtime.env
         assert ending is not None
-        if self.job is None or ending.interrupting:
+        if not self._works or ending.interrupting:
             return
         ending.interrupting = True
         ending.abandon_at = env.now() + self.runtime.settings.abandon_after
@@ -646,9 +653,12 @@ class Cell(Inbox):
 
     def _cancel_again(self) -> None:
         ending, env = self.ending, self.runtime.env
-        if self.job is None or ending is None:
+        if not self._works or ending is None:
             return
-        self.job.cancel()
+        if self.job is not None:
+            self.job.cancel()
+        if self.belongings is not None:
+            self.belongings.interrupt()
         # Timers fire a little early, so the deadline has an action of its own rather than a comparison with the clock.
         again = env.now() + self.runtime.settings.cancel_interval
         if again < ending.abandon_at:
@@ -657,10 +667,18 @@ class Cell(Inbox):
             self._arm(ending.abandon_at, self._resisted)
 
     def _resisted(self) -> None:
-        if self.job is not None and self.ending is not None:
+        if self._works and self.ending is not None:
             self.ending.forced = True
-            self._abandon()
+            if self.job is not None:
+                self._abandon()
+            if self.belongings is not None:
+                self.belongings.abandon()
             self.enqueue()
+
+    @property
+    def _works(self) -> bool:
+        """Whether a task of this incarnation runs."""
+        return self.job is not None or (self.belongings is not None and self.belongings.busy)
 
     def _abandon(self) -> None:
         """Give up on the job: from now on it is a zombie, and its actor has no context."""
@@ -684,8 +702,10 @@ class Cell(Inbox):
             ending.step = CHILDREN
             if family is not None:
                 self._stop_children(family, ending)
+            if self.belongings is not None:
+                self.belongings.interrupt()
         if ending.step is CHILDREN:
-            if family is not None and not family.stopped:
+            if (family is not None and not family.stopped) or self._works:
                 return
             ending.step = HOOK
             hook = self.table.shutdown
@@ -757,6 +777,31 @@ class Cell(Inbox):
         self.release()
         if self.mailbox is not None and self.mailbox.items and type(self.mailbox.next_item()) is Onward:
             self.mailbox.take()
+        if self.belongings is not None:
+            self._end_belongings(self.belongings)
+
+    def _end_belongings(self, belongings: Belongings) -> None:
+        self.belongings = None
+        belongings.end()
+        if self.for_good and self.mailbox is not None:  # what was in the stash has come back
+            for item in self.mailbox.clear():
+                self.lose(item, self.gate or Shutdown())
+
+    def own(self) -> Belongings:
+        """What few actors have, made when it is first wanted."""
+        if self.belongings is None:
+            self.belongings = Belongings(self)
+        return self.belongings
+
+    def task_failed(self, error: BaseException, name: str) -> None:
+        """A task of the actor has failed, which is its own failure."""
+        if self.ending is not None or self.down:
+            return
+        if isinstance(error, KeyboardInterrupt):
+            self.runtime.interrupt()
+        reason = Crashed(without_traceback(error), self.frames(error))
+        self.report_crash(reason, name)
+        self.end(reason, hook=True).directive = self.directive(error)
 
     # Jobs and the one timer
 

@@ -6,24 +6,30 @@ import asyncio
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from understudy._plans._spec import ChildSpec
-from understudy.actors._asks import Letter, Private
+from understudy.actors._asks import Letter, Private, message_of
 from understudy.actors._child import as_spec
 from understudy.actors._monitors import Monitor, link, unlink
+from understudy.actors._owned import PipeFailed
+from understudy.actors._quiet import Quiet
+from understudy.actors._ref import Waiting, check_timeout
 from understudy.actors._supervisor_ref import ref_of, started
+from understudy.actors._timers import check_delay
 from understudy.exceptions import ChildAlreadyPresent, InvalidContext, NameTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from understudy.actors._actor import Actor, Supervises
     from understudy.actors._cell import Cell
     from understudy.actors._ref import ActorRef
     from understudy.actors._supervisor_ref import SupervisorRef
+    from understudy.actors._timers import Timers
     from understudy.instrument import Statistics
 
 __all__ = ["Context", "System", "spawn_under"]
 
 M = TypeVar("M")
+T = TypeVar("T")
 P = ParamSpec("P")
 
 
@@ -204,6 +210,144 @@ class Context:
         cell = self._alive
         unlink(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
 
+    # What comes later
+
+    @property
+    def timers(self) -> Timers:
+        """Messages to oneself, later: ``self.context.timers.after("retry", 5.0, Retry())``."""
+        return self._alive.own().timers
+
+    def receive_timeout(self, seconds: float | None) -> None:
+        """Be told by a :class:`understudy.ReceiveTimeout` when no message has come for *seconds*; None: no more.
+
+        There is one for each quiet period: the next comes after another message and as much quiet again. Messages whose
+        class says ``resets_receive_timeout = False``, signals, and what the actor sends itself do not end the quiet.
+
+        Raises:
+            InvalidTimeout: Not a positive, finite number of seconds.
+        """
+        belongings = self._alive.own()
+        quiet = None if seconds is None else Quiet(self._alive, check_delay(seconds))
+        if belongings.quiet is not None:
+            belongings.quiet.stop()
+        belongings.quiet = quiet
+        belongings.apply()
+
+    # What waits
+
+    def stash(self, message: object) -> None:
+        """Put *message*, the one in hand, aside until :meth:`unstash_all`. Who has asked it goes on waiting.
+
+        What the handler returns is no reply then. If the actor is restarted, what is stashed goes back into the
+        mailbox, in front; if it ends for good, to the dead letters.
+
+        Raises:
+            MailboxFull: As many are stashed as the option ``stash`` allows (1,000 by default).
+        """
+        self._alive.own().stash.add(message)
+
+    def unstash_all(self) -> None:
+        """Handle next, in their order, all that are stashed now. What is stashed again waits for the next time."""
+        self._alive.own().stash.release()
+
+    @property
+    def stashed(self) -> int:
+        """How many messages are stashed."""
+        return len(self._alive.own().stash)
+
+    async def receive(self, predicate: Callable[[Any], object], *, timeout: float | None = None) -> Any:
+        """In an ``async def`` handler: the next message that *predicate* is true of, out of turn.
+
+        The others stay in the mailbox, in their order. Each message is shown to *predicate* once. Asks are not shown to
+        it, nor signals: they wait for their handlers.
+
+        Args:
+            predicate: Called with messages; it must be quick.
+            timeout: Seconds to wait; None: without limit.
+
+        Raises:
+            TimeoutError: None came in time.
+            InvalidTimeout: Not a positive number of seconds.
+            InvalidContext: Not called in an ``async def`` handler or hook of this actor.
+        """
+        cell, timeout = self._alive, check_timeout(timeout)
+        if Waiting.now().cell is not cell:
+            problem = "works in the actor's own async handlers and hooks only"
+            raise InvalidContext(what=f"receive of {cell.path}", problem=problem)
+        try:
+            item = await cell.make_mailbox().get(
+                lambda item: _is_plain(item) and predicate(message_of(item)), timeout=timeout
+            )
+        except TimeoutError:
+            raise TimeoutError(f"{cell.path} has received nothing like that within {timeout:g} s") from None
+        return message_of(item)
+
+    def become(self, function: Callable[[Any], Any], *, keep: bool = False) -> None:
+        """From the next message on, let *function*, ``def`` or ``async def``, take all that the handlers take now.
+
+        Signals and what the actor sends itself still go to their handlers. What *function* returns is the reply; what
+        it does not want it refuses with ``return self.handle_message(message)``. A restart begins with the handlers of
+        the class.
+
+        Args:
+            function: Usually a method.
+            keep: Keep the present one beneath, for :meth:`unbecome`; by default the new one takes its place.
+        """
+        self._alive.own().become(function, keep=keep)
+
+    def unbecome(self) -> bool:
+        """Go back to what was there before the last :meth:`become`; False: the handlers of the class are."""
+        return self._alive.own().unbecome()
+
+    # What runs beside
+
+    def create_task(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+        """Run *coroutine* as a task that belongs to this incarnation.
+
+        It is cancelled when the incarnation ends, which waits for it within its grace; one that resists is abandoned.
+        If it fails, the actor does; that it is cancelled is no failure. It has neither a deadline nor the context
+        variables of who starts it, and must not touch the actor's state across an ``await``.
+        """
+        return self._alive.own().owned.start(coroutine, name)
+
+    def pipe_to_self(
+        self,
+        awaitable: Awaitable[T],
+        to: Callable[[T], object],
+        *,
+        failed: Callable[[Exception], object] = PipeFailed,
+    ) -> None:
+        """Wait for *awaitable* beside the handlers, and send the actor what becomes of it, as a message of its own.
+
+        The message is handled by a handler whose name begins with ``_``. It is dropped when the incarnation has ended.
+
+        Args:
+            awaitable: What to wait for.
+            to: Makes the message out of the result.
+            failed: Makes it out of an error; by default a :class:`understudy.PipeFailed`.
+        """
+        self._alive.own().owned.pipe(awaitable, to, failed)
+
+    def run_blocking(
+        self,
+        function: Callable[[], T],
+        to: Callable[[T], object],
+        *,
+        failed: Callable[[Exception], object] = PipeFailed,
+    ) -> None:
+        """Call *function* in a thread, and send the actor what becomes of it; otherwise as :meth:`pipe_to_self`.
+
+        A thread cannot be interrupted: when the incarnation ends before it, its result goes nowhere, but it runs to its
+        end, and the process does not end before it. No more than ``Settings.blocking_threads`` run at a time.
+
+        Args:
+            function: Called without arguments; it must not touch the actor.
+            to: Makes the message out of the result, in the event loop.
+            failed: Makes it out of an error.
+        """
+        cell = self._alive
+        cell.own().owned.pipe(cell.runtime.blocking.call(function), to, failed)
+
     def stop(self) -> None:
         """End normally after the message in hand. A permanent actor is restarted then, and that counts."""
         self._alive.request_end()
@@ -215,6 +359,10 @@ class Context:
         if not accepted:
             cell.refuse(message, cell.path)
         return accepted
+
+
+def _is_plain(item: Any) -> bool:
+    return type(item) is Letter or not isinstance(item, Letter)
 
 
 async def spawn_under(parent: Cell, spec: ChildSpec[Any], *, declared: bool = False) -> ActorRef[Any]:

@@ -65,6 +65,8 @@ class HandlerTable(dict[type, "Handler | None"]):
 
     direct: dict[type, Callable[[Any, Any], Any]]
     """The functions of ``def`` handlers, by the exact type: what most messages need, in one look."""
+    shortcuts: bool
+    """Whether there is anything in ``direct``."""
     private: HandlerTable
     signals: HandlerTable
     batch: HandlerTable
@@ -84,6 +86,16 @@ class HandlerTable(dict[type, "Handler | None"]):
         self.fallback = self.initialize = self.shutdown = None
         self.fitting = set()
         self.bare = None
+        self.shortcuts = True
+
+    def without_shortcuts(self) -> HandlerTable:
+        """The same, with nothing in ``direct``, so that each message is looked at."""
+        table = HandlerTable()
+        table.shortcuts = False
+        table.update(self)
+        table.private, table.signals, table.batch = self.private, self.signals, self.batch
+        table.fallback, table.initialize, table.shutdown = self.fallback, self.initialize, self.shutdown
+        return table
 
     def __missing__(self, message: type) -> Handler | None:
         found = next((entry for base in message.__mro__ if (entry := self.get(base)) is not None), None)
@@ -93,7 +105,7 @@ class HandlerTable(dict[type, "Handler | None"]):
     def put(self, message: type, entry: Handler | None) -> None:
         """*entry* is the handler of exactly this type."""
         self[message] = entry
-        if entry is not None and not entry.is_async:
+        if entry is not None and not entry.is_async and self.shortcuts:
             self.direct[message] = entry.function
 
     @classmethod

@@ -8,7 +8,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._directives import directive_for
-from understudy.actors._asks import FRAME, Ask, Letter, Onward, Private, message_of, sender_of
+from understudy.actors._asks import FRAME, Arrival, Ask, Letter, Onward, Private, message_of, sender_of
 from understudy.actors._bundles import Bundle, burst_over, next_bundle
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._monitors import News
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from understudy._plans._spec import ChildSpec
+    from understudy.actors._belongings import Belongings
     from understudy.actors._handler import HandlerTable
     from understudy.actors._life import Ending, Job
     from understudy.actors._runtime import Runtime
@@ -66,6 +67,7 @@ class Inbox(ABC):
     __slots__ = (
         "actor",
         "attention",
+        "belongings",
         "control",
         "ending",
         "gate",
@@ -109,6 +111,8 @@ class Inbox(ABC):
         # Why the last incarnation ended; for a dead cell, why all did.
         self.reason: ExitReason | None = None
         self.control: list[ChildStarted | ChildEnded] | None = None
+        # What few actors have; of this incarnation.
+        self.belongings: Belongings | None = None
 
     # What the other half does
 
@@ -165,8 +169,8 @@ class Inbox(ABC):
         self.wake()
         return True
 
-    def inform(self, news: News) -> None:
-        """Put a signal behind all that is in the mailbox, whether there is room or not."""
+    def inform(self, news: News | Arrival) -> None:
+        """Put what the runtime or the actor itself has to say behind all that waits, whether there is room or not."""
         if self.gate is None:
             self.make_mailbox().put_exempt(news)
             self.wake()
@@ -295,7 +299,7 @@ class Inbox(ABC):
             self.give_back(mailbox, item)
             self._start_pump()
             return False
-        if type(item) is News:
+        if type(item) is News or isinstance(item, Private):
             item.taken()
         if handler is None:
             self._unhandled(message, ask, item)
@@ -312,11 +316,15 @@ class Inbox(ABC):
 
     def _open(self, item: Any) -> tuple[Any, Ask | None, Handler | None]:
         table = self.table
+        if self.belongings is not None:
+            self._heard(self.belongings, item)
         if type(item) is Ask:
             return item.message, item, table[type(item.message)] or table.fallback
         if type(item) is News:
             return item.message, None, self._handler_of_news(item)
         if isinstance(item, Private):
+            if item.void:
+                return item.message, None, _NOTHING
             kind = type(item.message)
             found = table.private[kind] or (table[kind] if type(item) is Onward else None)
             return item.message, None, found or table.fallback
@@ -398,8 +406,10 @@ class Inbox(ABC):
         message, ask, handler = item, None, self.table[type(item)]
         if handler is None:
             message, ask, handler = self._open(item)
-            if type(item) is News and handler is not None and handler.is_async:
+            if (type(item) is News or isinstance(item, Private)) and handler is not None and handler.is_async:
                 item.taken()
+        elif self.belongings is not None:
+            self.belongings.heard(item)
         if handler is None or not handler.is_async:
             self.give_back(mailbox, item)
             return None
@@ -464,7 +474,8 @@ class Inbox(ABC):
 
     def _replied(self, result: Any, ask: Ask | None) -> None:
         if ask is not None:
-            if not ask.reply(result):
+            # One that has been put aside is not answered by what the handler returns.
+            if ask.in_hand and not ask.reply(result):
                 self.runtime.dead_letter(result, ask.sender_path or "(asker)", self.path, "late reply")
         elif type(result) is Continue:
             self.give_back(self.make_mailbox(), Onward(result.message, self))
@@ -497,7 +508,7 @@ class Inbox(ABC):
         frames = self.frames(error)
         reason = Crashed(without_traceback(error), frames)
         name = type(message).__name__
-        if ask is not None:
+        if ask is not None and ask.in_hand:
             failure = ActorFailed(path=self.path, message_type=name, reason=reason)
             failure.__cause__ = error
             ask.fail(failure)
@@ -523,8 +534,20 @@ class Inbox(ABC):
         """The handler has ended: nothing is in hand, and its code waits for nobody."""
         if type(self.hand) is Ask:
             self.hand.in_hand = False
+        if self.belongings is not None and self.hand is not None:
+            self._heard(self.belongings, self.hand)
         self.hand = None
         self.waits = None
+
+    def _heard(self, belongings: Belongings, item: Any) -> None:
+        """*item* is about to be handled, or has just been."""
+        if type(item) is not News and not isinstance(item, Private):
+            belongings.heard(message_of(item))
+
+    def use(self, table: HandlerTable) -> None:
+        """Handle by *table*, from the next message on."""
+        self.table = table
+        self.attention = True
 
     def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
         if type(result) is Continue and self.hand is None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from understudy.actors._cell import Cell
+    from understudy.actors._quiet import Quiet
     from understudy.actors._ref import ActorRef
     from understudy.reasons import ExitReason
 
@@ -52,7 +53,7 @@ class News(Letter):
 
     __slots__ = ("monitor",)
 
-    def __init__(self, message: object, monitor: Monitor | None) -> None:
+    def __init__(self, message: object, monitor: Monitor | Quiet | None) -> None:
         super().__init__(message, None)
         self.monitor = monitor
 

@@ -10,7 +10,7 @@ import structlog
 from understudy.actors._asks import DeadlineQueue, message_of
 from understudy.actors._dispatcher import Dispatcher
 from understudy.actors._monitors import placed
-from understudy.environment import Environment
+from understudy.environment import Blocking, Environment
 from understudy.instrument import Instrument, Instruments
 from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.messages import DeadLetter
@@ -37,6 +37,7 @@ class Runtime:
 
     __slots__ = (
         "asks",
+        "blocking",
         "dead_letter_subscribers",
         "defaults",
         "dispatcher",
@@ -60,6 +61,7 @@ class Runtime:
         self.system = system
         self.dispatcher = self.make_dispatcher()
         self.asks = DeadlineQueue(self.env)
+        self.blocking = Blocking(self.env, settings.blocking_threads)
         self.instruments = Instruments(instruments, self.complain)
         self.interrupt: Callable[[], None] = lambda: None
         """What to do when a handler raises KeyboardInterrupt."""
@@ -131,6 +133,7 @@ def defaults_of(settings: Settings) -> Mapping[str, Any]:
         "shutdown": settings.shutdown,
         "mailbox": settings.mailbox,
         "start_timeout": settings.start_timeout,
+        "stash": settings.stash,
     }
 
 

@@ -30,6 +30,10 @@ class Settings(BaseModel):
     shutdown: Finite = 5.0
     """The grace of an actor that is no supervisor, from the request to stop until force is used."""
     mailbox: Mailbox = Mailbox()
+    stash: Annotated[int, Field(ge=0)] = 1_000
+    """How many messages an actor may put aside at a time."""
+    blocking_threads: Annotated[int, Field(ge=1)] = 32
+    """How many calls of ``run_blocking`` run at a time; further ones wait for a thread."""
     cancel_interval: Finite = 0.1
     """A task that resists a cancel is cancelled again after this time, and again."""
     abandon_after: Finite = 1.0

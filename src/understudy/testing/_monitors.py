@@ -140,6 +140,10 @@ class Delivery(Monitor):
             self.broken(f"{cell.path} handles {shown(message)} for the {self._began[key]}. time, and was sent it "
                         f"{self._accepted[key]} times")  # fmt: skip
 
+    def stashed(self, path: str, message: object) -> None:
+        """It is still to be handled."""
+        self._began[path, id(message)] -= 1
+
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """Likewise, unless it had not been accepted to begin with."""
         if self.watch.refusing:

@@ -8,7 +8,7 @@ import sys
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import Onward
+from understudy.actors._asks import Arrival, Onward
 from understudy.actors._dispatcher import Dispatcher
 from understudy.actors._handler import Handler, HandlerTable
 from understudy.actors._inbox import Inbox
@@ -180,8 +180,8 @@ def _wrap(entry: Handler, cell: Inbox, watch: Watch, *, many: bool = False) -> H
     function = entry.function
 
     def began(handled: Any) -> None:
-        # A `Continue` is no message that somebody has sent, and goes with its incarnation.
-        if type(cell.hand) is not Onward:
+        # What an actor has set in motion itself is no message that somebody has sent, and goes with its incarnation.
+        if not isinstance(cell.hand, Onward | Arrival):
             for message in handled if many else (handled,):
                 watch.began(cell, message)
 

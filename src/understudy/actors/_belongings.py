@@ -1,0 +1,129 @@
+"""What few actors have, and what belongs to one incarnation only; made late, so that an idle actor stays small."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from understudy.actors._handler import Handler, HandlerTable
+from understudy.actors._owned import Owned
+from understudy.actors._stash import Stash
+from understudy.actors._timers import Timers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from understudy.actors._cell import Cell
+    from understudy.actors._quiet import Quiet
+
+__all__ = ["Belongings"]
+
+
+class Belongings:
+    """Timers, stash, behaviours, tasks, and the receive timeout of one incarnation."""
+
+    __slots__ = ("_base", "_behaviours", "_cell", "_owned", "_stash", "_timers", "quiet")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        # The handlers of its class, and those that have taken their place, the last on top.
+        self._base = cell.table
+        self._behaviours: list[HandlerTable] = []
+        self._timers: Timers | None = None
+        self._stash: Stash | None = None
+        self._owned: Owned | None = None
+        self.quiet: Quiet | None = None
+
+    @property
+    def timers(self) -> Timers:
+        """Its timers."""
+        if self._timers is None:
+            self._timers = Timers(self._cell)
+        return self._timers
+
+    @property
+    def stash(self) -> Stash:
+        """Its stash."""
+        if self._stash is None:
+            self._stash = Stash(self._cell)
+        return self._stash
+
+    @property
+    def owned(self) -> Owned:
+        """Its tasks."""
+        if self._owned is None:
+            self._owned = Owned(self._cell)
+        return self._owned
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task of it runs."""
+        return bool(self._owned)
+
+    # Behaviour
+
+    def become(self, function: Callable[[Any], Any], *, keep: bool) -> None:
+        """From the next message on, *function* takes the messages that handlers take now."""
+        table = HandlerTable()
+        table.private, table.signals = self._base.private, self._base.signals
+        is_async = inspect.iscoroutinefunction(function)
+        table.fallback = Handler(lambda actor, message: function(message), _name_of(function), is_async)
+        if not keep and self._behaviours:
+            self._behaviours.pop()
+        self._behaviours.append(self._cell.runtime.table_of(self._cell, _Behaviour(table)))
+        self.apply()
+
+    def unbecome(self) -> bool:
+        """Undo the last `become`; False: there was none."""
+        if not self._behaviours:
+            return False
+        self._behaviours.pop()
+        self.apply()
+        return True
+
+    def apply(self) -> None:
+        """Let the cell have the handlers that are meant now, from the next message on."""
+        table = self._behaviours[-1] if self._behaviours else self._base
+        if self.quiet is not None:
+            table = table.without_shortcuts()
+        self._cell.use(table)
+
+    def heard(self, message: object) -> None:
+        """A message of a user is about to be handled, or has just been."""
+        if self.quiet is not None:
+            self.quiet.heard(message)
+
+    # Ending
+
+    def interrupt(self) -> None:
+        """The incarnation is on its way out."""
+        if self._timers is not None:
+            self._timers.cancel_all()
+        if self.quiet is not None:
+            self.quiet.stop()
+        if self._owned is not None:
+            self._owned.cancel()
+
+    def abandon(self) -> None:
+        """Give up on tasks that have not ended."""
+        if self._owned is not None:
+            self._owned.abandon()
+
+    def end(self) -> None:
+        """The incarnation is over: the stash goes back into the mailbox, and the rest is void."""
+        self.interrupt()
+        if self._owned is not None:
+            self._owned.end()
+        if self._stash is not None:
+            self._stash.release()
+
+
+class _Behaviour:
+    """Stands for an actor whose class has other handlers, for who asks for an actor's table."""
+
+    def __init__(self, table: HandlerTable) -> None:
+        self.__understudy_handlers__ = table
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))

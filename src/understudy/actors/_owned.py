@@ -1,0 +1,110 @@
+"""What runs on behalf of an actor beside its handlers, and ends with its incarnation: tasks, and calls in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from understudy.actors._asks import Arrival
+from understudy.instrument import Instrument
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from understudy.actors._cell import Cell
+
+__all__ = ["Owned", "PipeFailed"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PipeFailed:
+    """What was piped to the actor itself has failed, and nobody had said what to make of that."""
+
+    error: BaseException
+
+
+class Owned:
+    """The tasks of one incarnation that are not its handlers."""
+
+    __slots__ = ("_cell", "_ended", "_tasks", "interrupting")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        # The incarnation is over: what still comes is nobody's.
+        self._ended = False
+        # The mark that is set before they are cancelled, so that what they end with then is no failure.
+        self.interrupting = False
+
+    def __bool__(self) -> bool:
+        """Whether any of them runs."""
+        return bool(self._tasks)
+
+    def start(self, body: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
+        """Run *body* as a task of the actor; if it fails, the actor does."""
+        path = self._cell.path
+        task = self._cell.runtime.env.start_task(
+            body, name=f"task:{path}" if name is None else f"task:{path}:{name}", context=Context(), on_done=self._done
+        )
+        if task.done():
+            self._done(task)
+        else:
+            self._tasks[task] = None
+        return task
+
+    def pipe(
+        self,
+        awaitable: Awaitable[T],
+        to: Callable[[T], object],
+        failed: Callable[[Exception], object],
+    ) -> None:
+        """Send the actor what becomes of *awaitable*, as a message."""
+        self.start(self._piped(awaitable, to, failed), "pipe")
+
+    async def _piped(
+        self, awaitable: Awaitable[T], to: Callable[[T], object], failed: Callable[[Exception], object]
+    ) -> None:
+        try:
+            message = to(await awaitable)
+        except Exception as error:
+            message = failed(error)
+        if not self._ended:
+            self._cell.inform(Arrival(message, self._cell, self))
+
+    def wants(self, arrival: Arrival) -> bool:
+        """Whether *arrival*, which one of them has sent, is to be handled."""
+        return not self._ended
+
+    def taken(self, arrival: Arrival) -> None:
+        """*arrival* is being handled."""
+
+    def cancel(self) -> None:
+        """Interrupt them all."""
+        self.interrupting = True
+        for task in list(self._tasks):
+            task.cancel()
+
+    def abandon(self) -> None:
+        """Give up on those that have not ended."""
+        tasks, self._tasks = self._tasks, {}
+        for task in tasks:
+            stack = self._cell.runtime.env.tasks.abandon(task)
+            self._cell.runtime.instruments.emit(Instrument.abandoned, self._cell.path, stack)
+
+    def end(self) -> None:
+        """The incarnation is over."""
+        self._ended = True
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+        if self._ended:
+            return
+        error = asyncio.CancelledError("cancelled by somebody") if task.cancelled() else task.exception()
+        if self.interrupting:
+            self._cell.enqueue()
+        elif error is not None and not task.cancelled():
+            self._cell.task_failed(error, task.get_name())

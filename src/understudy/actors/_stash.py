@@ -1,0 +1,55 @@
+"""The stash: messages that an actor puts aside until it can deal with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from understudy.actors._asks import Ask, message_of
+from understudy.exceptions import MailboxFull
+from understudy.instrument import Instrument
+
+if TYPE_CHECKING:
+    from understudy.actors._cell import Cell
+
+__all__ = ["Stash"]
+
+
+class Stash:
+    """What one incarnation has put aside, first in, first out."""
+
+    __slots__ = ("_cell", "_items", "_limit")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._items: list[Any] = []
+        self._limit: int = cell.option("stash")
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._items)
+
+    def add(self, message: object) -> None:
+        """Put *message*, which is in hand, aside; an ask with its asker, who goes on waiting.
+
+        Raises:
+            MailboxFull: There are as many as there may be; the message is still in hand.
+        """
+        cell = self._cell
+        if len(self._items) >= self._limit:
+            raise MailboxFull(path=f"the stash of {cell.path}", capacity=self._limit, message=message)
+        hand = cell.hand
+        if hand is not None and message_of(hand) is message:
+            # It is in hand no more: what the handler returns is no reply, and its end is not the message's.
+            cell.hand = None
+            if type(hand) is Ask:
+                hand.in_hand = False
+            self._items.append(hand)
+        else:
+            self._items.append(message)  # a plain tell to a `def` handler, of which the cell knows nothing
+        cell.runtime.instruments.emit(Instrument.stashed, cell.path, message)
+
+    def release(self) -> None:
+        """Put all back into the mailbox, in front of what waits there, in their order."""
+        items, self._items = self._items, []
+        if items:
+            self._cell.give_back(self._cell.make_mailbox(), *items)

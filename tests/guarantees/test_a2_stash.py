@@ -1,0 +1,235 @@
+"""A2: the stash is bounded, first in first out; what is stashed again waits; a failing message keeps the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.cast import Recorder, settle
+from understudy import (
+    Actor,
+    ActorStopped,
+    ActorSystem,
+    AskTimeout,
+    InvalidContext,
+    MailboxFull,
+    Message,
+    child,
+    handler,
+)
+from understudy.testing import Simulation, simulate
+
+
+class Put(Message[int]):
+    number: int
+
+
+class PutLater(Message[int]):
+    number: int
+
+
+class Open(Message): ...
+
+
+class Fail(Message): ...
+
+
+class Count(Message[int]): ...
+
+
+class Shop(Actor[Put | PutLater | Open | Fail | Count]):
+    """Closed until it is opened; what comes before is put aside."""
+
+    def __init__(self, handled: list[int], opens: int = 1) -> None:
+        self.handled = handled
+        self.missing = opens
+
+    @handler
+    def put(self, message: Put) -> int:
+        return self._put(message)
+
+    @handler
+    async def put_later(self, message: PutLater) -> int:
+        await asyncio.sleep(0)
+        return self._put(message)
+
+    def _put(self, message: Put | PutLater) -> int:
+        if self.missing:
+            self.context.stash(message)
+            return -1
+        self.handled.append(message.number)
+        return message.number
+
+    @handler
+    def open(self, message: Open) -> None:
+        self.missing -= 1
+        self.context.unstash_all()
+
+    @handler
+    def fail(self, message: Fail) -> None:
+        raise ValueError
+
+    @handler
+    def count(self, message: Count) -> int:
+        return self.context.stashed
+
+
+@pytest.mark.parametrize("kind", [Put, PutLater])
+@pytest.mark.asyncio
+async def test_what_is_stashed_is_handled_in_its_order_before_what_came_later(kind: Any) -> None:
+    handled: list[int] = []
+    async with ActorSystem() as system:
+        shop: Any = await system.spawn(Shop, handled)
+        for number in range(3):
+            shop.tell(kind(number=number))
+        assert await shop.ask(Count()) == 3
+        shop.tell(Open())
+        shop.tell(kind(number=3))
+        await settle()
+        assert handled == [0, 1, 2, 3]
+        assert await shop.ask(Count()) == 0
+
+
+@pytest.mark.parametrize("kind", [Put, PutLater])
+@pytest.mark.asyncio
+async def test_an_asker_waits_until_its_message_is_handled_and_gets_one_reply(kind: Any) -> None:
+    async with ActorSystem() as system:
+        shop: Any = await system.spawn(Shop, [])
+        asking = asyncio.create_task(shop.ask(kind(number=7)))
+        await settle()
+        assert not asking.done()
+        shop.tell(Open())
+        assert await asking == 7
+        assert system.statistics().dead_letters == 0
+
+
+@pytest.mark.asyncio
+async def test_what_is_stashed_again_waits_for_the_next_time() -> None:
+    handled: list[int] = []
+    async with ActorSystem() as system:
+        shop = await system.spawn(Shop, handled, 2)
+        shop.tell(Put(number=1))
+        shop.tell(Open())
+        shop.tell(Put(number=2))
+        assert await shop.ask(Count()) == 2
+        assert handled == []
+        shop.tell(Open())
+        await settle()
+        assert handled == [1, 2]
+
+
+@pytest.mark.parametrize("kind", [Put, PutLater])
+@pytest.mark.asyncio
+async def test_the_stash_is_bounded_and_the_message_that_finds_no_room_is_the_handlers_failure(kind: Any) -> None:
+    handled: list[int] = []
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        shop: Any = await system.spawn(child(Shop, handled).options(stash=2))
+        shop.tell(kind(number=1))
+        shop.tell(kind(number=2))
+        with pytest.raises(Exception, match="MailboxFull") as caught:
+            await shop.ask(kind(number=3))
+        cause = caught.value.__cause__
+        assert isinstance(cause, MailboxFull)
+        assert (cause.capacity, cause.message) == (2, kind(number=3))
+        assert str(cause).startswith("the stash of /user/shop")
+        await settle()
+        # It has been restarted, and has them before it again: in the stash of the new incarnation.
+        assert await shop.ask(Count()) == 2
+        shop.tell(Open())
+        await settle()
+        assert handled == [1, 2]
+        assert len(recorder.of("actor_crashed")) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_failure_keeps_what_is_stashed_and_its_askers_for_the_next_incarnation() -> None:
+    handled: list[int] = []
+    async with ActorSystem() as system:
+        shop = await system.spawn(Shop, handled)
+        asking = asyncio.create_task(shop.ask(Put(number=1)))
+        await settle()
+        shop.tell(Put(number=2))
+        shop.tell(Fail())
+        shop.tell(Put(number=3))
+        await settle()
+        assert (await shop.ask(Count()), asking.done()) == (3, False)
+        shop.tell(Open())
+        assert await asking == 1
+        await settle()
+        assert handled == [1, 2, 3]
+        assert system.statistics().dead_letters == 0
+
+
+@pytest.mark.parametrize("way", ["stop", "drain"])
+@pytest.mark.asyncio
+async def test_what_is_stashed_at_the_end_becomes_dead_letters_and_its_askers_hear_of_it(way: str) -> None:
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        shop = await system.spawn(Shop, [])
+        asking = asyncio.create_task(shop.ask(Put(number=1)))
+        await settle()
+        shop.tell(Put(number=2))
+        await settle()
+        getattr(shop, way)()
+        await shop.wait_stopped()
+        with pytest.raises(ActorStopped):
+            await asking
+        assert [lost for lost, *_ in recorder.letters] == [Put(number=1), Put(number=2)]
+
+
+@pytest.mark.asyncio
+async def test_an_ask_whose_time_is_up_while_it_is_stashed_is_not_handled_afterwards() -> None:
+    handled: list[int] = []
+    async with ActorSystem() as system:
+        shop = await system.spawn(Shop, handled)
+        with pytest.raises(AskTimeout):
+            await shop.ask(Put(number=1), timeout=1.0)
+        shop.tell(Put(number=2))
+        shop.tell(Open())
+        await settle()
+        assert handled == [2]
+        assert system.statistics().dead_letters == 1
+
+
+@pytest.mark.asyncio
+async def test_the_stash_of_an_incarnation_that_has_ended_is_nobodys() -> None:
+    kept: list[Any] = []
+
+    class Keeper(Actor[Fail]):
+        def initialize(self) -> None:
+            kept.append(self.context)
+
+        @handler
+        def fail(self, message: Fail) -> None:
+            raise ValueError
+
+    async with ActorSystem() as system:
+        keeper = await system.spawn(Keeper)
+        keeper.tell(Fail())
+        await settle()
+        with pytest.raises(InvalidContext):
+            kept[0].stash(Fail())
+        with pytest.raises(InvalidContext):
+            kept[0].unstash_all()
+
+
+@simulate(schedules=200)
+async def test_nothing_that_is_stashed_is_lost_or_handled_twice(sim: Simulation) -> None:
+    handled: list[int] = []
+    shop = await sim.system.spawn(child(Shop, handled).options(max_restarts=100))
+
+    async def visit(first: int) -> None:
+        for number in range(first, first + 4):
+            shop.tell(Put(number=number) if number % 2 else PutLater(number=number))
+            await asyncio.sleep(0)
+            if number % 4 == 1:
+                shop.tell(Fail())
+
+    await asyncio.gather(visit(0), visit(100))
+    shop.tell(Open())
+    await sim.quiesce()
+    assert sorted(handled) == [*range(4), *range(100, 104)]
+    assert [number for number in handled if number < 100] == list(range(4))
