@@ -144,19 +144,13 @@ class QueueWaits(QueueEngine[T], Generic[T]):
 
     # For particular items
 
-    def _check_key(self, key: Hashable) -> None:
-        if key is not None and self._rules.key is None:
-            raise InvalidContext(what=type(self).__name__, problem="get(key=...) needs a queue made with key=")
-
     def _find(self, predicate: Callable[[T], object] | None, key: Hashable) -> Node[T] | None:
         """The first that is wanted, taken off the shelf."""
-        self._check_key(key)
+        if key is not None and self._rules.key is None:
+            raise InvalidContext(what=type(self).__name__, problem="get(key=...) needs a queue made with key=")
         selective = self._selective or self._be_selective()
         if predicate is None:
-            node = selective.first_with(key)
-            if node is not None:
-                selective.shelf.remove(node)
-            return node
+            return selective.take_with(key)
         for node in selective.candidates(key):
             if predicate(node.item) and node.lies:
                 selective.shelf.remove(node)
