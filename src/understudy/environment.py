@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from contextvars import Context
     from types import FrameType
 
-__all__ = ["Environment", "TaskRegistry", "forget_task", "frames_of_task", "running_loop", "thread_id"]
+__all__ = [
+    "Environment",
+    "TaskRegistry",
+    "forget_task",
+    "frames_of_task",
+    "nowhere",
+    "running_loop",
+    "thread_id",
+    "thread_test",
+]
 
 T = TypeVar("T")
 
@@ -33,6 +42,28 @@ as all the rest of a tell."""
 
 thread_id = threading.get_ident
 """The number of this thread; nearly free."""
+
+
+class _ThreadTest(threading.local):
+    """Asks a lock, which the thread takes once and keeps, for its owner: cheaper than to make and compare numbers."""
+
+    def __init__(self) -> None:
+        lock: Any = threading.RLock()
+        lock.acquire()
+        self.here: Callable[[], bool] = lock._is_owned
+
+
+_thread_test = _ThreadTest()
+_nobodys: Any = threading.RLock()
+
+nowhere: Callable[[], bool] = _nobodys._is_owned
+"""Says no in every thread."""
+
+
+def thread_test() -> Callable[[], bool]:
+    """What says whether it is called in this thread, the one that calls this; the same for all who ask in a thread."""
+    return _thread_test.here
+
 
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
