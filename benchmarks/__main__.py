@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from benchmarks import asks, idle, imports, restarts, ring, spawning, tells
+from benchmarks import asks, idle, imports, queues, restarts, ring, spawning, tells
 from benchmarks.harness import Plan, Row, say
 from benchmarks.report import as_json, as_markdown
 
@@ -37,6 +37,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *ring.WORKLOADS,
     *spawning.WORKLOADS,
     *restarts.WORKLOADS,
+    *queues.WORKLOADS,
     idle.Memory(),
     idle.Sleep(),
     imports.ImportTime(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import math
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.cast import Gate, settle
-from understudy.environment import Environment, TaskRegistry, forget_task, running_loop
+from understudy.environment import Environment, TaskRegistry, forget_task, nowhere, running_loop, thread_test
 
 EAGER = sys.version_info >= (3, 12)
 
@@ -351,6 +352,18 @@ async def test_the_stopwatch_measures_real_time_whatever_the_clock_of_the_loop_s
 async def test_the_running_loop_is_known_inside() -> None:
     assert running_loop() is asyncio.get_running_loop()
     assert await asyncio.to_thread(running_loop) is None
+
+
+def test_a_thread_is_told_from_all_others() -> None:
+    here = thread_test()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        there = pool.submit(thread_test).result()
+
+        assert here()
+        assert thread_test() is here
+        assert not there()
+        assert not nowhere()
+        assert [pool.submit(test).result() for test in (here, there, nowhere)] == [False, True, False]
 
 
 def test_there_is_no_running_loop_outside() -> None:

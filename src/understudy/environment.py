@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from contextvars import Context
     from types import FrameType
 
-__all__ = ["Blocking", "Environment", "TaskRegistry", "forget_task", "frames_of_task", "running_loop", "thread_id"]
+__all__ = [
+    "Blocking",
+    "Environment",
+    "TaskRegistry",
+    "forget_task",
+    "frames_of_task",
+    "nowhere",
+    "running_loop",
+    "thread_id",
+    "thread_test",
+]
 
 T = TypeVar("T")
 
@@ -34,6 +44,28 @@ as all the rest of a tell."""
 
 thread_id = threading.get_ident
 """The number of this thread; nearly free."""
+
+
+class _ThreadTest(threading.local):
+    """Asks a lock, which the thread takes once and keeps, for its owner: cheaper than to make and compare numbers."""
+
+    def __init__(self) -> None:
+        lock: Any = threading.RLock()
+        lock.acquire()
+        self.here: Callable[[], bool] = lock._is_owned
+
+
+_thread_test = _ThreadTest()
+_nobodys: Any = threading.RLock()
+
+nowhere: Callable[[], bool] = _nobodys._is_owned
+"""Says no in every thread."""
+
+
+def thread_test() -> Callable[[], bool]:
+    """What says whether it is called in this thread, the one that calls this; the same for all who ask in a thread."""
+    return _thread_test.here
+
 
 # What who writes a task class of his own has to call around each of its steps.
 _leave_task: Callable[[asyncio.AbstractEventLoop, asyncio.Task[Any]], None] = getattr(asyncio.tasks, "_leave_task")  # noqa: B009
@@ -190,8 +222,8 @@ class TaskRegistry:
 def forget_task(task: asyncio.Task[Any]) -> None:
     """Take *task* out of ``asyncio.all_tasks()``.
 
-    ``asyncio.run`` would otherwise wait at its end for a task that resists every cancel, for ever. This is the one
-    private name of asyncio in use; a test on each Python guards it.
+    ``asyncio.run`` would otherwise wait at its end for a task that resists every cancel, for ever. A
+    private name; a test on each Python guards it.
     """
     unregister: Callable[[asyncio.Task[Any]], None] = getattr(asyncio.tasks, "_unregister_task")  # noqa: B009
     unregister(task)

@@ -62,6 +62,8 @@ def _sight() -> list[Any]:
 
 
 NOBODY = [None, "nothing", None]
+UNHURRIED = Settings(slice_seconds=60.0)
+"""However busy the machine is, the time for what is done ahead does not run out."""
 
 
 class Turns:
@@ -85,7 +87,7 @@ class Turns:
 
 @pytest.mark.asyncio
 async def test_a_start_an_answer_and_an_end_need_no_turn_of_the_event_loop() -> None:
-    async with ActorSystem() as system:
+    async with ActorSystem(settings=UNHURRIED) as system:
         await asyncio.sleep(0)
         turns = Turns()
         ref = await system.spawn(Witness)
@@ -129,7 +131,7 @@ async def test_a_crash_has_nothing_to_do_with_the_error_that_a_caller_is_handlin
 
 @pytest.mark.asyncio
 async def test_where_the_stack_is_deep_it_is_left_to_the_event_loop() -> None:
-    async with ActorSystem() as system:
+    async with ActorSystem(settings=UNHURRIED) as system:
         ref = await system.spawn(Witness)
 
         async def descend(levels: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A1: timers are keyed; a message that waits is void when its timer is cancelled or replaced, or its incarnation over."""
+"""A1: timers are keyed; a message that waits is void when its timer is cancelled or replaced, or its actor restarted."""
 
 from __future__ import annotations
 
@@ -213,7 +213,11 @@ async def test_a_bad_time_is_refused_and_changes_nothing(seconds: Any) -> None:
             for set_it in (
                 lambda: timers.after("tea", seconds, Ring(2)),
                 lambda: timers.every("tea", seconds, Ring(2)),
-                lambda: timers.every("tea", 1.0, Ring(2), first=seconds) if seconds is not None else timers.every("tea", 0, 1),
+                lambda: (
+                    timers.every("tea", 1.0, Ring(2), first=seconds)
+                    if seconds is not None
+                    else timers.every("tea", 0, 1)
+                ),
             ):
                 with pytest.raises(InvalidTimeout):
                     set_it()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -54,3 +56,56 @@ async def test_dismissing_spares_who_has_been_granted_a_turn() -> None:
 
     assert await first is Turn.GRANTED
     assert await second is Turn.DISMISSED
+
+
+@pytest.mark.parametrize("first_stays", [True, False])
+async def test_those_who_have_left_from_the_middle_do_not_pile_up(first_stays: bool) -> None:
+    line = Line()
+    waiters = [asyncio.ensure_future(line.wait(None)) for _ in range(100)]
+    await asyncio.sleep(0)
+
+    for waiter in waiters[first_stays:]:
+        waiter.cancel()
+        await asyncio.sleep(0)
+        assert len(line.turns) <= 2 * line.waiting
+
+    assert line.waiting == int(first_stays)
+    assert line.grant() is first_stays
+    assert not line.turns
+    await asyncio.gather(*waiters, return_exceptions=True)
+
+
+async def test_who_has_left_is_not_the_first_once_those_before_him_have_their_turns() -> None:
+    line = Line()
+    waiters = [asyncio.ensure_future(line.wait(None)) for _ in range(5)]
+    await asyncio.sleep(0)
+    waiters[1].cancel()
+    await asyncio.sleep(0)
+
+    assert line.grant()
+
+    assert not line.turns[0][0].done()
+    for waiter in waiters:
+        waiter.cancel()
+    await asyncio.gather(*waiters, return_exceptions=True)
+
+
+async def test_a_sweep_for_each_of_many_who_leave_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps: list[int] = []
+
+    def sweeping(entries: Any) -> deque[Any]:
+        kept = deque(entries)
+        sweeps.append(len(kept))
+        return kept
+
+    line = Line()
+    waiters = [asyncio.ensure_future(line.wait(None)) for _ in range(1_000)]
+    await asyncio.sleep(0)
+    monkeypatch.setattr("understudy.mailbox._line.deque", sweeping)
+
+    for waiter in reversed(waiters):
+        waiter.cancel()
+        await asyncio.sleep(0)
+
+    assert not line
+    assert len(sweeps) <= 10  # each time half as many are left

@@ -308,6 +308,7 @@ async def test_each_mark_is_told_once_each_time_it_is_crossed(way: str) -> None:
             if way == "append":  # as a ref does it
                 if len(queue.items) < queue.append_below:
                     queue.items.append(number)
+                    queue.total_in += 1
                 else:
                     queue.offer(number)
             elif way == "put":

@@ -11,7 +11,7 @@ import pytest
 
 from tests.mailbox.stage import cancelled, outcome, settle, started
 from understudy.exceptions import InvalidTimeout, MailboxFull
-from understudy.mailbox import AsyncMessageQueue, QueueClosed, QueueEmpty
+from understudy.mailbox import AsyncMessageQueue, QueueClosed, QueueEmpty, QueueFull
 
 pytestmark = pytest.mark.asyncio
 
@@ -178,6 +178,51 @@ async def test_a_cancelled_getter_leaves_the_line() -> None:
 
     assert await second == 1
     assert queue.statistics().getters_waiting == 0
+
+
+@pytest.mark.parametrize("interlude", ["nothing", "put", "putter", "close", "get by predicate", "cancel"])
+async def test_what_comes_between_a_promise_and_its_use_changes_neither(interlude: str) -> None:
+    queue = AsyncMessageQueue[int](capacity=2)
+    getter, late = await started(queue.get(), queue.get())
+    queue.put_nowait(1)
+
+    others: list[asyncio.Task[Any]] = []
+    if interlude == "put":
+        queue.put_nowait(2)
+        queue.put_nowait(3)
+        queue.put_nowait(4)
+        with pytest.raises(QueueFull):
+            queue.put_nowait(5)
+    elif interlude == "putter":
+        others = [asyncio.ensure_future(queue.put(number)) for number in range(2, 7)]
+    elif interlude == "close":
+        queue.close()
+    elif interlude == "get by predicate":
+        with pytest.raises(QueueEmpty):
+            queue.get_nowait(lambda _: True)
+    elif interlude == "cancel":
+        late.cancel()
+
+    assert await getter == 1
+    for other in others:
+        other.cancel()
+    if interlude in ("put", "putter"):
+        assert await late == 2
+    elif interlude == "close":
+        assert await outcome(late) is QueueClosed
+    else:
+        late.cancel()
+    await asyncio.wait([late, *others])
+    assert queue.statistics().getters_waiting == queue.statistics().handed_over == 0
+    left = queue.clear()
+    if interlude != "close":
+        for number in (1, 2):
+            queue.put_nowait(number)
+        with pytest.raises(QueueFull):
+            queue.put_nowait(3)
+        assert (await queue.get(), queue.get_nowait()) == (1, 2)
+    statistics = queue.statistics()
+    assert statistics.total_in == statistics.total_out + len(left)
 
 
 async def test_cancelling_a_getter_wins_over_an_item_of_the_same_tick() -> None:

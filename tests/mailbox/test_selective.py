@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import weakref
 from typing import Any
 
 import pytest
@@ -418,6 +419,17 @@ async def test_a_queue_is_a_bare_deque_again_when_what_was_chosen_from_is_gone()
     assert queue.append_below == 0
     await cancelled(getter)
     assert queue.append_below == 5
+
+
+async def test_an_item_that_was_got_by_key_is_not_kept_until_a_garbage_collection() -> None:
+    class Item:
+        pass
+
+    queue = AsyncMessageQueue[Item](key=type)
+    queue.put_nowait(Item())
+    item = weakref.ref(queue.get_nowait(key=Item))
+
+    assert item() is None
 
 
 @pytest.mark.parametrize("size", [100, 10_000])

@@ -93,6 +93,7 @@ class ActorRef(Generic[M_contra]):
             # The usual case of `offer`, without the call.
             if len(mailbox.items) < mailbox.append_below:
                 mailbox.items.append(item)
+                mailbox.total_in += 1
                 accepted = True
             else:
                 accepted = mailbox.offer(item)

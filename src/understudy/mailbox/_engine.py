@@ -55,10 +55,11 @@ class QueueEngine(QueueState[T], Generic[T]):
         items = self.items
         if len(items) < self.append_below:
             items.append(item)
+            self.total_in += 1
             return True
         if self._try(item, self._entry(item)):
             return True
-        self._refused += 1
+        self._turn_away()
         return False
 
     def push_front(self, item: T) -> None:
@@ -73,7 +74,6 @@ class QueueEngine(QueueState[T], Generic[T]):
             node = self._entry(item)
             assert node is not None
             self._selective.add(node, front=True)
-        self._total_out -= 1
         if self._take_up_to < 0:
             self._settle()
 
@@ -88,6 +88,7 @@ class QueueEngine(QueueState[T], Generic[T]):
             node = self._entry(item)
             assert node is not None
             self._selective.add(node)
+        self.total_in += 1
         self._settle()
         self.flush_burst()
 
@@ -100,9 +101,7 @@ class QueueEngine(QueueState[T], Generic[T]):
         items = self.items
         if len(items) > self._take_up_to:
             return self._take_slowly()
-        item = items.popleft()
-        self._total_out += 1
-        return item
+        return items.popleft()
 
     def next_item(self) -> T:
         """What `take` would give, if there is anything; for the runtime."""
@@ -150,16 +149,19 @@ class QueueEngine(QueueState[T], Generic[T]):
         if self._calm and node is not None and len(self.items) < self._limit:
             selective = self._selective
             if selective is not None and selective.lay(node):
+                self.total_in += 1
                 if len(self.items) > self._high_water:
                     self._note_size()
                 return True
         if self._closed:
             return False
         # A putter that was promised a room counts as waiting until its item is in: nobody may slip in before it.
-        if not self._putters:
-            if self._selective is None and self._getters.turns and self._getters.grant():
+        putters, getters = self._putters, self._getters
+        if not (putters.granted or (putters.turns and putters.first)):
+            if getters.turns and self._selective is None and getters.grant():
                 # There was nothing that was not promised, so there is room; and nothing else has changed.
                 self.items.append(item)
+                self.total_in += 1
                 self._tune(False)
                 return True
             if self._has_room(1 if node is None else node.weight):
@@ -167,14 +169,19 @@ class QueueEngine(QueueState[T], Generic[T]):
                 return True
             # What is handed over takes no room.
             if self._selective is not None and node is not None and self._selective.pass_on(node):
+                self.total_in += 1
                 self._settle()
                 return True
             if self._rules.policy == "drop_old":
                 return self._displace(item, node)
-        if self._rules.policy == "stop":
+        return False
+
+    def _turn_away(self) -> None:
+        """An item was not let in, and is its putter's."""
+        self._refused += 1
+        if self._rules.policy == "stop" and not self._closed:
             self._closed = self._overflowed = True
             self._settle()
-        return False
 
     def _place(self, item: T, node: Node[T] | None) -> None:
         """*item* is in."""
@@ -183,6 +190,7 @@ class QueueEngine(QueueState[T], Generic[T]):
             self.items.append(item)
         else:
             self._shelve(selective, item, node)
+        self.total_in += 1
         self._settle()
 
     def _shelve(self, selective: Selective[T], item: T, node: Node[T] | None) -> None:
@@ -237,22 +245,25 @@ class QueueEngine(QueueState[T], Generic[T]):
     # Going out
 
     def _take_slowly(self) -> T:
-        if not len(self):
+        size = len(self)
+        if not size:
             raise IndexError("there is no item to take")
-        self._note_size()
+        if size > self._high_water:
+            self._high_water = size
         if self._selective is None:
             return self._went(self.items.popleft())
         return self._went(self._selective.take().item)
 
     def _collect(self) -> T:
-        """The item that was promised to a getter whose turn in the line has just been used."""
+        """The item that was promised to a getter whose turn in the line has just been used.
+
+        While `append_below` is below 0 this can be left out, but for the item: as much is free as before.
+        """
         item = self.items.popleft() if self._selective is None else self._selective.collect_promised().item
-        self._total_out += 1
         self._settle()
         return item
 
     def _went(self, item: T) -> T:
-        self._total_out += 1
         # Who waits has refused all that lies on the shelf; an empty one may be given up.
         if not (self._calm and self.items):
             self._settle()
@@ -324,11 +335,11 @@ class QueueEngine(QueueState[T], Generic[T]):
     def _tune(self, busy: bool) -> None:
         """Work out the two numbers of the fast path."""
         getters, putters, limit = self._getters, self._putters, self._limit
-        if busy or getters.turns or putters.turns or putters.granted or not limit:
+        if busy or not limit or putters.turns or putters.granted:
             self.append_below = 0
         else:
             # What is promised is still among the items, and takes no room.
-            self.append_below = limit + getters.granted
+            self.append_below = -1 if getters.turns else limit + getters.granted
         # Putters that all have been promised a room do not care how much more there is.
         if busy or getters.turns or getters.granted or putters.turns or self._flooded:
             self._take_up_to = -1

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import math
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 
 from understudy.exceptions import InvalidTimeout
 
-__all__ = ["NOBODY", "Line", "Turn", "check_timeout", "deadline_of", "end", "start_timer", "was_granted"]
+__all__ = ["GRANTED", "NOBODY", "Line", "Turn", "check_timeout", "deadline_of", "end", "start_timer", "was_granted"]
 
 _CENTURIES = 1e10
 """Seconds. From here on no timer is set; this covers `math.inf` and whole numbers too large for a float."""
@@ -33,96 +33,124 @@ class Turn(enum.Enum):
     FAILED = enum.auto()
 
 
+GRANTED = Turn.GRANTED
+
+
 class Line:
     """Tasks that wait for their turn, in the order in which they came.
 
-    Each has a *ticket*, larger than those of all who came before, and a *size*, whose meaning is the caller's.
+    Each has a *size*, whose meaning is the caller's. Those who wait beside the line draw a *ticket*, larger than all
+    before; who stands in the line has the last that was drawn when he came.
     """
 
-    __slots__ = ("_ticket", "granted", "granted_size", "turns")
+    __slots__ = ("_excess", "_left", "granted", "last_ticket", "turns")
 
     def __init__(self) -> None:
-        # Ordered, since who came first is served first; a mapping, since a waiter leaves from the middle in one step.
-        # May hold turns that are done (cancelled or expired) and whose task has not run yet; they are passed over.
+        # Each with its ticket and size. Turns that are done (cancelled or expired) are passed over. Who leaves from the
+        # middle stays there until he comes to the front or is swept out, so that no step depends on how many wait: the
+        # first has not left, no more than half have, and a sweep looks at no more than twice as many as have left.
         # Empty: nobody can be granted a turn. Public for those who look at nothing else and look often.
-        self.turns: OrderedDict[asyncio.Future[Turn], tuple[int, float]] = OrderedDict()
-        self._ticket = 0
+        self.turns: deque[tuple[asyncio.Future[Turn], int, float]] = deque()
+        self._left = 0
+        """At least as many as stand there and have left."""
+        self.last_ticket = 0
         self.granted = 0
         """Turns that were granted and whose task has not run since. Each becomes a normal end of `wait`, or ends with
         the cancellation of its task."""
-        self.granted_size: float = 0
-        """The sum of their sizes."""
+        # By how much the sum of their sizes is more than their number.
+        self._excess: float = 0
 
     def __bool__(self) -> bool:
         """Whether anybody waits or has a turn that is not used yet."""
         return self.granted > 0 or self.first is not None
 
     @property
+    def granted_size(self) -> float:
+        """The sum of the sizes of those who have a turn that is not used yet."""
+        return self.granted + self._excess
+
+    @property
     def waiting(self) -> int:
         """How many wait and have not been granted a turn."""
-        return sum(not turn.done() for turn in self.turns)
+        return sum(not turn.done() for turn, _, _ in self.turns)
 
     @property
     def first(self) -> tuple[int, float] | None:
         """Ticket and size of the first who waits."""
-        while self.turns:
-            turn = next(iter(self.turns))
-            if not turn.done():
-                return self.turns[turn]
-            del self.turns[turn]
-        return None
-
-    @property
-    def last_ticket(self) -> int:
-        """That of the last who came."""
-        return self._ticket
+        self._pass_over()
+        return self.turns[0][1:] if self.turns else None
 
     def draw(self) -> int:
         """A ticket, for one who waits beside the line and not in it."""
-        self._ticket += 1
-        return self._ticket
+        self.last_ticket += 1
+        return self.last_ticket
 
     def grant(self) -> bool:
         """Give the first in line its turn; False when nobody waits."""
-        while self.turns:
-            turn, (_, size) = self.turns.popitem(last=False)
+        turns = self.turns
+        while turns:
+            turn, _, size = turns.popleft()
             if not turn.done():
-                turn.set_result(Turn.GRANTED)
+                turn.set_result(GRANTED)
                 self.granted += 1
-                self.granted_size += size
+                if size != 1:
+                    self._excess += size - 1
+                if turns:
+                    self._pass_over()
                 return True
         return False
 
+    def _pass_over(self) -> None:
+        """Let one who waits be the first, if there is any."""
+        turns = self.turns
+        while turns and turns[0][0].done():
+            turns.popleft()
+
     def dismiss(self) -> None:
         """Send away all who wait; turns that were granted stand."""
-        while self.turns:
-            turn, _ = self.turns.popitem(last=False)
-            end(turn, Turn.DISMISSED)
+        turns = self.turns
+        while turns:
+            end(turns.popleft()[0], Turn.DISMISSED)
 
     def enter(self, loop: asyncio.AbstractEventLoop, size: float = 1) -> asyncio.Future[Turn]:
         """Stand at the end. To be left by `leave`, however it ends."""
         turn: asyncio.Future[Turn] = loop.create_future()
-        self._ticket += 1
-        self.turns[turn] = (self._ticket, size)
+        self.turns.append((turn, self.last_ticket, size))
         return turn
 
     def leave(self, turn: asyncio.Future[Turn], size: float = 1) -> None:
         """Stand there no more. A turn that was granted is no longer counted: use it at once, or let it go on."""
-        self.turns.pop(turn, None)
         if was_granted(turn):
-            self.granted -= 1
-            self.granted_size -= size
+            self._use(size)
+            return
+        self._left += 1
+        # Whose task is closed, and not cancelled, leaves with a turn that is not done.
+        if not turn.done() or 2 * self._left > len(self.turns):
+            self._left = 0
+            self.turns = deque(entry for entry in self.turns if entry[0] is not turn and not entry[0].done())
+        else:
+            self._pass_over()
 
-    async def wait(self, timeout: float | None, size: float = 1, given_up: Callable[[], object] = lambda: None) -> Turn:
+    def _use(self, size: float) -> None:
+        self.granted -= 1
+        if size != 1:
+            self._excess -= size - 1
+
+    async def wait(
+        self,
+        timeout: float | None,
+        size: float = 1,
+        given_up: Callable[[], object] = lambda: None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Turn:
         """Wait for a turn, *timeout* seconds from now at most (None: without limit).
 
         When it returns `Turn.GRANTED` the turn is no longer counted: use it before the next await. When it raises, a
         turn that was granted is not used, and *given_up* is called so that it can go on to the next.
         """
-        loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop() if loop is None else loop
         turn: asyncio.Future[Turn] = loop.create_future()
-        self._ticket += 1
-        self.turns[turn] = (self._ticket, size)
+        self.turns.append((turn, self.last_ticket, size))
         timer = None if timeout is None else start_timer(loop, timeout, turn)
         try:
             how = await turn
@@ -135,11 +163,10 @@ class Line:
             if timer is not None:
                 timer.cancel()
         # What `leave` does, for each way in which it can have ended.
-        if how is Turn.GRANTED:
-            self.granted -= 1
-            self.granted_size -= size
+        if how is GRANTED:
+            self._use(size)
         else:
-            self.turns.pop(turn, None)
+            self.leave(turn, size)
         return how
 
 

@@ -21,9 +21,8 @@ import concurrent.futures
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from understudy.environment import thread_id
 from understudy.mailbox._errors import QueueClosed, QueueEmpty, QueueFull
-from understudy.mailbox._line import check_timeout
+from understudy.mailbox._line import GRANTED, check_timeout, start_timer
 from understudy.mailbox._rolling import RollingBatch
 from understudy.mailbox._rules import DEFAULT_CAPACITY, PLAIN, Policy, Rules, check_capacity, check_marks, check_policy
 from understudy.mailbox._seeker import Seeker
@@ -159,13 +158,15 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
             QueueClosed: The queue is closed; carries the item.
             InvalidContext: Called from another thread: use `put_threadsafe`.
         """
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
         items = self.items
-        if len(items) < self.append_below:
+        if len(items) < self.append_below or (self.append_below < 0 and self._getters.grant()):
             items.append(item)
+            self.total_in += 1
             return True
-        return self._put_now(item, None if self._selective is None else self._entry(item))
+        node = None if self._selective is None else self._entry(item)
+        return self._try(item, node) or self._refuse(item, node)
 
     async def put(self, item: T, *, timeout: float | None = None) -> bool:
         """Put *item* at the end; wait for room, first come first served, if the policy is `block`.
@@ -191,17 +192,23 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         """
         if timeout is not None:
             check_timeout(timeout)
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
-        if len(self.items) < self.append_below:
-            self.items.append(item)
+        items = self.items
+        if len(items) < self.append_below or (self.append_below < 0 and self._getters.grant()):
+            items.append(item)
+            self.total_in += 1
             return True
-        node = self._entry(item)
-        if self._rules.policy != "block" or (node is not None and node.weight > self._capacity):
-            return self._put_now(item, node)
-        if not self._try(item, node):
-            await self._wait_for_room(item, 1 if node is None else node.weight, timeout)
-            self._place_promised(item, node)
+        node = None if self._selective is None else self._entry(item)
+        if self._try(item, node):
+            return True
+        if self._closed or self._rules.policy != "block" or not self._fits(node):
+            return self._refuse(item, node)
+        turn = await self._stand_for_room(item, 1 if node is None else node.weight, timeout)
+        # Closed after the promise of a room: the item is not in yet, so it stays out.
+        if turn is not GRANTED or self._closed:
+            raise self._no_room(item, turn, timeout)
+        self._place_promised(item, node)
         return True
 
     def put_threadsafe(self, item: T) -> concurrent.futures.Future[bool]:
@@ -216,9 +223,9 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         """
         return self._order(item)
 
-    # Getting
+    # Getting. To forbid `key` and `timeout` by position would cost a tenth of a call that does not wait.
 
-    def get_nowait(self, predicate: Callable[[T], object] | None = None, *, key: Hashable = None) -> T:
+    def get_nowait(self, predicate: Callable[[T], object] | None = None, key: Hashable = None) -> T:
         """The item that has waited longest, now; or the first that is wanted, as with `get`.
 
         Raises:
@@ -226,20 +233,22 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
             QueueClosed: There is none and there will be none.
             InvalidContext: Called from another thread.
         """
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
         if predicate is not None or key is not None:
             return self._get_selected(predicate, key)
         items = self.items
-        if 0 < len(items) <= self._take_up_to:
-            self._total_out += 1
-            return items.popleft()
-        if self.empty():
-            raise self._closed_to_getters() if self._drained() else QueueEmpty()
-        return self._take_slowly()
+        if len(items) <= self._take_up_to:
+            try:
+                return items.popleft()
+            except IndexError:
+                pass
+        elif len(self):
+            return self._take_slowly()
+        raise self._closed_to_getters() if self._drained() else QueueEmpty()
 
     async def get(
-        self, predicate: Callable[[T], object] | None = None, *, key: Hashable = None, timeout: float | None = None
+        self, predicate: Callable[[T], object] | None = None, key: Hashable = None, timeout: float | None = None
     ) -> T:
         """The item that has waited longest; wait for one, first come first served.
 
@@ -260,18 +269,35 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         """
         if timeout is not None:
             check_timeout(timeout)
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
         if predicate is not None or key is not None:
-            return await self._get_selected_later(predicate, key, timeout)
+            node = self._find(predicate, key)
+            if node is not None:
+                return self._went(node.item)
+            return (await self._seek(Seeker(predicate, key), timeout, looked=True))[0]
         items = self.items
-        if 0 < len(items) <= self._take_up_to:
-            self._total_out += 1
-            return items.popleft()
-        if len(self):
-            return self._take_slowly()
-        await self._wait_for_item(timeout)
-        return self._collect()
+        if items:
+            if len(items) <= self._take_up_to:
+                return items.popleft()
+            if len(self):
+                return self._take_slowly()
+        # What `Line.wait` does, since a coroutine in between makes itself felt in the commonest of all waits.
+        turn = self._enter_for_item(timeout)
+        timer = None if timeout is None else start_timer(turn.get_loop(), timeout, turn)
+        try:
+            how = await turn
+        except BaseException:
+            self._leave_getters(turn)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if how is not GRANTED:
+            self._leave_getters(turn)
+            raise self._no_item(how, timeout)
+        self._getters.granted -= 1
+        return self.items.popleft() if self.append_below < 0 else self._collect()
 
     async def get_batch(
         self,
@@ -304,16 +330,19 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         check_timeout(linger)
         if timeout is not None:
             check_timeout(timeout)
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
         if predicate is not None or min_items > 1 or (linger > 0 and len(self) < max_items):
             return await self._seek(Seeker(predicate, None, max_items, min_items, linger), timeout)
         items: list[T] = []
         if not len(self):
-            await self._wait_for_item(timeout)
-            items.append(self._collect())
+            items.append(await self.get(timeout=timeout))
         while len(items) < max_items and len(self):
-            items.append(self.take())
+            if len(self.items) <= self._take_up_to:
+                take = self.items.popleft
+                items += [take() for _ in range(min(max_items - len(items), len(self.items)))]
+            else:
+                items.append(self.take())
         return items
 
     async def get_burst(self, *, timeout: float | None = None) -> list[T]:
@@ -329,7 +358,7 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         """
         if timeout is not None:
             check_timeout(timeout)
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
         await self._wait_for_burst(timeout)
         return self.take_burst()
@@ -351,7 +380,7 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         Raises:
             QueueEmpty: There is none, or none like that.
         """
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
         for item in self._free():
             if predicate is None or predicate(item):
@@ -363,7 +392,7 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
 
         They count as dropped. If the predicate raises, this raises that, and nothing is removed.
         """
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
         return self._remove(predicate, "remove")
 
@@ -374,7 +403,7 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
 
         An item that is promised to a getter is that getter's and stays.
         """
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
         return self._remove(None, "clear")
 
@@ -386,7 +415,7 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
                 list. False: what is in the queue is removed and returned, oldest first, and counts as dropped. (What a
                 cancelled getter gives back after that can still be got.)
         """
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
         self._closed = True
         if not drain:

@@ -189,10 +189,16 @@ class Selective(Generic[T]):
         self.keep_keys()
         return self.shelf.with_key(key)
 
-    def first_with(self, key: Hashable) -> Node[T] | None:
-        """The first free one with that key."""
-        self.keep_keys()
-        return self.shelf.first_with(key)
+    def take_with(self, key: Hashable) -> Node[T] | None:
+        """The first free one with that key, which is no longer on the shelf."""
+        shelf = self.shelf
+        if shelf.by_key is None:
+            self.keep_keys()
+            return self.take_with(key)
+        node = shelf.by_key.get(key)
+        if node is not None:
+            shelf.remove(node)
+        return node
 
     # Who seeks
 

@@ -191,11 +191,12 @@ class _Ranks(Generic[T]):
 class Shelf(Generic[T]):
     """Nodes in the order in which they are given out. Its length is what the runtime asks a deque for."""
 
-    __slots__ = ("_back", "_by_key", "_front", "_nodes", "load")
+    __slots__ = ("_back", "_front", "_nodes", "by_key", "load")
 
     def __init__(self) -> None:
         self._nodes: _Ranks[T] = _Ranks()
-        self._by_key: dict[Hashable, Node[T]] | None = None  # the first of each key
+        self.by_key: dict[Hashable, Node[T]] | None = None
+        """The first of each key, once somebody has asked by key."""
         self._front = self._back = 0
         self.load: float = 0
         """The weights of all."""
@@ -239,18 +240,19 @@ class Shelf(Generic[T]):
         nodes.size += 1
         node.lies = True
         self.load += node.weight
-        if self._by_key is not None and node.key is not NO_KEY:
-            self._put_by_key(self._by_key, node)
+        if self.by_key is not None and node.key is not NO_KEY:
+            self._put_by_key(self.by_key, node)
 
     def remove(self, node: Node[T]) -> None:
         """Take *node* away."""
-        node.leave()
+        before, after = node.before, node.after
+        before.after, after.before = after, before
         node.lies = False
         nodes = self._nodes
         nodes.size -= 1
         self.load = self.load - node.weight if nodes.size else 0
-        if self._by_key is not None and node.key is not NO_KEY:
-            self._remove_by_key(self._by_key, node)
+        if self.by_key is not None and node.key is not NO_KEY:
+            self._remove_by_key(self.by_key, node)
 
     @property
     def first(self) -> Node[T] | None:
@@ -266,21 +268,21 @@ class Shelf(Generic[T]):
     @property
     def keeps_keys(self) -> bool:
         """Whether somebody has asked by key."""
-        return self._by_key is not None
+        return self.by_key is not None
 
     def keep_keys(self, set_key: Callable[[Node[T]], object]) -> None:
         """From here on they can be found by key, which *set_key* has to set in each node that comes."""
-        if self._by_key is None:
+        if self.by_key is None:
             for node in self:
                 set_key(node)
-            self._by_key = {}
+            self.by_key = {}
             for node in self:
                 if node.key is not NO_KEY:
-                    self._put_by_key(self._by_key, node)
+                    self._put_by_key(self.by_key, node)
 
     def first_with(self, key: Hashable) -> Node[T] | None:
         """The first with that key."""
-        return None if self._by_key is None else self._by_key.get(key)
+        return None if self.by_key is None else self.by_key.get(key)
 
     def with_key(self, key: Hashable) -> Iterator[Node[T]]:
         """Those with that key, in order; as they are now."""
@@ -311,6 +313,7 @@ class Shelf(Generic[T]):
         after = node.key_after
         if after is node:
             del by_key[node.key]
+            del node.key_before, node.key_after  # it leads to itself, and would stay until a garbage collection
             return
         node.key_before.key_after, after.key_before = after, node.key_before
         if by_key[node.key] is node:

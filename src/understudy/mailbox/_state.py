@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from understudy.environment import running_loop, thread_id
+from understudy.environment import nowhere, running_loop, thread_test
 from understudy.exceptions import InvalidContext
 from understudy.mailbox._line import NOBODY
 from understudy.mailbox._rules import Rules, whole
@@ -35,6 +35,7 @@ class QueueState(Generic[T]):
         "_done",
         "_flooded",
         "_getters",
+        "_here",
         "_high_water",
         "_joiners",
         "_limit",
@@ -48,11 +49,10 @@ class QueueState(Generic[T]):
         "_spare",
         "_stamped",
         "_take_up_to",
-        "_thread",
-        "_total_out",
         "_watched",
         "append_below",
         "items",
+        "total_in",
     )
 
     def __init__(self, capacity: float, rules: Rules) -> None:
@@ -60,7 +60,7 @@ class QueueState(Generic[T]):
         self._rules = rules
         # The first `_getters.granted` items are promised to getters that have not run yet; the others are free. While a
         # getter waits without a promise no item is free; while a putter waits without one, there is no room for it.
-        self.items: deque[T] = deque()  # public for the runtime, to look and, below `append_below`, to append
+        self.items: deque[T] = deque()  # public for the runtime: to look, and below `append_below` to append and count
         # While this is set, `items` is its shelf, of which only the length is used, and all of them are free.
         self._selective: Selective[T] | None = None
         self._spare: Selective[T] | None = None
@@ -69,15 +69,16 @@ class QueueState(Generic[T]):
         self._watched = self._stamped = False
         self._getters = self._putters = self._joiners = NOBODY
         self._closed = self._overflowed = self._flooded = False
-        # Where it is used; 0 and None until it is known.
-        self._thread = 0
+        # Where it is used: a test for its thread, and its event loop; `nowhere` and None until it is known.
+        self._here = nowhere
         self._loop: asyncio.AbstractEventLoop | None = None
         # The largest size before the last removal. A size is largest just before a removal, so it is enough to look
         # there (and in `statistics`), and the mark is exact in spite of it. A removal from a larger size than ever is
         # not a simple one: `_take_up_to` is never more than the mark.
         self._high_water = 0
-        # What came in is not counted but is the sum of what left, what was dropped and what is there.
-        self._total_out: int = 0
+        # Items accepted, also those that were given back or dropped since; to be counted by whoever appends one. What
+        # went out is not counted: it is what came in and is neither here nor dropped.
+        self.total_in: int = 0
         self._refused: int = 0
         self._done: int = 0
         self._losses: dict[str, int] | None = None
@@ -85,7 +86,9 @@ class QueueState(Generic[T]):
         self._calm = False
         # The two numbers that the hot path looks at. An item may simply be appended while there are fewer items than
         # `append_below`, and simply be removed while there are no more than `_take_up_to`. They are 0 and -1 while the
-        # queue is closed or anybody could be concerned; all else is then decided in one place, `_settle`.
+        # queue is closed or anybody could be concerned; all else is then decided in one place, `_settle`. Below 0,
+        # `append_below` says that an item may be appended too if a getter can be granted a turn for it: no putter
+        # waits, and while a getter waits, all that is there is promised, so that there is room.
         self._limit = self.append_limit()
         self.append_below = self._limit
         self._take_up_to = 0
@@ -136,8 +139,15 @@ class QueueState(Generic[T]):
         # A promised item may come back, so the queue is not drained before its getter has it.
         return self._closed and not len(self) and not self._handed_over()
 
+    def _dropped(self) -> int:
+        return sum(self._losses.values()) if self._losses else 0
+
+    def _total_out(self) -> int:
+        there = len(self.items) if self._selective is None else len(self.items) + self._selective.handed_over
+        return self.total_in - self._dropped() - there
+
     def _unfinished(self) -> int:
-        return self._total_out + len(self) + self._handed_over() - self._done
+        return self.total_in - self._dropped() - self._done
 
     def _note_size(self) -> None:
         self._high_water = max(self._high_water, len(self))
@@ -145,8 +155,7 @@ class QueueState(Generic[T]):
     def statistics(self) -> QueueStatistics:
         """The state of this moment; a copy that does not change."""
         self._note_size()
-        losses, handed_over, size = dict(self._losses or {}), self._handed_over(), len(self)
-        dropped = sum(losses.values())
+        size = len(self)
         waiting, age = self._getters.waiting, None
         if self._selective is not None:
             waiting += self._selective.seeking
@@ -159,12 +168,12 @@ class QueueState(Generic[T]):
             capacity=self._capacity,
             load=self._load(),
             high_water=self._high_water,
-            total_in=self._total_out + dropped + size + handed_over,
-            total_out=self._total_out,
+            total_in=self.total_in,
+            total_out=self._total_out(),
             unfinished=self._unfinished(),
-            handed_over=handed_over,
-            dropped=dropped,
-            dropped_by=losses,
+            handed_over=self._handed_over(),
+            dropped=self._dropped(),
+            dropped_by=dict(self._losses or {}),
             refused=self._refused,
             putters_waiting=self._putters.waiting + self._putters.granted,
             getters_waiting=waiting,
@@ -186,26 +195,27 @@ class QueueState(Generic[T]):
         """It belongs to the event loop in which it is made, if there is one, else to that in which it is used first."""
         loop = running_loop()
         if loop is not None:
-            self._loop, self._thread = loop, thread_id()
+            self._loop, self._here = loop, thread_test()
 
     def _check_thread(self) -> None:
         """To be called when this thread is not the one that was noted: note it, or refuse to be used in it."""
         loop = running_loop()
-        if self._thread and not (self._loop is not None and self._loop.is_closed()):
+        if self._here is not nowhere and not (self._loop is not None and self._loop.is_closed()):
             raise InvalidContext(
                 what=type(self).__name__, problem="used outside of the thread of its event loop: use put_threadsafe"
             )
         if loop is not None:
-            self._loop, self._thread = loop, thread_id()
+            self._loop, self._here = loop, thread_test()
 
-    def _check_loop(self) -> None:
+    def _check_loop(self) -> asyncio.AbstractEventLoop:
         """To be called before a wait: it can only end in the loop in which the others wait."""
-        loop = running_loop()
+        loop = asyncio.get_running_loop()
         if loop is self._loop:
-            return
+            return loop
         if self._loop is not None and not self._loop.is_closed():
             raise InvalidContext(what=type(self).__name__, problem="used in another event loop than before")
-        self._loop, self._thread = loop, thread_id()
+        self._loop, self._here = loop, thread_test()
+        return loop
 
     def _call(self, function: Callable[..., object], *args: object) -> None:
         """Call one who observes; what he raises is his own affair, and changes nothing here."""

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
-from understudy.environment import running_loop, thread_id
+from understudy.environment import running_loop
 from understudy.exceptions import InvalidContext
 from understudy.mailbox._engine import QueueEngine
 from understudy.mailbox._errors import QueueClosed, QueueEmpty, QueueFull
@@ -29,18 +29,17 @@ class QueueWaits(QueueEngine[T], Generic[T]):
 
     # For room
 
-    def _put_now(self, item: T, node: Node[T] | None) -> bool:
-        """Put *item* in without a wait, or do what the policy says, or raise."""
+    def _refuse(self, item: T, node: Node[T] | None) -> bool:
+        """Do what the policy says with *item*, which cannot be let in now and must not wait: raise, or drop it."""
         if self._closed:
             self._refused += 1
             raise self._closed_to_putters(item)
-        if self._try(item, node):
-            return True
         if self._rules.policy == "drop_new" or (self._rules.policy == "drop_old" and self._fits(node)):
+            self.total_in += 1
             self._lose(1, self._rules.policy)
             self._report_loss(item, self._rules.policy)
             return False
-        self._refused += 1
+        self._turn_away()
         raise QueueFull(
             capacity=self._capacity, message=item, size=None if node is None or self._fits(node) else node.weight
         )
@@ -49,21 +48,21 @@ class QueueWaits(QueueEngine[T], Generic[T]):
         """Whether there could ever be room for it."""
         return node is None or node.weight <= self._capacity
 
-    async def _wait_for_room(self, item: T, size: float, timeout: float | None) -> None:
-        """Return with a room that the caller must fill before its next await, or raise."""
+    def _stand_for_room(self, item: T, size: float, timeout: float | None) -> Coroutine[Any, Any, Turn]:
+        """Once it is granted, the caller must fill the room before its next await; or raise `_no_room`."""
+        if timeout is not None and timeout == 0:
+            raise self._no_room(item, Turn.EXPIRED, timeout)
         if self._putters is NOBODY:
             self._putters = Line()
-        turn = Turn.DISMISSED
-        if not self._closed:
-            turn = Turn.EXPIRED if timeout == 0 else await self._stand(self._putters, timeout, size)
-        # Closed after the promise of a room: the item is not in yet, so it stays out.
-        if turn is Turn.GRANTED and not self._closed:
-            return
+        return self._stand(self._putters, timeout, size)
+
+    def _no_room(self, item: T, turn: Turn, timeout: float | None) -> Exception:
+        """Why *item* stays out; a room that was promised goes on to the next."""
         self._settle()
         self._refused += 1
         if turn is Turn.EXPIRED:
-            raise TimeoutError(f"no room in the queue within {timeout} s ({self._capacity:,} items)")
-        raise self._closed_to_putters(item)
+            return TimeoutError(f"no room in the queue within {timeout} s ({self._capacity:,} items)")
+        return self._closed_to_putters(item)
 
     def _place_promised(self, item: T, node: Node[T] | None) -> None:
         """Fill the room that has just been promised."""
@@ -96,14 +95,12 @@ class QueueWaits(QueueEngine[T], Generic[T]):
 
         def put(turn: asyncio.Future[Turn] | None) -> bool:
             if turn is None:
-                return self._put_now(item, node)
+                return self._try(item, node) or self._refuse(item, node)
             self._putters.leave(turn, 1 if node is None else node.weight)
             if was_granted(turn) and not self._closed:
                 self._place_promised(item, node)
                 return True
-            self._settle()
-            self._refused += 1
-            raise self._closed_to_putters(item)
+            raise self._no_room(item, Turn.DISMISSED, None)
 
         def withdraw(turn: asyncio.Future[Turn]) -> None:
             self._putters.leave(turn, 1 if node is None else node.weight)
@@ -118,45 +115,53 @@ class QueueWaits(QueueEngine[T], Generic[T]):
 
     # For an item
 
-    async def _wait_for_item(self, timeout: float | None) -> None:
-        """Return with a promised item that the caller must collect before its next await, or raise."""
+    def _enter_for_item(self, timeout: float | None) -> asyncio.Future[Turn]:
+        """Stand in the line of getters; once the turn is granted, the caller must collect before its next await."""
+        if self._closed and self._drained():
+            raise self._closed_to_getters()
+        if timeout is not None and timeout == 0:
+            raise self._no_item(Turn.EXPIRED, timeout)
+        loop = running_loop()
+        if loop is None or loop is not self._loop:
+            loop = self._check_loop()
         getters = self._getters
         if getters is NOBODY:
             getters = self._getters = Line()
-        turn = Turn.DISMISSED
-        if not (self._closed and self._drained()):
-            turn = Turn.EXPIRED if timeout == 0 else await self._stand(getters, timeout)
-        if turn is Turn.GRANTED:
-            return
+        if self.append_below:
+            self.append_below = -1
+        self._take_up_to, self._calm = -1, False
+        turn: asyncio.Future[Turn] = loop.create_future()
+        getters.turns.append((turn, getters.last_ticket, 1))
+        return turn
+
+    def _leave_getters(self, turn: asyncio.Future[Turn]) -> None:
+        self._getters.leave(turn)
         self._settle()
-        if turn is Turn.EXPIRED:
-            raise TimeoutError(f"no item in the queue within {timeout} s")
-        raise self._closed_to_getters()
+
+    def _no_item(self, how: Turn, timeout: float | None) -> Exception:
+        if how is Turn.EXPIRED:
+            return TimeoutError(f"no item in the queue within {timeout} s")
+        return self._closed_to_getters()
 
     def _closed_to_getters(self, *, selected: bool = False) -> QueueClosed:
         return QueueClosed(operation="get", overflowed=self._overflowed, selected=selected)
 
     def _stand(self, line: Line, timeout: float | None, size: float = 1) -> Coroutine[Any, Any, Turn]:
-        if running_loop() is not self._loop:
-            self._check_loop()
+        loop = running_loop()
+        if loop is None or loop is not self._loop:
+            loop = self._check_loop()
         self.append_below, self._take_up_to, self._calm = 0, -1, False
-        return line.wait(timeout, size, self._settle)
+        return line.wait(timeout, size, self._settle, loop)
 
     # For particular items
 
-    def _check_key(self, key: Hashable) -> None:
-        if key is not None and self._rules.key is None:
-            raise InvalidContext(what=type(self).__name__, problem="get(key=...) needs a queue made with key=")
-
     def _find(self, predicate: Callable[[T], object] | None, key: Hashable) -> Node[T] | None:
         """The first that is wanted, taken off the shelf."""
-        self._check_key(key)
+        if key is not None and self._rules.key is None:
+            raise InvalidContext(what=type(self).__name__, problem="get(key=...) needs a queue made with key=")
         selective = self._selective or self._be_selective()
         if predicate is None:
-            node = selective.first_with(key)
-            if node is not None:
-                selective.shelf.remove(node)
-            return node
+            return selective.take_with(key)
         for node in selective.candidates(key):
             if predicate(node.item) and node.lies:
                 selective.shelf.remove(node)
@@ -172,14 +177,6 @@ class QueueWaits(QueueEngine[T], Generic[T]):
             raise self._closed_to_getters(selected=True)
         raise QueueEmpty(selected=True)
 
-    async def _get_selected_later(
-        self, predicate: Callable[[T], object] | None, key: Hashable, timeout: float | None
-    ) -> T:
-        node = self._find(predicate, key)
-        if node is not None:
-            return self._went(node.item)
-        return (await self._seek(Seeker(predicate, key), timeout, looked=True))[0]
-
     async def _seek(self, seeker: Seeker[T], timeout: float | None, *, looked: bool = False) -> list[T]:
         """What the seeker wants, as soon as there is enough of it; *looked*: it has seen what is there."""
         selective = self._be_selective()
@@ -190,7 +187,6 @@ class QueueWaits(QueueEngine[T], Generic[T]):
             self._settle()
             raise
         nodes = selective.collect(seeker)
-        self._total_out += len(nodes)
         self._settle()
         return [node.item for node in nodes]
 
@@ -285,7 +281,7 @@ class QueueWaits(QueueEngine[T], Generic[T]):
         """
         if timeout is not None:
             check_timeout(timeout)
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
         if not self._unfinished():
             return
@@ -301,11 +297,11 @@ class QueueWaits(QueueEngine[T], Generic[T]):
         Raises:
             ValueError: Called more often than items were got.
         """
-        if thread_id() != self._thread:
+        if not self._here():
             self._check_thread()
-        if count < 1 or self._done + count > self._total_out:
+        if count < 1 or self._done + count > self._total_out():
             raise ValueError(
-                f"task_done({count}) is too much: {self._total_out:,} items were got, {self._done:,} are done"
+                f"task_done({count}) is too much: {self._total_out():,} items were got, {self._done:,} are done"
             )
         self._done += count
         self._check_joiners()
