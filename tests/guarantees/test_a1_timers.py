@@ -1,4 +1,4 @@
-"""A1: timers are keyed; a message that waits is void when its timer is cancelled or replaced, or its actor restarted."""
+"""A1: timers are keyed; what waits is void when its timer is cancelled or replaced, or its incarnation is over."""
 
 from __future__ import annotations
 

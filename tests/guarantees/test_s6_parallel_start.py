@@ -94,6 +94,24 @@ async def test_a_child_may_depend_on_one_that_is_declared_later() -> None:
 
 
 @pytest.mark.asyncio
+async def test_who_depends_by_way_of_one_that_has_ended_for_good_still_stops_first() -> None:
+    journal: list[str] = []
+    gate = Gate()
+    after = {"a": [], "b": ["a"], "c": ["b"]}
+    parts = {"a": Part("a", journal), "b": Part("b", journal), "c": Part("c", journal, shutdown=gate)}
+    async with staged(*specs_of(after, parts, restart="transient"), parallel_start=True) as stage:
+        stage["b"].stop()
+        await stage["b"].wait_stopped()
+        journal.clear()
+        stage.top.stop()
+        await settle()
+        assert journal == ["c stops"]
+        gate.open()
+        await settle()
+        assert journal == ["c stops", "c down", "a stops", "a down"]
+
+
+@pytest.mark.asyncio
 async def test_stops_run_in_reverse_of_the_dependencies_independent_ones_at_once() -> None:
     journal: list[str] = []
     gates = {name: Gate() for name in DIAMOND}

@@ -635,6 +635,8 @@ class Forest:
             if found is None:
                 continue
             assert found.status == "running", (place.path, found.status)
+            if not isinstance(found, SupervisorRef):
+                continue  # a leaf, which somebody has started under a name that was free
             for each in place.children:
                 if each.restart == "permanent" and each.path not in self.ended:
                     below = system.find(each.path)

@@ -243,17 +243,17 @@ class Family(Restarts[C]):
         With *keep* those that were declared stay listed, with their mailboxes, until the parent of the owner has
         decided; everything else ends for good.
         """
-        record, failed = list(self._record), self._failed
-        self._close(keep=keep)
-        # Those that are down are no more to be waited for; by way of them others may depend on each other all the same.
+        # Those that are down are not to be waited for; by way of them others may depend on each other all the same, so
+        # this is found out before those that have ended for good are forgotten.
         up = {
             name: (child.spec, child.declared)
             for name, child in self.children.items()
             if self.plan.parallel or not child.cell.down
         }
         after: dict[str, Collection[str]] = self.plan.stop_after(up)
-        if self.plan.parallel and failed:
-            after = self._after_failed_boot(list(up), record)
+        if self.plan.parallel and self._failed:
+            after = self._after_failed_boot(list(up), self._record)
+        self._close(keep=keep)
         self._closing = Order(after)
         self._close_some(self._closing.begin())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,7 @@ from understudy.actors._asks import Arrival
 from understudy.instrument import Instrument
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from understudy.actors._cell import Cell
 
@@ -34,7 +35,8 @@ class Owned:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
-        self._tasks: dict[asyncio.Task[Any], None] = {}
+        # With what each is to run, until it has begun: one that is cancelled before its first step never looks at it.
+        self._tasks: dict[asyncio.Task[Any], tuple[object, ...]] = {}
         # The incarnation is over: what still comes is nobody's.
         self._ended = False
         # The mark that is set before they are cancelled, so that what they end with then is no failure.
@@ -44,17 +46,28 @@ class Owned:
         """Whether any of them runs."""
         return bool(self._tasks)
 
-    def start(self, body: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
-        """Run *body* as a task of the actor; if it fails, the actor does."""
+    def start(self, body: Coroutine[Any, Any, T], name: str | None, *within: object) -> asyncio.Task[T]:
+        """Run *body*, and what it is going to await *within*, as a task of the actor; if it fails, the actor does."""
         path = self._cell.path
+        begun: list[bool] = []
         task = self._cell.runtime.env.start_task(
-            body, name=f"task:{path}" if name is None else f"task:{path}:{name}", context=Context(), on_done=self._done
+            self._run(body, begun),
+            name=f"task:{path}" if name is None else f"task:{path}:{name}",
+            context=Context(),
+            on_done=self._done,
         )
         if task.done():
             self._done(task)
         else:
-            self._tasks[task] = None
+            self._tasks[task] = () if begun else (body, *within)
         return task
+
+    async def _run(self, body: Coroutine[Any, Any, T], begun: list[bool]) -> T:
+        begun.append(True)
+        task = asyncio.current_task()
+        if task is not None and task in self._tasks:
+            self._tasks[task] = ()
+        return await body
 
     def pipe(
         self,
@@ -63,7 +76,7 @@ class Owned:
         failed: Callable[[Exception], object],
     ) -> None:
         """Send the actor what becomes of *awaitable*, as a message."""
-        self.start(self._piped(awaitable, to, failed), "pipe")
+        self.start(self._piped(awaitable, to, failed), "pipe", awaitable)
 
     async def _piped(
         self, awaitable: Awaitable[T], to: Callable[[T], object], failed: Callable[[Exception], object]
@@ -100,11 +113,13 @@ class Owned:
         self._ended = True
 
     def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.pop(task, None)
+        for unused in self._tasks.pop(task, ()):
+            if isinstance(unused, Coroutine):
+                unused.close()
+        error = None if task.cancelled() else task.exception()
         if self._ended:
             return
-        error = asyncio.CancelledError("cancelled by somebody") if task.cancelled() else task.exception()
         if self.interrupting:
             self._cell.enqueue()
-        elif error is not None and not task.cancelled():
+        elif error is not None:
             self._cell.task_failed(error, task.get_name())

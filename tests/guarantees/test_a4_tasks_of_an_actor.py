@@ -1,0 +1,422 @@
+"""A4: tasks that an actor starts belong to it and end with it; `pipe_to_self` turns an outcome into a message."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from tests.cast import Gate, Recorder, settle
+from understudy import (
+    Actor,
+    ActorSystem,
+    Crashed,
+    InvalidContext,
+    Killed,
+    Message,
+    PipeFailed,
+    Settings,
+    child,
+    handler,
+)
+from understudy.testing import Simulation, simulate
+
+
+class Do(Message[object]):
+    """Calls it with the actor."""
+
+    what: Any
+
+
+class Fail(Message): ...
+
+
+class Note(Message):
+    number: int
+
+
+class Done:
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class Worker(Actor[Do | Fail | Note]):
+    def __init__(self, log: list[Any]) -> None:
+        self.log_of = log
+
+    @handler
+    def do(self, message: Do) -> object:
+        return message.what(self)
+
+    @handler
+    def fail(self, message: Fail) -> None:
+        raise ValueError("on request")
+
+    @handler
+    async def note(self, message: Note) -> None:
+        self.log_of.append(message.number)
+
+    @handler
+    def _done(self, message: Done) -> None:
+        self.log_of.append((self.context.incarnation, message.value))
+
+    @handler
+    def _failed(self, message: PipeFailed) -> None:
+        self.log_of.append((self.context.incarnation, message.error))
+
+    def shutdown(self, reason: object) -> None:
+        self.log_of.append("shutdown")
+
+
+async def wait(gate: Gate, log: list[Any], name: str = "task") -> str:
+    try:
+        await gate.hold()
+    except asyncio.CancelledError:
+        log.append(f"{name} cancelled")
+        raise
+    return name
+
+
+@pytest.mark.parametrize("way", ["stop", "crash", "kill", "own stop"])
+@pytest.mark.asyncio
+async def test_tasks_end_with_the_incarnation_before_its_shutdown_hook(way: str) -> None:
+    log: list[Any] = []
+    gate = Gate()
+    async with ActorSystem() as system:
+        worker = await system.spawn(Worker, log)
+        await worker.ask(Do(what=lambda actor: actor.context.create_task(wait(gate, log), name="one") and None))
+        await gate.reached()
+        if way == "stop":
+            worker.stop()
+        elif way == "crash":
+            worker.tell(Fail())
+        elif way == "kill":
+            worker.kill()
+        else:
+            worker.tell(Do(what=lambda actor: actor.context.stop()))
+        await settle()
+        assert log == (["task cancelled"] if way == "kill" else ["task cancelled", "shutdown"])
+        assert worker.status == ("stopped" if way == "stop" else "running")
+        assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("task:")] == []
+
+
+@pytest.mark.asyncio
+async def test_a_task_that_fails_is_the_failure_of_its_actor() -> None:
+    log: list[Any] = []
+    recorder = Recorder()
+    gate = Gate()
+
+    async def fail() -> None:
+        await gate.hold()
+        raise LookupError("not there")
+
+    async with ActorSystem(instruments=[recorder]) as system:
+        worker = await system.spawn(Worker, log)
+        await worker.ask(Do(what=lambda actor: actor.context.create_task(fail(), name="search") and None))
+        gate.open()
+        await settle()
+        [(path, reason, message_type)] = recorder.of("actor_crashed")
+        assert (path, message_type) == ("/user/worker", "task:/user/worker:search")
+        assert isinstance(reason, Crashed)
+        assert isinstance(reason.error, LookupError)
+        assert await worker.ask(Do(what=lambda actor: actor.context.incarnation)) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_task_that_is_cancelled_by_its_actor_is_no_failure_and_one_that_ends_is_forgotten() -> None:
+    gate = Gate()
+    kept: list[asyncio.Task[str]] = []
+    async with ActorSystem() as system:
+        worker = await system.spawn(Worker, [])
+        for _ in range(2):
+            await worker.ask(Do(what=lambda actor: kept.append(actor.context.create_task(wait(gate, [])))))
+        await gate.reached(2)
+        kept[0].cancel()
+        gate.open()
+        await settle()
+        assert (kept[0].cancelled(), kept[1].result()) == (True, "task")
+        assert await worker.ask(Do(what=lambda actor: actor.context.incarnation)) == 1
+
+
+@pytest.mark.parametrize("way", ["stop", "cancel"])
+@pytest.mark.asyncio
+async def test_what_is_cancelled_before_its_first_step_leaves_no_coroutine_behind(way: str) -> None:
+    log: list[Any] = []
+
+    def start(actor: Worker) -> None:
+        task = actor.context.create_task(wait(Gate(), log))
+        actor.context.pipe_to_self(wait(Gate(), log), Done)
+        if way == "cancel":
+            task.cancel()
+        actor.context.stop()
+
+    async with ActorSystem() as system:
+        worker = await system.spawn(child(Worker, log).options(restart="temporary"))
+        worker.tell(Do(what=start))
+        await worker.wait_stopped()
+        await settle()
+        assert set(log) <= {"shutdown", "task cancelled"}
+
+
+@pytest.mark.asyncio
+async def test_a_task_that_resists_is_abandoned_and_holds_nobody_up() -> None:
+    release = asyncio.Event()
+
+    async def resist() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        worker = await system.spawn(child(Worker, []).options(shutdown=1.0))
+        await worker.ask(Do(what=lambda actor: actor.context.create_task(resist(), name="deaf") and None))
+        await settle()
+        start = asyncio.get_running_loop().time()
+        worker.stop()
+        reason = await worker.wait_stopped()
+        assert isinstance(reason, Killed)
+        assert asyncio.get_running_loop().time() - start == pytest.approx(2.0, abs=0.01)
+        assert system.abandoned == ("task:/user/worker:deaf",)
+        release.set()
+        await settle()
+
+
+@pytest.mark.asyncio
+async def test_an_outcome_comes_as_a_message_behind_those_that_wait() -> None:
+    log: list[Any] = []
+    gate = Gate()
+
+    def pipe(actor: Worker) -> None:
+        actor.context.pipe_to_self(wait(gate, log, "fetched"), Done)
+
+    async with ActorSystem() as system:
+        worker = await system.spawn(Worker, log)
+        await worker.ask(Do(what=pipe))
+        await gate.reached()
+        gate.open()
+        for number in range(3):
+            worker.tell(Note(number=number))
+        await settle()
+        assert log == [0, 1, 2, (1, "fetched")]
+
+
+@pytest.mark.asyncio
+async def test_a_failure_comes_as_a_message_too_and_harms_nobody() -> None:
+    log: list[Any] = []
+
+    async def fail() -> None:
+        raise LookupError("not there")
+
+    def pipe(actor: Worker) -> None:
+        actor.context.pipe_to_self(fail(), Done)
+        actor.context.pipe_to_self(fail(), Done, failed=lambda error: Done(str(error)))
+
+    async with ActorSystem() as system:
+        worker = await system.spawn(Worker, log)
+        await worker.ask(Do(what=pipe))
+        await settle()
+        [(_, error), (_, text)] = log
+        assert isinstance(error, LookupError)
+        assert text == "not there"
+        assert worker.status == "running"
+
+
+@pytest.mark.asyncio
+async def test_what_an_earlier_incarnation_has_piped_is_dropped() -> None:
+    log: list[Any] = []
+    gate, busy = Gate(), Gate()
+
+    async def stubborn() -> str:
+        try:
+            await gate.hold()
+        except asyncio.CancelledError:
+            return "too late"
+        return "in time"
+
+    class Busy(Worker):
+        @handler
+        async def note(self, message: Note) -> None:
+            await busy.hold()
+
+    async with ActorSystem() as system:
+        worker = await system.spawn(Busy, log)
+        await worker.ask(Do(what=lambda actor: actor.context.pipe_to_self(stubborn(), Done)))
+        await gate.reached()
+        worker.tell(Note(number=1))
+        worker.tell(Fail())
+        gate.open()  # it waits behind the failure
+        await settle()
+        busy.open()
+        await settle()
+        assert log == ["shutdown"]
+        assert system.statistics().dead_letters == 0
+        assert worker.status == "running"
+
+
+@pytest.mark.asyncio
+async def test_a_blocking_call_runs_in_a_thread_and_is_counted_while_it_does() -> None:
+    log: list[Any] = []
+    release = threading.Event()
+    loop = asyncio.get_running_loop()
+    begun: asyncio.Future[int] = loop.create_future()
+
+    def block() -> int:
+        loop.call_soon_threadsafe(begun.set_result, threading.get_ident())
+        release.wait(30)
+        return 42
+
+    async with ActorSystem() as system:
+        worker = await system.spawn(Worker, log)
+        await worker.ask(Do(what=lambda actor: actor.context.run_blocking(block, Done)))
+        assert await begun != threading.get_ident()
+        assert system.statistics().blocking == 1
+        assert await worker.ask(Do(what=lambda actor: "meanwhile")) == "meanwhile"
+        release.set()
+        while not log:  # noqa: ASYNC110 - a thread is on its way, which is no matter of virtual time
+            await asyncio.sleep(0)
+        assert log == [(1, 42)]
+        assert system.statistics().blocking == 0
+
+
+@pytest.mark.asyncio
+async def test_no_more_threads_than_allowed_block_at_a_time() -> None:
+    log: list[Any] = []
+    lock, running, most = threading.Lock(), 0, 0
+
+    def block() -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.002)
+        with lock:
+            running -= 1
+        return running
+
+    async with ActorSystem(settings=Settings(blocking_threads=2)) as system:
+        worker = await system.spawn(Worker, log)
+        for _ in range(20):
+            await worker.ask(Do(what=lambda actor: actor.context.run_blocking(block, Done)))
+        while len(log) < 20:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert most <= 2
+
+
+class Two(Actor[Do | Note]):
+    """Waits for two of a kind, out of turn."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.seen = log
+
+    @handler
+    async def do(self, message: Do) -> object:
+        return await message.what(self)
+
+    @handler
+    def note(self, message: Note) -> None:
+        self.seen.append(message.number)
+
+
+@pytest.mark.asyncio
+async def test_receive_takes_what_is_wanted_out_of_turn_and_leaves_the_others_in_their_order() -> None:
+    log: list[Any] = []
+
+    async def pair(actor: Two) -> list[int]:
+        wanted = [await actor.context.receive(lambda message: isinstance(message, Note) and message.number > 10)]
+        wanted.append(await actor.context.receive(lambda message: message == Note(number=1)))
+        return [message.number for message in wanted]
+
+    async with ActorSystem() as system:
+        two = await system.spawn(Two, log)
+        asking = asyncio.create_task(two.ask(Do(what=pair)))
+        await settle()
+        for number in (1, 2, 3, 20, 4):
+            two.tell(Note(number=number))
+        other = asyncio.create_task(two.ask(Do(what=pair), timeout=0.5))
+        assert await asking == [20, 1]
+        await settle()
+        assert log == [2, 3, 4]
+        other.cancel()
+
+
+@pytest.mark.asyncio
+async def test_receive_has_a_timeout_that_is_not_begun_anew_and_loses_nothing() -> None:
+    log: list[Any] = []
+
+    async def hope(actor: Two) -> str:
+        with pytest.raises(TimeoutError, match="/user/two has received nothing like that within 1 s"):
+            await actor.context.receive(lambda message: False, timeout=1.0)
+        return "in vain"
+
+    async with ActorSystem() as system:
+        two = await system.spawn(Two, log)
+        start = asyncio.get_running_loop().time()
+        asking = asyncio.create_task(two.ask(Do(what=hope)))
+        for number in range(4):
+            await asyncio.sleep(0.3)
+            two.tell(Note(number=number))
+        assert await asking == "in vain"
+        assert asyncio.get_running_loop().time() - start == pytest.approx(1.2, abs=0.01)
+        await settle()
+        assert log == [0, 1, 2, 3]
+
+
+@pytest.mark.asyncio
+async def test_receive_belongs_to_the_handlers_of_the_actor() -> None:
+    kept: list[Any] = []
+
+    async def keep(actor: Two) -> None:
+        kept.append(actor.context)
+
+    async with ActorSystem() as system:
+        two = await system.spawn(Two, [])
+        await two.ask(Do(what=keep))
+        with pytest.raises(InvalidContext, match="async handlers"):
+            await kept[0].receive(lambda message: True)
+
+
+@simulate(schedules=150)
+async def test_no_task_outlives_its_incarnation_whatever_happens(sim: Simulation) -> None:
+    alive: dict[int, int] = {}
+
+    class Busy(Actor[Note | Fail]):
+        def initialize(self) -> None:
+            self.mine = self.context.incarnation
+            alive[self.mine] = 0
+
+        async def work(self) -> None:
+            mine = self.mine
+            alive[mine] += 1
+            try:
+                await asyncio.sleep(0.01)
+            finally:
+                alive[mine] -= 1
+
+        @handler
+        async def note(self, message: Note) -> None:
+            assert [number for number, count in alive.items() if count and number != self.mine] == []
+            self.context.create_task(self.work())
+            self.context.pipe_to_self(asyncio.sleep(0.005, message.number), Done)
+            await asyncio.sleep(0)
+
+        @handler
+        def fail(self, message: Fail) -> None:
+            raise ValueError
+
+        @handler
+        def _done(self, message: Done) -> None:
+            assert [number for number, count in alive.items() if count and number != self.mine] == []
+
+    ref = await sim.system.spawn(child(Busy).options(max_restarts=100))
+    for number in range(8):
+        ref.tell(Fail() if number % 3 == 2 else Note(number=number))
+        await asyncio.sleep(sim.random.choice([0.0, 0.004]))
+    await sim.quiesce()
+    ref.stop()
+    await ref.wait_stopped()
+    assert set(alive.values()) == {0}
