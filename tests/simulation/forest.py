@@ -551,9 +551,9 @@ class Forest:
                 ref.drain(timeout=random.choice([None, 0.3]))
             case kind:
                 places = [each for each in self.top.walk() if each.kind == ("pool" if kind == "spawn" else "host")]
-                found = system.find(random.choice(places).path, Supervisor) if places else None
-                if found is None:
-                    return
+                found = system.find(random.choice(places).path) if places else None
+                if not isinstance(found, SupervisorRef):
+                    return  # nobody, or a leaf that somebody has started under a name that was free
                 act = self.spawn(found) if kind == "spawn" else self.call(found)
                 self.waiting.append(asyncio.ensure_future(act))
 
