@@ -36,6 +36,7 @@ from understudy.exceptions import (
     InvalidContext,
     InvalidSpec,
     InvalidTimeout,
+    InvalidTransition,
     MailboxFull,
     NameTaken,
     NoReply,
@@ -227,6 +228,7 @@ EXAMPLES = [
     ),
     Example(
         InvalidTimeout(value=-1),
+        InvalidTransition(actor="Door", source="open", target="gone"),
         "timeout must be a positive number of seconds, math.inf or None, got -1",
         {"value": -1, "allowed": "a positive number of seconds, math.inf or None"},
     ),
@@ -428,6 +430,7 @@ def test_the_tree_in_the_docstring_names_each_second_base() -> None:
     [
         (InvalidSpec, ValueError),
         (InvalidTimeout, ValueError),
+        (InvalidTransition, RuntimeError),
         (InvalidActor, TypeError),
         (AskTimeout, TimeoutError),
         (StartTimeout, StartError),

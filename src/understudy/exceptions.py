@@ -25,6 +25,7 @@
     +-- InvalidSpec             also a ``ValueError``; at declaration
     +-- InvalidActor            also a ``TypeError``; at class creation
     +-- InvalidTimeout          also a ``ValueError``
+    +-- InvalidTransition       also a ``RuntimeError``; a state machine may not go there
     +-- InvalidContext          also a ``RuntimeError``; used at the wrong time or in the wrong place
     +-- UsageError              bad arguments of a program
 
@@ -56,6 +57,7 @@ __all__ = [
     "InvalidContext",
     "InvalidSpec",
     "InvalidTimeout",
+    "InvalidTransition",
     "MailboxFull",
     "NameTaken",
     "NoReply",
@@ -341,6 +343,18 @@ class InvalidTimeout(UnderstudyError, ValueError):
         self.value = value
         self.allowed = allowed
         super().__init__(f"timeout must be {allowed}, got {value!r}")
+
+
+class InvalidTransition(UnderstudyError, RuntimeError):
+    """A state machine was to go to a state that it does not declare to go to from where it is."""
+
+    def __init__(self, *, actor: str, source: str, target: str) -> None:
+        self.actor = actor
+        self.source = source
+        self.target = target
+        super().__init__(
+            f"{actor} does not go from {source} to {target}: declare it, as in @in_state({source}, to={target})"
+        )
 
 
 class InvalidContext(UnderstudyError, RuntimeError):

@@ -7,6 +7,8 @@ from understudy.actors._handler import handler
 from understudy.actors._owned import PipeFailed
 from understudy.actors._ref import ActorRef
 from understudy.actors._settings import Settings
+from understudy.actors._state_machine import StateMachine
+from understudy.actors._states import enter, in_state
 from understudy.actors._timers import Timers
 
 __all__ = [
@@ -16,9 +18,12 @@ __all__ = [
     "CountDeadLetters",
     "PipeFailed",
     "Settings",
+    "StateMachine",
     "SubscribeDeadLetters",
     "System",
     "Timers",
     "UnsubscribeDeadLetters",
+    "enter",
     "handler",
+    "in_state",
 ]

@@ -51,7 +51,7 @@ class Actor(Generic[M]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.__understudy_handlers__ = HandlerTable.of(cls, Actor)
+        cls.__understudy_handlers__ = cls._understudy_table()
         cls.defaults = check_options(cls.defaults, f"class {cls.__qualname__}", DEFAULTS)
         check_interruptible(cls, cls.defaults, f"class {cls.__qualname__}")
         for key in DEFAULTS:
@@ -118,6 +118,11 @@ class Actor(Generic[M]):
         """A structlog logger, bound to the actor's path."""
         log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(actor=self.context.path)
         return log
+
+    @classmethod
+    def _understudy_table(cls) -> HandlerTable:
+        """The handlers with which an incarnation begins; for the runtime, when the class is made."""
+        return HandlerTable.of(cls, Actor)
 
     def _understudy_leave(self) -> None:
         """The incarnation has ended, however that came about; for the runtime."""

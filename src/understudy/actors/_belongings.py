@@ -11,7 +11,7 @@ from understudy.actors._stash import Stash
 from understudy.actors._timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from understudy.actors._cell import Cell
     from understudy.actors._quiet import Quiet
@@ -22,7 +22,7 @@ __all__ = ["Belongings"]
 class Belongings:
     """Timers, stash, behaviours, tasks, and the receive timeout of one incarnation."""
 
-    __slots__ = ("_base", "_behaviours", "_cell", "_owned", "_stash", "_timers", "quiet")
+    __slots__ = ("_base", "_behaviours", "_cell", "_owned", "_stash", "_timers", "quiet", "until_event")
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -33,6 +33,8 @@ class Belongings:
         self._stash: Stash | None = None
         self._owned: Owned | None = None
         self.quiet: Quiet | None = None
+        # The key of a timer that the next message cancels.
+        self.until_event: Hashable | None = None
 
     @property
     def timers(self) -> Timers:
@@ -67,10 +69,19 @@ class Belongings:
         table = HandlerTable()
         table.private, table.signals = self._base.private, self._base.signals
         is_async = inspect.iscoroutinefunction(function)
-        table.fallback = Handler(lambda actor, message: function(message), _name_of(function), is_async)
+
+        def call(actor: Any, message: Any) -> Any:
+            return function(message)
+
+        table.fallback = Handler(call, _name_of(function), is_async)
         if not keep and self._behaviours:
             self._behaviours.pop()
         self._behaviours.append(self._cell.runtime.table_of(self._cell, _Behaviour(table)))
+        self.apply()
+
+    def be(self, table: HandlerTable) -> None:
+        """From the next message on, handle by *table*, with nothing beneath."""
+        self._behaviours = [self._cell.runtime.table_of(self._cell, _Behaviour(table))]
         self.apply()
 
     def unbecome(self) -> bool:
@@ -84,12 +95,20 @@ class Belongings:
     def apply(self) -> None:
         """Let the cell have the handlers that are meant now, from the next message on."""
         table = self._behaviours[-1] if self._behaviours else self._base
-        if self.quiet is not None:
+        if self.quiet is not None or self.until_event is not None:
             table = table.without_shortcuts()
         self._cell.use(table)
 
     def heard(self, message: object) -> None:
-        """A message of a user is about to be handled, or has just been."""
+        """A message of a user is about to be handled."""
+        if self.until_event is not None:
+            key, self.until_event = self.until_event, None
+            self.timers.cancel(key)
+        if self.quiet is not None:
+            self.quiet.heard(message)
+
+    def handled(self, message: object) -> None:
+        """A message of a user has been handled."""
         if self.quiet is not None:
             self.quiet.heard(message)
 

@@ -396,15 +396,16 @@ class Cell(Inbox):
 
     def _attend(self) -> None:
         """The end of this incarnation is under way; or its handlers have changed, and there is nothing more to do."""
-        if self.ending is None:
+        ending = self.ending
+        if ending is None:
             self.attention = False
             self.settle()
         elif self.runtime.dispatcher.context:
             self.enqueue()  # the hook shall not see what the last handler has set
         else:
             self._proceed()
-            if self.ending is not None:
-                self._watch_grace(self.ending)
+            if self.ending is ending:
+                self._watch_grace(ending)
 
     def _serve_control(self) -> None:
         signals, self.control = self.control or (), None
@@ -775,10 +776,17 @@ class Cell(Inbox):
         self.attention = False
         self.ready = False
         self.release()
-        if self.mailbox is not None and self.mailbox.items and type(self.mailbox.next_item()) is Onward:
-            self.mailbox.take()
+        self.take_onward()
         if self.belongings is not None:
             self._end_belongings(self.belongings)
+
+    def take_onward(self) -> list[Onward]:
+        """What stands in front of all else in the mailbox, by the actor's own wish."""
+        taken: list[Onward] = []
+        mailbox = self.mailbox
+        while mailbox is not None and mailbox.items and type(mailbox.next_item()) is Onward:
+            taken.append(mailbox.take())
+        return taken
 
     def _end_belongings(self, belongings: Belongings) -> None:
         self.belongings = None

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from understudy._plans._spec import ChildSpec
-from understudy.actors._asks import Letter, Private, message_of
+from understudy.actors._asks import Letter, Onward, Private, message_of
 from understudy.actors._child import as_spec
 from understudy.actors._monitors import Monitor, link, unlink
 from understudy.actors._owned import PipeFailed
@@ -209,6 +209,16 @@ class Context:
         """Undo :meth:`link`; it is no error if there is none."""
         cell = self._alive
         unlink(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
+
+    def tell_next(self, message: object) -> None:
+        """Have *message* handled before all that waits, like :class:`understudy.Continue`; several in their order.
+
+        It is gone with the incarnation. It reaches handlers whose names begin with ``_``, and the others.
+        """
+        cell = self._alive
+        before = cell.take_onward()
+        cell.give_back(cell.make_mailbox(), *before, Onward(message, cell))
+        cell.wake()
 
     # What comes later
 

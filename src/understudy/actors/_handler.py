@@ -18,11 +18,11 @@ from understudy.exceptions import InvalidActor
 from understudy.messages import Continue, Signal, reply_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from understudy._plans._spec import ChildSpec
 
-__all__ = ["NO_HANDLERS", "Handler", "HandlerTable", "accepted_types", "handler"]
+__all__ = ["NO_HANDLERS", "Handler", "HandlerTable", "accepted_types", "handler", "marked_methods"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -109,8 +109,10 @@ class HandlerTable(dict[type, "Handler | None"]):
             self.direct[message] = entry.function
 
     @classmethod
-    def of(cls, actor: type, root: type) -> HandlerTable:
+    def of(cls, actor: type, root: type, marked: Iterable[tuple[str, Any]] | None = None) -> HandlerTable:
         """The table of the class *actor*, a subclass of *root*, which has the hooks that do nothing.
+
+        Its handlers are those that are *marked*; by default by `handler`, and then they must be complete.
 
         Raises:
             InvalidActor: The handlers do not fit each other, or what the class declares to accept.
@@ -119,7 +121,7 @@ class HandlerTable(dict[type, "Handler | None"]):
         table = cls()
         table.private, table.signals, table.batch = cls(), cls(), cls()
         scope = _scope(actor, accepted or ())
-        for name, function in _marked(actor):
+        for name, function in marked_methods(actor, _MARK) if marked is None else marked:
             _check_shape(actor, name, function)
             many, messages = _message_types(actor, name, function, scope)
             for message in messages:
@@ -135,8 +137,8 @@ class HandlerTable(dict[type, "Handler | None"]):
         table.fallback = _hook(actor, root, "handle_message")
         table.initialize = _hook(actor, root, "initialize")
         table.shutdown = _hook(actor, root, "shutdown")
-        if table.fallback is None:
-            table._check_complete(actor, accepted or ())
+        if table.fallback is None and marked is None:
+            table.check_complete(actor, accepted or ())
         return table
 
     def _add(self, actor: type, message: type, entry: Handler) -> None:
@@ -146,7 +148,8 @@ class HandlerTable(dict[type, "Handler | None"]):
             raise InvalidActor(actor=actor.__qualname__, problem=problem)
         self.put(message, entry)
 
-    def _check_complete(self, actor: type, accepted: tuple[Any, ...]) -> None:
+    def check_complete(self, actor: type, accepted: tuple[Any, ...]) -> None:
+        """Refuse *actor* if it takes anything that there is no handler for."""
         for message in accepted:
             if isinstance(message, type) and not any(base in self or base in self.batch for base in message.__mro__):
                 raise InvalidActor(
@@ -227,9 +230,10 @@ def _names(part: Any) -> Iterator[tuple[str, Any]]:
         yield from _names(argument)
 
 
-def _marked(actor: type) -> Iterator[tuple[str, Any]]:
+def marked_methods(actor: type, mark: str) -> Iterator[tuple[str, Any]]:
+    """The methods of *actor* that have the attribute *mark*, or override one that has."""
     names = dict.fromkeys(
-        name for base in reversed(actor.__mro__) for name, value in vars(base).items() if getattr(value, _MARK, False)
+        name for base in reversed(actor.__mro__) for name, value in vars(base).items() if getattr(value, mark, False)
     )
     for name in names:
         yield name, inspect.getattr_static(actor, name)

@@ -316,8 +316,8 @@ class Inbox(ABC):
 
     def _open(self, item: Any) -> tuple[Any, Ask | None, Handler | None]:
         table = self.table
-        if self.belongings is not None:
-            self._heard(self.belongings, item)
+        if self.belongings is not None and not isinstance(item, News | Private):
+            self.belongings.heard(message_of(item))
         if type(item) is Ask:
             return item.message, item, table[type(item.message)] or table.fallback
         if type(item) is News:
@@ -534,15 +534,10 @@ class Inbox(ABC):
         """The handler has ended: nothing is in hand, and its code waits for nobody."""
         if type(self.hand) is Ask:
             self.hand.in_hand = False
-        if self.belongings is not None and self.hand is not None:
-            self._heard(self.belongings, self.hand)
+        if self.belongings is not None and self.hand is not None and not isinstance(self.hand, News | Private):
+            self.belongings.handled(message_of(self.hand))
         self.hand = None
         self.waits = None
-
-    def _heard(self, belongings: Belongings, item: Any) -> None:
-        """*item* is about to be handled, or has just been."""
-        if type(item) is not News and not isinstance(item, Private):
-            belongings.heard(message_of(item))
 
     def use(self, table: HandlerTable) -> None:
         """Handle by *table*, from the next message on."""

@@ -49,7 +49,8 @@ class Stash:
         cell.runtime.instruments.emit(Instrument.stashed, cell.path, message)
 
     def release(self) -> None:
-        """Put all back into the mailbox, in front of what waits there, in their order."""
+        """Put all back into the mailbox, in front of what waits there but for what is to come next, in their order."""
         items, self._items = self._items, []
+        cell = self._cell
         if items:
-            self._cell.give_back(self._cell.make_mailbox(), *items)
+            cell.give_back(cell.make_mailbox(), *cell.take_onward(), *items)
