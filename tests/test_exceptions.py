@@ -228,9 +228,13 @@ EXAMPLES = [
     ),
     Example(
         InvalidTimeout(value=-1),
-        InvalidTransition(actor="Door", source="open", target="gone"),
         "timeout must be a positive number of seconds, math.inf or None, got -1",
         {"value": -1, "allowed": "a positive number of seconds, math.inf or None"},
+    ),
+    Example(
+        InvalidTransition(actor="Door", source="open", target="gone"),
+        "Door does not go from open to gone: declare it, as in @in_state(open, to=gone)",
+        {"actor": "Door", "source": "open", "target": "gone"},
     ),
     Example(
         InvalidContext(what="system 'show'", problem="it is not running: use it inside of `async with`"),
