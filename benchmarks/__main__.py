@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from benchmarks import asks, idle, imports, queues, restarts, ring, spawning, tells
+from benchmarks import asks, fairness, idle, imports, queues, restarts, ring, spawning, tells
 from benchmarks.harness import Plan, Row, say
 from benchmarks.report import as_json, as_markdown
 
@@ -38,6 +38,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *spawning.WORKLOADS,
     *restarts.WORKLOADS,
     *queues.WORKLOADS,
+    fairness.Fairness(),
     idle.Memory(),
     idle.Sleep(),
     imports.ImportTime(),

@@ -75,6 +75,7 @@ TARGETS: dict[tuple[str, str], Target] = {
     ("W7", "get_nowait(key=)"): Target(1.0, 0.5, more=False),
     ("W7", "await get(key=)"): Target(1.0, 0.5, more=False),
     ("W7", "put_nowait"): Target(1.0 + NOISE, 1.0, more=False),
+    ("A6", "p99"): Target(10, 2, more=False),
     ("W8", "wake-ups"): Target(0, 0, more=False),
     ("W8", "threads"): Target(1, 1, more=False),
     ("W11", "import"): Target(2.0, 1.5, more=False),

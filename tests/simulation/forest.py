@@ -612,8 +612,10 @@ class Forest:
 
     def restarting(self) -> list[str]:
         """Those that are to start again."""
-        refs = [identity.ref for identity in self.book.identities.values()]
-        return [ref.path for ref in refs if ref.status == "restarting"]
+        # Not by those who have begun: one that has failed before its `initialize` has not, and is to start all the same.
+        system = self.book.system
+        assert system is not None
+        return [node.path for node in system.tree().walk() if node.status == "restarting"]
 
     def check_messages(self) -> None:
         """Nothing comes twice, and what is missing was in hand at a failure."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher", "Runnable"]
 
 _STRETCH = 16
+_ROUND = 0.004
+"""Seconds within which each of those who wait for a turn should have had one, however many are flooded."""
+_WORTHWHILE = 10e-6
+"""Seconds; a turn is not made shorter than that, as to begin one costs too."""
 _NEUTRAL = Context()
 
 
@@ -40,6 +44,7 @@ class Dispatcher:
         "_limit",
         "_queue",
         "_scheduled",
+        "_share",
         "_slice",
         "_stretch",
         "_under_way",
@@ -63,6 +68,8 @@ class Dispatcher:
         self._scheduled = False
         # Messages between two looks at the clock. One, once that many have cost more than the slice.
         self._stretch = min(_STRETCH, limit)
+        # Messages that an actor handles before the next has its turn.
+        self._share = limit
         self.slice_end = 0.0
         self._asked = 0.0
         self._under_way = False
@@ -90,7 +97,8 @@ class Dispatcher:
         """
         now = self._env.stopwatch()
         cost, self._asked = (now - self._asked) / since_last, now
-        if handled >= self._limit and self._queue:
+        self._share = self._next_share(cost)
+        if handled >= self._share and self._queue:
             return 0
         if not self.marked:
             self.slice_end = now + self._slice
@@ -158,17 +166,24 @@ class Dispatcher:
         turns = max(len(queue), limit) * 16
         while queue and turns > 0:
             turns -= 1
-            left -= queue.popleft().activate(min(limit, left)) or 1
+            left -= queue.popleft().activate(min(self._share, left)) or 1
             if context:
                 self.context = Context()
                 break
             if left <= 0:
                 now = stopwatch()
+                cost = (now - started) / stretch
+                self._share = self._next_share(cost)
                 if now >= end:
                     break
-                stretch = self._next_stretch((now - started) / stretch)
+                stretch = self._next_stretch(cost)
                 started, left = now, stretch
         self._stretch = stretch
+
+    def _next_share(self, cost: float) -> int:
+        """How many messages of that *cost* an actor handles in its turn: fewer, if many wait for theirs."""
+        seconds = max(_ROUND / (len(self._queue) + 1), _WORTHWHILE)
+        return self._limit if cost * self._limit <= seconds else max(int(seconds / cost), 1)
 
     def _next_stretch(self, cost: float) -> int:
         """How many messages of that *cost* fit in a small part of the slice."""

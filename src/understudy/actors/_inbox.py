@@ -243,7 +243,7 @@ class Inbox(ABC):
                 # Nothing can look at the hand while this runs, so only what is answered or has a sender is put there.
                 try:
                     result = function(actor, item)
-                    if type(result) in _SPECIAL:
+                    if result is not None and type(result) in _SPECIAL:
                         self._check_sync(function, result)
                 except BaseException as error:
                     self._failed(error, item, None)
@@ -349,7 +349,7 @@ class Inbox(ABC):
         self.hand = item
         try:
             result = function(self.actor, message)
-            if type(result) in _SPECIAL:
+            if result is not None and type(result) in _SPECIAL:
                 self._check_sync(function, result)
         except BaseException as error:
             self._failed(error, message, ask)
