@@ -612,7 +612,7 @@ class Forest:
 
     def restarting(self) -> list[str]:
         """Those that are to start again."""
-        # Not by those who have begun: one that has failed before its `initialize` has not, and is to start all the same.
+        # Not by those who have begun: one that has failed before its `initialize` has not, and is to start anyway.
         system = self.book.system
         assert system is not None
         return [node.path for node in system.tree().walk() if node.status == "restarting"]
