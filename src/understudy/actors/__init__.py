@@ -1,20 +1,34 @@
 """Actors, their refs, and what an actor sees of the runtime."""
 
 from understudy.actors._actor import Actor
+from understudy.actors._addresses import Address, Name, Via
 from understudy.actors._context import Context, System
 from understudy.actors._dead_letters import CountDeadLetters, SubscribeDeadLetters, UnsubscribeDeadLetters
+from understudy.actors._groups import Group, Groups, Joined, Left
 from understudy.actors._handler import handler
 from understudy.actors._ref import ActorRef
+from understudy.actors._registry import Entry, Registered, Registry, Unregistered
 from understudy.actors._settings import Settings
 
 __all__ = [
     "Actor",
     "ActorRef",
+    "Address",
     "Context",
     "CountDeadLetters",
+    "Entry",
+    "Group",
+    "Groups",
+    "Joined",
+    "Left",
+    "Name",
+    "Registered",
+    "Registry",
     "Settings",
     "SubscribeDeadLetters",
     "System",
+    "Unregistered",
     "UnsubscribeDeadLetters",
+    "Via",
     "handler",
 ]
