@@ -8,12 +8,15 @@ from understudy.actors._groups import Group, Groups, Joined, Left
 from understudy.actors._handler import handler
 from understudy.actors._ref import ActorRef
 from understudy.actors._registry import Entry, Registered, Registry, Unregistered
+from understudy.actors._routers import Broadcast, Children, Routees, Router, Routing, ScatterGather
 from understudy.actors._settings import Settings
 
 __all__ = [
     "Actor",
     "ActorRef",
     "Address",
+    "Broadcast",
+    "Children",
     "Context",
     "CountDeadLetters",
     "Entry",
@@ -24,6 +27,10 @@ __all__ = [
     "Name",
     "Registered",
     "Registry",
+    "Routees",
+    "Router",
+    "Routing",
+    "ScatterGather",
     "Settings",
     "SubscribeDeadLetters",
     "System",

@@ -1,11 +1,11 @@
 """Supervision: who starts whom, and what happens when one fails."""
 
+from understudy._plans._keys import Key
 from understudy._plans._spec import ChildSpec
 from understudy.actors._child import child
 from understudy.actors._supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
 from understudy.supervision._dynamic import DynamicSupervisor
 from understudy.supervision._partition import (
-    Key,
     Partitions,
     PartitionSupervisor,
     partition_of,
