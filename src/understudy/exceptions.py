@@ -232,12 +232,20 @@ class NoReply(UnderstudyError):
 class MailboxFull(UnderstudyError):
     """There is no room. ``message`` is the undelivered message."""
 
-    def __init__(self, *, path: str, capacity: float, message: object = None, seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        path: str,
+        capacity: float,
+        message: object = None,
+        seconds: float | None = None,
+        setting: str = "mailbox=",
+    ) -> None:
         self.path = path
         self.capacity = capacity
         self.message = message
         self.seconds = seconds
-        remedy = "use `await ref.send(...)`, or set `mailbox=`"
+        remedy = f"use `await ref.send(...)`, or set `{setting}`"
         if seconds is not None:
             remedy = f"no room for {_name(message)} within {seconds:g} s"
         super().__init__(f"{path} is full ({capacity:,}): {remedy}")

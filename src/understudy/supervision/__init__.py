@@ -11,6 +11,7 @@ from understudy.supervision._partition import (
     partition_of,
     partition_supervisor,
 )
+from understudy.supervision._pool import Overflow, Pool, WorkerPool, worker_pool
 from understudy.supervision._supervisor import Supervisor, supervisor
 from understudy.supervision._task import TaskHandle
 from understudy.supervision._task_map import TaskMap
@@ -22,16 +23,20 @@ __all__ = [
     "ChildSpec",
     "DynamicSupervisor",
     "Key",
+    "Overflow",
     "PartitionSupervisor",
     "Partitions",
+    "Pool",
     "Supervisor",
     "SupervisorRef",
     "TaskHandle",
     "TaskMap",
     "TaskSupervisor",
     "Tasks",
+    "WorkerPool",
     "child",
     "partition_of",
     "partition_supervisor",
     "supervisor",
+    "worker_pool",
 ]
