@@ -751,7 +751,7 @@ async def trouble(sim: Simulation, pool: Pool[Any]) -> None:
         pool.drain()
 
 
-@simulate(schedules=300, faults=Faults(stall=0.3))
+@simulate(schedules=300, faults=Faults(crash=0.2, cancel=0.2, stall=0.3))
 async def test_each_job_is_done_once_or_given_back_whatever_happens(sim: Simulation) -> None:
     stage = Stage()
     in_hand: set[Any] = set()

@@ -25,6 +25,7 @@ from understudy import (
     Mailbox,
     Message,
     Name,
+    Pool,
     Registered,
     Registry,
     Router,
@@ -39,6 +40,7 @@ from understudy import (
     child,
     handler,
     supervisor,
+    worker_pool,
 )
 
 # --- The first example of the README ----------------------------------------------------------------------------------
@@ -327,3 +329,13 @@ async def listeners_take_what_they_get(system: ActorSystem) -> None:
     system.registry.listen(ear)
     system.registry.listen(print)
     assert_type(system.groups.subscribe(ear, "ears"), tuple[ActorRef[Any], ...])
+
+
+async def a_pool_is_used_like_a_ref(system: ActorSystem) -> None:
+    pool = Pool(await system.spawn(worker_pool("pool", child(Meter, "north"), workers=2)), Meter)
+    assert_type(pool, Pool[Observe | Total])
+    assert_type(await pool.ask(Observe(value=1)), int)
+    assert_type(pool.refs, tuple[ActorRef[Observe | Total], ...])
+    meter: ActorRef[Observe] = pool
+    meter.tell(Observe(value=1))
+    Router(system, pool)
