@@ -370,6 +370,63 @@ async def test_who_is_a_member_of_the_group_it_asks_does_not_wait_for_itself() -
             assert [each if isinstance(each, int) else type(each) for each in outcomes] in ([AskCycle, 1], [1])
 
 
+class Circle(Message[list[Any]]):
+    """Ask all of them, then wait at the gate."""
+
+
+class Back(Message[int]):
+    """Ask the one who stands in the middle."""
+
+
+class Middle(Actor[Circle | Note]):
+    def __init__(self, gate: Gate, message: Message[int]) -> None:
+        self.gate, self.message = gate, message
+
+    @handler
+    async def circle(self, message: Circle) -> list[Any]:
+        crowd = Broadcast(self.context.system, self.context.system.groups.group("all"))
+        outcomes: list[Any] = await crowd.ask(self.message)
+        await self.gate.hold()
+        return outcomes
+
+    @handler
+    def note(self, message: Note) -> int:
+        return message.value
+
+
+class Outer(Actor[Back | Note]):
+    @handler
+    async def back(self, message: Back) -> int:
+        return await self.context.system.lookup("middle", Middle).ask(Note(value=7), timeout=50.0)
+
+    @handler
+    def note(self, message: Note) -> int:
+        return message.value
+
+
+@pytest.mark.asyncio
+async def test_a_routee_that_asks_back_is_a_circle_while_it_is_waited_for_and_not_afterwards() -> None:
+    gate = Gate()
+    async with ActorSystem() as system:
+        outer = await system.spawn(Outer)
+        system.groups.join("all", outer)
+        middle = await system.spawn(Middle, gate, Back())
+        gate.open()
+        (outcome,) = await middle.ask(Circle(), timeout=20.0)
+        assert isinstance(outcome.__cause__, AskCycle)
+        await ended(middle)
+        gate.shut()
+        middle = await system.spawn(Middle, gate, Note(value=1))
+        asking = asyncio.ensure_future(middle.ask(Circle(), timeout=20.0))
+        await gate.reached(2)
+        back = asyncio.ensure_future(outer.ask(Back(), timeout=20.0))
+        await settle()
+        assert not back.done()
+        gate.open()
+        assert await back == 7
+        assert await asking == [1]
+
+
 # The first reply
 
 

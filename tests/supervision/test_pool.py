@@ -25,6 +25,7 @@ from understudy import (
     Message,
     Pool,
     Refused,
+    RestartsExceeded,
     Shutdown,
     Supervisor,
     UnderstudyError,
@@ -729,6 +730,154 @@ async def test_nothing_is_kept_of_jobs_that_are_done(stage: Stage) -> None:
         assert not jobs._common
         assert len(jobs._slots) == len(jobs._idle) == 3
         assert all(len(slot.cell.observers or ()) == 1 for slot in jobs._slots)
+
+
+# Awkward moments
+
+
+class Sleeper(Actor[Hold | Note]):
+    """Its jobs take as many seconds as their value says; those of a Note take none."""
+
+    def __init__(self, log: list[tuple[int, float]]) -> None:
+        self.done = log
+
+    @handler
+    async def hold(self, message: Hold) -> int:
+        await asyncio.sleep(message.value)
+        return message.value
+
+    @handler
+    def note(self, message: Note) -> int:
+        self.done.append((message.value, round(asyncio.get_running_loop().time(), 1)))
+        return message.value
+
+
+def by_note(message: Any) -> Any:
+    return message.value if isinstance(message, Note) else None
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize("how", ["resize", "terminate"])
+async def test_jobs_whose_worker_goes_do_not_wait_for_it(how: str, after: int) -> None:
+    log: list[tuple[int, float]] = []
+    async with ActorSystem() as system:
+        pool = Pool(await system.spawn(worker_pool("pool", child(Sleeper, log), workers=2, key=by_note)), Sleeper)
+        began = asyncio.get_running_loop().time()
+        for seconds in (1, 10):
+            pool.tell(Hold(value=seconds))
+        await settle()
+        hand = [ref._cell.hand.value for ref in pool.refs]
+        assert hand == [1, 10]
+        await asyncio.sleep(after)
+        going = pool.refs[1]._cell
+        mine = next(value for value in range(10) if pool._jobs.worker_for(value) is going)
+        pool.tell(Note(value=mine))
+        if how == "resize":
+            await pool.resize(1)
+        else:
+            await pool.terminate_child("1", timeout=0.1)
+        await asyncio.sleep(20)
+        (done,) = log
+        assert done[0] == mine
+        assert max(1, after) <= done[1] - began < max(1, after) + 0.3
+
+
+@pytest.mark.asyncio
+async def test_a_sender_that_waits_is_not_let_in_by_a_pool_that_is_stopping(stage: Stage) -> None:
+    async with stage.system() as system:
+        pool = await stage.pool(system, 1, limit=1)
+        pool.tell(Hold())
+        await stage.gate.reached()
+        asking = asyncio.ensure_future(pool.ask(Note(value=1)))
+        await settle()
+        sending = asyncio.ensure_future(pool.send(Note(value=2)))
+        await settle()
+        pool.stop()
+        asking.cancel()
+        await settle()
+        assert not sending.done()
+        stage.gate.open()
+        with pytest.raises(ActorStopped):
+            await sending
+        assert stage.log == [0]
+
+
+@pytest.mark.asyncio
+async def test_a_pool_that_gives_up_while_it_drains_has_given_up(stage: Stage) -> None:
+    class Fragile(WorkerPool):
+        workers = 2
+        max_restarts = 0
+
+        def worker(self) -> ChildSpec:
+            return child(Holder, stage.gate, stage.log)
+
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    async with stage.system() as system:
+        pool = Pool(await system.spawn(child(Fragile).options(restart="temporary")), Holder)
+        await settle()
+        pool.tell(Fail(error=ValueError()))
+        pool.drain()
+        assert isinstance(await pool.wait_stopped(), RestartsExceeded)
+        assert complaints == []
+
+
+@pytest.mark.asyncio
+async def test_a_drain_is_over_when_the_worker_that_had_the_last_job_has_ended(stage: Stage) -> None:
+    async with stage.system() as system:
+        pool = await stage.pool(system, 2)
+        await settle()
+        pool.tell(Hold())
+        await stage.gate.reached()
+        pool.drain()
+        busy = next(ref for ref in pool.refs if ref._cell.hand is not None)
+        await pool.terminate_child(busy, timeout=0.1)
+        assert await pool.wait_stopped(1.0) == Shutdown("drained")
+
+
+class Round(Message[int]):
+    """Ask the pool, whose worker asks back."""
+
+
+class Back(Message[int]):
+    """Ask that one."""
+
+    whom: Any
+
+
+class Asker(Actor[Round | Note]):
+    def __init__(self, pool: Pool[Any]) -> None:
+        self.pool = pool
+
+    @handler
+    async def round(self, message: Round) -> int:
+        return await self.pool.ask(Back(whom=self.context.ref))
+
+    @handler
+    def note(self, message: Note) -> int:
+        return message.value
+
+
+class Answerer(Actor[Back]):
+    @handler
+    async def back(self, message: Back) -> int:
+        reply: int = await message.whom.ask(Note(value=1))
+        return reply
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_asks_back_is_a_circle_and_found_at_once() -> None:
+    async with ActorSystem() as system:
+        pool = Pool(await system.spawn(worker_pool("pool", child(Answerer), workers=2)), Answerer)
+        asker = await system.spawn(Asker, pool)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ActorFailed) as failed:
+            await asker.ask(Round(), timeout=100.0)
+        inner = failed.value.__cause__
+        assert isinstance(inner, ActorFailed)
+        assert isinstance(inner.__cause__, AskCycle)
+        assert asyncio.get_running_loop().time() - began < 0.1
 
 
 # Whatever happens, in whatever order
