@@ -20,6 +20,7 @@ from understudy import (
     Name,
     Registered,
     Registry,
+    StartError,
     Terminated,
     Unregistered,
     Via,
@@ -110,6 +111,18 @@ async def test_an_entry_stays_through_restarts_and_the_next_incarnation_may_ente
         assert system.registry.values("singer") == (2,)
         assert system.groups.members("singers") == (singer,)
         assert heard == [Registered("registry", "singer", singer, 1)]
+
+
+@pytest.mark.asyncio
+async def test_an_actor_that_wants_a_key_that_is_taken_does_not_start() -> None:
+    async with ActorSystem() as system:
+        first = await system.spawn(Registers)
+        with pytest.raises(StartError) as failed:
+            await system.spawn(Registers)
+        assert isinstance(failed.value.__cause__, KeyTaken)
+        assert failed.value.__cause__.ref == first
+        assert system.registry.count() == 1
+        assert system.groups.members("singers") == (first,)
 
 
 @pytest.mark.asyncio

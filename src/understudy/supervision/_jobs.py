@@ -222,7 +222,7 @@ class JobQueue:
         return None if home is None else home.cell
 
     @property
-    def refs_of(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[Cell, ...]:
         """The workers, by their numbers."""
         self._look()
         return tuple(slot.cell for slot in self._slots)

@@ -331,7 +331,7 @@ class Pool(SupervisorRef[M_contra]):
     @property
     def refs(self) -> tuple[ActorRef[M_contra], ...]:
         """The workers, in the order of their numbers. What is sent to one of them goes past the queue."""
-        return tuple(ref_of(cell) for cell in self._jobs.refs_of)
+        return tuple(ref_of(cell) for cell in self._jobs.cells)
 
     @property
     def waiting(self) -> int:
