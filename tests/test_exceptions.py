@@ -37,6 +37,7 @@ from understudy.exceptions import (
     InvalidSpec,
     InvalidTimeout,
     InvalidTransition,
+    KeyTaken,
     MailboxFull,
     NameTaken,
     NoReply,
@@ -90,6 +91,12 @@ EXAMPLES = [
         NameTaken(path="/user/horn", ref=None),
         "the name /user/horn is taken: use `ref` of this error, or choose another name",
         {"path": "/user/horn", "ref": None},
+    ),
+    Example(
+        KeyTaken(registry="registry", key=("horn", 1), ref=None),
+        "the key ('horn', 1) of registry 'registry' is taken by another actor: use `ref` of this error, or choose "
+        "another key",
+        {"registry": "registry", "key": ("horn", 1), "ref": None},
     ),
     Example(
         ActorStopped(path="/user/horn", reason=Normal(), message=Note(value=1)),

@@ -4,6 +4,7 @@
     +-- StartError              the actor did not come up; ``__cause__`` says why
     |   +-- StartTimeout
     +-- NameTaken               carries the live ref
+    +-- KeyTaken                the same for a key of a registry
     +-- ActorStopped            gone for good: find another
     +-- ActorFailed             the handler crashed; ``__cause__`` is what it raised
     +-- Refused                 the actor said no; raise it, or a subclass, in a handler
@@ -58,6 +59,7 @@ __all__ = [
     "InvalidSpec",
     "InvalidTimeout",
     "InvalidTransition",
+    "KeyTaken",
     "MailboxFull",
     "NameTaken",
     "NoReply",
@@ -124,6 +126,22 @@ class NameTaken(UnderstudyError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A ref belongs to its event loop and does not travel; the path does.
+        return _rebuild, (type(self), self.args, self._facts() | {"ref": None})
+
+
+class KeyTaken(UnderstudyError):
+    """Another actor is registered under that key. ``ref`` is its live ref; it is undisturbed."""
+
+    def __init__(self, *, registry: str, key: object, ref: Any) -> None:
+        self.registry = registry
+        self.key = key
+        self.ref = ref
+        holder = getattr(ref, "path", "another actor")
+        problem = f"is taken by {holder}: use `ref` of this error, or choose another key"
+        super().__init__(f"the key {key!r} of registry {registry!r} {problem}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A ref belongs to its event loop and does not travel.
         return _rebuild, (type(self), self.args, self._facts() | {"ref": None})
 
 
@@ -216,12 +234,20 @@ class NoReply(UnderstudyError):
 class MailboxFull(UnderstudyError):
     """There is no room. ``message`` is the undelivered message."""
 
-    def __init__(self, *, path: str, capacity: float, message: object = None, seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        path: str,
+        capacity: float,
+        message: object = None,
+        seconds: float | None = None,
+        setting: str = "mailbox=",
+    ) -> None:
         self.path = path
         self.capacity = capacity
         self.message = message
         self.seconds = seconds
-        remedy = "use `await ref.send(...)`, or set `mailbox=`"
+        remedy = f"use `await ref.send(...)`, or set `{setting}`"
         if seconds is not None:
             remedy = f"no room for {_name(message)} within {seconds:g} s"
         super().__init__(f"{path} is full ({capacity:,}): {remedy}")

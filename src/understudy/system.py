@@ -20,7 +20,9 @@ from understudy.actors._dead_letters import (
     SubscribeDeadLetters,
     UnsubscribeDeadLetters,
 )
+from understudy.actors._groups import Groups
 from understudy.actors._guardian import Guardian
+from understudy.actors._registry import Registry
 from understudy.actors._reporter import LogInstrument, Reporter
 from understudy.actors._runtime import Runtime
 from understudy.actors._settings import Settings
@@ -177,6 +179,7 @@ class ActorSystem:
         runtime = self._runtime = Runtime.of(loop)(loop, self._settings, (log, *self._instruments), self)
         log.runtime = runtime
         runtime.interrupt = self._interrupt
+        self._registry, self._groups = Registry(self), Groups(runtime)
         self._stop_requested: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
         # One group with one child: its structure holds, and whatever happens to the actors' tasks cannot reach it.
@@ -310,6 +313,18 @@ class ActorSystem:
         self._running()
         assert self._dead_letters is not None
         return self._dead_letters
+
+    @property
+    def registry(self) -> Registry:
+        """Actors by unique keys, one registry for all who like to use it."""
+        self._running()
+        return self._registry
+
+    @property
+    def groups(self) -> Groups:
+        """The process groups: actors that belong together under a name."""
+        self._running()
+        return self._groups
 
     # Looking
 

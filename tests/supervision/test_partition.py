@@ -40,7 +40,7 @@ from understudy import (
     handler,
     supervisor,
 )
-from understudy.supervision._partition import (
+from understudy.supervision import (
     Key,
     Partitions,
     PartitionSupervisor,

@@ -340,3 +340,29 @@ def test_a_supervisor_can_be_a_unit() -> None:
 
     u = unit(Meters)
     assert [spec.label for spec in u.actor.children()] == ["meter"]
+
+
+class Registrar(Actor[Enough]):
+    def initialize(self) -> None:
+        self.context.register("registrar", value=1)
+        for _ in range(2):
+            self.context.join("clerks")
+
+    @handler
+    def enough(self, message: Enough) -> None:
+        self.context.system.registry.find("registrar")
+
+
+def test_what_it_registers_and_joins_is_written_down() -> None:
+    u = unit(Registrar)
+    u.actor.initialize()
+    assert u.registered == {"registrar": 1}
+    assert u.joined == ["clerks"]
+
+
+def test_a_unit_has_no_registry_and_no_groups_to_look_into() -> None:
+    u = unit(Registrar)
+    with pytest.raises(AssertionError, match="test this with one"):
+        u.actor.enough(Enough())
+    with pytest.raises(AssertionError, match="no groups"):
+        u.context.system.groups.members("clerks")

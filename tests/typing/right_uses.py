@@ -12,20 +12,35 @@ from understudy import (
     Actor,
     ActorRef,
     ActorSystem,
+    Broadcast,
     ChildInfo,
+    Children,
     ChildSpec,
     Continue,
     DeadLetter,
     ExitReason,
+    Group,
+    Joined,
+    Left,
     Mailbox,
     Message,
+    Name,
+    Pool,
+    Registered,
+    Registry,
+    Router,
+    ScatterGather,
     Settings,
     Supervisor,
     SupervisorRef,
     Terminated,
+    UnderstudyError,
+    Unregistered,
+    Via,
     child,
     handler,
     supervisor,
+    worker_pool,
 )
 
 # --- The first example of the README ----------------------------------------------------------------------------------
@@ -273,3 +288,54 @@ class Watcher(Actor[Ping]):
     @handler
     def many(self, messages: list[Ping]) -> None:
         """A burst."""
+
+
+async def actors_are_found_with_their_types(system: ActorSystem, north: ActorRef[Observe | Total]) -> None:
+    assert_type(system.registry, Registry)
+    assert_type(system.registry.lookup("north"), ActorRef[Any])
+    assert_type(system.registry.lookup("north", Meter), ActorRef[Observe | Total])
+    assert_type(system.registry.find("north", Meter), ActorRef[Observe | Total] | None)
+    assert_type(Via(system.registry, "north"), Via[Any])
+    assert_type(Via(system.registry, "north", Meter), Via[Observe | Total])
+    assert_type(Name(system, "meters/north", Meter), Name[Observe | Total])
+    assert_type(await Name(system, "meters/north", Meter).ask(Observe(value=1)), int)
+    group = system.groups.group("meters", Meter)
+    assert_type(group, Group[Observe | Total])
+    group.join(north)
+    router = Router(system, group)
+    assert_type(router, Router[Observe | Total])
+    assert_type(await router.ask(Observe(value=1)), int)
+    assert_type(Router(system, [north]), Router[Observe | Total])
+    assert_type(Router(system, Children(north, Meter)), Router[Observe | Total])
+    assert_type(await ScatterGather(system, group).ask(Observe(value=1)), int)
+    assert_type(await Broadcast(system, group).ask(Observe(value=1)), list[int | UnderstudyError])
+
+
+class Ear(Actor[Registered | Unregistered | Joined | Left]):
+    def initialize(self) -> None:
+        self.context.register(("ear", 1), value=1)
+        self.context.join("ears")
+        self.context.system.registry.listen(self.context.ref)
+
+    @handler
+    def entry(self, event: Registered | Unregistered) -> None: ...
+
+    @handler
+    def member(self, event: Joined | Left) -> None: ...
+
+
+async def listeners_take_what_they_get(system: ActorSystem) -> None:
+    ear = await system.spawn(Ear)
+    system.registry.listen(ear)
+    system.registry.listen(print)
+    assert_type(system.groups.subscribe(ear, "ears"), tuple[ActorRef[Any], ...])
+
+
+async def a_pool_is_used_like_a_ref(system: ActorSystem) -> None:
+    pool = Pool(await system.spawn(worker_pool("pool", child(Meter, "north"), workers=2)), Meter)
+    assert_type(pool, Pool[Observe | Total])
+    assert_type(await pool.ask(Observe(value=1)), int)
+    assert_type(pool.refs, tuple[ActorRef[Observe | Total], ...])
+    meter: ActorRef[Observe] = pool
+    meter.tell(Observe(value=1))
+    Router(system, pool)

@@ -11,7 +11,20 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from understudy import Actor, ActorRef, ActorSystem, ChildSpec, Mailbox, Message, Supervisor, child, handler, supervisor
+from understudy import (
+    Actor,
+    ActorRef,
+    ActorSystem,
+    ChildSpec,
+    Mailbox,
+    Message,
+    Router,
+    Supervisor,
+    Via,
+    child,
+    handler,
+    supervisor,
+)
 
 
 class Observe(Message[int]):
@@ -143,3 +156,10 @@ def trees() -> None:
     ActorSystem([child(Meter, "north")])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ActorSystem(name=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ActorSystem(settings={"ask_timeout": 1.0})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def addresses_take_what_their_actors_take(system: ActorSystem, pinger: ActorRef[Ping]) -> None:
+    Via(system.registry, "north", Meter).tell(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await Router(system, [pinger]).ask(Total())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    system.groups.group("meters", Meter).join(pinger)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    system.registry.listen(pinger)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

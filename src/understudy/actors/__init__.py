@@ -1,11 +1,15 @@
 """Actors, their refs, and what an actor sees of the runtime."""
 
 from understudy.actors._actor import Actor
+from understudy.actors._addresses import Address, Name, Via
 from understudy.actors._context import Context, System
 from understudy.actors._dead_letters import CountDeadLetters, SubscribeDeadLetters, UnsubscribeDeadLetters
+from understudy.actors._groups import Group, Groups, Joined, Left
 from understudy.actors._handler import handler
 from understudy.actors._owned import PipeFailed
 from understudy.actors._ref import ActorRef
+from understudy.actors._registry import Entry, Registered, Registry, Unregistered
+from understudy.actors._routers import Broadcast, Children, Routees, Router, Routing, ScatterGather
 from understudy.actors._settings import Settings
 from understudy.actors._state_machine import StateMachine
 from understudy.actors._states import enter, in_state
@@ -14,15 +18,32 @@ from understudy.actors._timers import Timers
 __all__ = [
     "Actor",
     "ActorRef",
+    "Address",
+    "Broadcast",
+    "Children",
     "Context",
     "CountDeadLetters",
+    "Entry",
+    "Group",
+    "Groups",
+    "Joined",
+    "Left",
+    "Name",
     "PipeFailed",
+    "Registered",
+    "Registry",
+    "Routees",
+    "Router",
+    "Routing",
+    "ScatterGather",
     "Settings",
     "StateMachine",
     "SubscribeDeadLetters",
     "System",
     "Timers",
+    "Unregistered",
     "UnsubscribeDeadLetters",
+    "Via",
     "enter",
     "handler",
     "in_state",

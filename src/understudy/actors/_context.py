@@ -17,11 +17,14 @@ from understudy.actors._timers import check_delay
 from understudy.exceptions import ChildAlreadyPresent, InvalidContext, NameTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Hashable
 
     from understudy.actors._actor import Actor, Supervises
     from understudy.actors._cell import Cell
+    from understudy.actors._groups import Groups
     from understudy.actors._ref import ActorRef
+    from understudy.actors._registry import Registry
+    from understudy.actors._runtime import Runtime
     from understudy.actors._supervisor_ref import SupervisorRef
     from understudy.actors._timers import Timers
     from understudy.instrument import Statistics
@@ -45,6 +48,18 @@ class System(Protocol):
     def dead_letters(self) -> ActorRef[Any]:
         """The actor that knows of messages that were lost."""
         ...
+
+    @property
+    def registry(self) -> Registry:
+        """Actors by unique keys."""
+        ...
+
+    @property
+    def groups(self) -> Groups:
+        """The process groups."""
+        ...
+
+    def _running(self) -> Runtime: ...
 
     @overload
     async def spawn(self, actor: ChildSpec[M], /) -> ActorRef[M]: ...
@@ -357,6 +372,25 @@ class Context:
         """
         cell = self._alive
         cell.own().owned.pipe(cell.runtime.blocking.call(function), to, failed)
+
+    def register(self, key: Hashable, value: Any = None) -> None:
+        """Enter this actor into ``system.registry`` under *key*, or set the value of that entry.
+
+        It may be done in ``initialize``: an incarnation that enters what the last one has entered changes nothing but
+        the value.
+
+        Raises:
+            KeyTaken: Another actor has the key; carries its ref.
+        """
+        cell = self._alive
+        cell.runtime.system.registry.register(key, ref_of(cell), value)
+
+    def join(self, group: Hashable) -> None:
+        """Make this actor a member of *group* in ``system.groups``, unless it is one; for ``initialize``."""
+        cell = self._alive
+        groups, ref = cell.runtime.system.groups, ref_of(cell)
+        if ref not in groups.members(group):
+            groups.join(group, ref)
 
     def stop(self) -> None:
         """End normally after the message in hand. A permanent actor is restarted then, and that counts."""

@@ -562,6 +562,8 @@ class Inbox(ABC):
             for each in item.items:
                 self.lose(each, reason)
             return
+        if type(item) is News and item.void:
+            return
         message = message_of(item)
         self.runtime.dead_letter(message, self.path, sender_of(item), str(reason))
         if type(item) is Ask:

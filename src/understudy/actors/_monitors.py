@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from understudy.actors._asks import Letter, Onward
 from understudy.messages import LinkExit, Terminated
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from understudy.actors._cell import Cell
-    from understudy.actors._quiet import Quiet
     from understudy.actors._ref import ActorRef
     from understudy.reasons import ExitReason
 
@@ -48,12 +47,24 @@ def placed(priority: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return place
 
 
+class Heard(Protocol):
+    """What a signal is a matter of: a :class:`Monitor`, or whoever wants to know when its turn has come."""
+
+    active: bool
+    """Whether an actor shall handle it."""
+    pact: bool
+
+    def cancel(self) -> None:
+        """Its turn has come."""
+        ...
+
+
 class News(Letter):
     """A signal on its way to an actor: exempt from the capacity of the mailbox, and void once its monitor is."""
 
     __slots__ = ("monitor",)
 
-    def __init__(self, message: object, monitor: Monitor | Quiet | None) -> None:
+    def __init__(self, message: object, monitor: Heard | None) -> None:
         super().__init__(message, None)
         self.monitor = monitor
 

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
+    from understudy.actors._context import System
     from understudy.actors._handler import HandlerTable
     from understudy.actors._inbox import Inbox
     from understudy.actors._settings import Settings
     from understudy.mailbox._overflow import Mailbox
     from understudy.mailbox._rules import Rules
 
-__all__ = ["Runtime"]
+__all__ = ["Runtime", "runtime_of"]
 
 
 class Runtime:
@@ -123,6 +124,15 @@ class Runtime:
     def complain(self, what: str, error: BaseException) -> None:
         """Report an error that has nobody else to go to."""
         self.env.loop.call_exception_handler({"message": f"understudy: {what}", "exception": error})
+
+
+def runtime_of(system: System) -> Runtime:
+    """The services of *system*.
+
+    Raises:
+        InvalidContext: It is not running yet.
+    """
+    return system._running()  # pyright: ignore[reportPrivateUsage]
 
 
 def defaults_of(settings: Settings) -> Mapping[str, Any]:

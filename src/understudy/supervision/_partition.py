@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, Never, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Never
 
 from typing_extensions import TypeVar, Unpack
 
+from understudy._plans._keys import encoded
 from understudy._plans._spec import ChildSpec
 from understudy._plans._strategies import Plan, plan
 from understudy.actors._child import child
@@ -28,17 +28,15 @@ from understudy.supervision._supervisor import Supervisor, Tuning
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from understudy._plans._keys import Key
     from understudy.actors._actor import Actor
     from understudy.actors._cell import Cell
     from understudy.actors._family import Family
 
-__all__ = ["Key", "PartitionSupervisor", "Partitions", "partition_of", "partition_supervisor"]
+__all__ = ["PartitionSupervisor", "Partitions", "partition_of", "partition_supervisor"]
 
 M = TypeVar("M", default=Never)
 M_contra = TypeVar("M_contra", contravariant=True)
-
-Key: TypeAlias = "str | bytes | int | Enum | tuple[Key, ...]"
-"""What can be routed by: its hash is the same in all processes."""
 
 
 class PartitionSupervisor(Supervisor[M]):
@@ -328,7 +326,7 @@ def partition_of(key: Key, partitions: int) -> int:
     From *n* to *n + 1* partitions a key stays where it is, or goes to the new one; there is about an equal share of
     keys in each.
     """
-    state = int.from_bytes(hashlib.blake2b(_encoded(key), digest_size=8).digest(), "big")
+    state = int.from_bytes(hashlib.blake2b(encoded(key), digest_size=8).digest(), "big")
     # A key that is in `here` stays there as partitions are added, until there are more than `there`: then it moves to
     # the one that is added. With the chance of (here + 1) / n to be still unmoved among n, all shares are equal.
     here, there = 0, 0
@@ -337,26 +335,6 @@ def partition_of(key: Key, partitions: int) -> int:
         state = (state * 0x5851F42D4C957F2D + 0x14057B7EF767814F) % 2**64
         there = (here + 1) * 2**32 // ((state >> 32) + 1)
     return here
-
-
-def _encoded(key: Key) -> bytes:
-    """*key* as bytes; those of unequal keys differ, those of equal keys do not, as `True` and `1`."""
-    match key:
-        case str():
-            return b"s" + key.encode("utf-8", "surrogatepass")
-        case bytes():
-            return b"b" + key
-        case int():
-            return b"i%x" % int(key)
-        case tuple():
-            return b"t" + b"".join(b"%d:%b" % (len(part), part) for part in map(_encoded, key))
-        case Enum() if isinstance(getattr(key, "name", None), str):
-            return f"e{type(key).__qualname__}.{key.name}".encode()
-        case _:
-            raise TypeError(
-                f"a key must be a str, bytes, an int, a member of an enumeration or a tuple of these, got {key!r} of "
-                f"type {type(key).__name__}: others have no hash that all processes agree on; use its id, or str(...)"
-            )
 
 
 def check_partitions(value: object, owner: str) -> int:

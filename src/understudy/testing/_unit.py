@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Never, ParamSpec, TypeVar, cast
 
@@ -13,7 +13,9 @@ from understudy._plans._strategies import free_name
 from understudy.actors._actor import Actor
 from understudy.actors._child import as_spec
 from understudy.actors._context import Context
+from understudy.actors._groups import Groups
 from understudy.actors._ref import ActorRef, check_timeout
+from understudy.actors._registry import Registry
 from understudy.exceptions import ActorNotFound, InvalidContext, MailboxFull, NameTaken
 from understudy.reasons import ExitReason, Shutdown
 
@@ -66,6 +68,8 @@ class Unit(Generic[A]):
         asked: What it asked others, in order.
         told_self: What it put into its own mailbox.
         spawned: The specs of the actors that it has started, in order.
+        registered: Under which keys it has registered itself, with the values.
+        joined: Which groups it has joined by its context.
         stopped: Whether it has ended itself.
         ended: Whom it wanted to end, and how: ``"stop"``, ``"drain"`` or ``"kill"``.
         sender: Whom ``self.context.sender`` shall be; set it before calling a handler.
@@ -79,6 +83,8 @@ class Unit(Generic[A]):
         self.linked: list[ActorRef[Any]] = []
         self.spawned: list[ChildSpec[Any]] = []
         self.ended: list[tuple[ActorRef[Any], str]] = []
+        self.registered: dict[Hashable, Any] = {}
+        self.joined: list[Hashable] = []
         self.stopped = False
         self.sender: ActorRef[Any] | None = None
         self._refs: dict[str, FakeRef] = {}
@@ -343,6 +349,15 @@ class FakeContext(Context):
         """Take it out of ``linked``."""
         self._unit.linked = [each for each in self._unit.linked if each != ref]
 
+    def register(self, key: Hashable, value: Any = None) -> None:
+        """Write it down in ``registered``."""
+        self._unit.registered[key] = value
+
+    def join(self, group: Hashable) -> None:
+        """Write it down in ``joined``."""
+        if group not in self._unit.joined:
+            self._unit.joined.append(group)
+
     def stop(self) -> None:
         """Write it down: ``stopped``."""
         self._unit.stopped = True
@@ -381,6 +396,19 @@ class FakeSystem:
     def dead_letters(self) -> ActorRef[Any]:
         """A fake ref."""
         return self._unit.ref("/system/dead_letters")
+
+    @property
+    def registry(self) -> Registry:
+        """Not without a system."""
+        return self._running()
+
+    @property
+    def groups(self) -> Groups:
+        """Not without a system."""
+        return self._running()
+
+    def _running(self) -> Never:
+        raise AssertionError("a unit has no system, and so no registry and no groups: test this with one")
 
     async def spawn(self, actor: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Write the spec down in ``spawned``; nothing is started."""
