@@ -129,7 +129,12 @@ EXAMPLES = [
     Example(
         NoReply(path="/user/horn", message=Note()),
         "/user/horn promised a reply to Note and dropped the promise",
-        {"path": "/user/horn", "message": Note()},
+        {"path": "/user/horn", "message": Note(), "reason": None},
+    ),
+    Example(
+        NoReply(path="/user/horn", message=Note(), reason=Shutdown("stopped")),
+        "/user/horn promised a reply to Note and ended without one (shut down (stopped))",
+        {"path": "/user/horn", "message": Note(), "reason": Shutdown("stopped")},
     ),
     Example(
         MailboxFull(path="/user/horn", capacity=10_000, message=Note()),

@@ -8,9 +8,11 @@ from understudy.actors import (
     ActorRef,
     Context,
     CountDeadLetters,
+    Reply,
     Settings,
     SubscribeDeadLetters,
     UnsubscribeDeadLetters,
+    detached,
     handler,
 )
 from understudy.exceptions import (
@@ -127,6 +129,7 @@ __all__ = [
     "Partitions",
     "PriorityMessageQueue",
     "Refused",
+    "Reply",
     "RestartsExceeded",
     "RollingBatch",
     "Settings",
@@ -150,6 +153,7 @@ __all__ = [
     "UsageError",
     "WrongActorType",
     "child",
+    "detached",
     "handler",
     "is_abnormal",
     "partition_of",

@@ -10,7 +10,7 @@
     +-- Unhandled               the actor has no handler for this type
     +-- AskTimeout              no reply in time: the outcome is unknown (also a ``TimeoutError``)
     +-- AskCycle                the wait could never end
-    +-- NoReply                 the promised reply was dropped
+    +-- NoReply                 the reply that was promised will not come
     +-- MailboxFull             wait, or give it a larger mailbox
     +-- ChildError              an administrative call does not fit the state of the child
     |   +-- ChildAlreadyStarted     carries the ref of the child that has the name
@@ -203,12 +203,14 @@ class AskCycle(UnderstudyError):
 
 
 class NoReply(UnderstudyError):
-    """The actor promised a reply and its incarnation ended, or the promise was dropped, without one."""
+    """The actor promised a reply and its incarnation ended (``reason``), or the promise was dropped, without one."""
 
-    def __init__(self, *, path: str, message: object) -> None:
+    def __init__(self, *, path: str, message: object, reason: reasons.ExitReason | None = None) -> None:
         self.path = path
         self.message = message
-        super().__init__(f"{path} promised a reply to {_name(message)} and dropped the promise")
+        self.reason = reason
+        end = "dropped the promise" if reason is None else f"ended without one ({reason})"
+        super().__init__(f"{path} promised a reply to {_name(message)} and {end}")
 
 
 class MailboxFull(UnderstudyError):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import pytest
 
 from tests.cast import Gate, Hold, Holder, Note, settle
-from understudy import Actor, ActorSystem, AskTimeout, Message, Settings, child, handler
+from understudy import Actor, ActorSystem, AskCycle, AskTimeout, Message, Settings, child, detached, handler
 
 
 class Forward(Message[str]):
@@ -266,3 +267,103 @@ async def test_without_anything_it_is_that_of_the_system(of_system: float | None
             await target.ask(Hold())
         assert loop.time() - begun == pytest.approx(expected, abs=0.2)
         assert caught.value.seconds == expected
+
+
+class Apart(Message[str]):
+    """Ask *whom* apart from the ask in hand."""
+
+    whom: Any
+    what: Any
+    timeout: float | None = None
+    in_task: bool = False
+
+
+class Independent(Actor[Apart]):
+    def __init__(self, ends: list[tuple[str, float]]) -> None:
+        self.ends = ends
+
+    @handler
+    async def ask_apart(self, message: Apart) -> str:
+        asking = message.whom.ask(message.what, timeout=message.timeout)
+        try:
+            with detached():
+                result = str(await (asyncio.ensure_future(asking) if message.in_task else asking))
+        except AskTimeout:
+            result = "AskTimeout"
+        self.ends.append((result, asyncio.get_running_loop().time()))
+        await asyncio.sleep(0)
+        return result
+
+
+@pytest.mark.parametrize("in_task", [False, True])
+@pytest.mark.parametrize(("timeout", "expected"), [(None, 5.0), (30.0, 30.0)])
+@pytest.mark.asyncio
+async def test_detached_from_the_ask_in_hand_its_deadline_binds_nothing(
+    timeout: float | None, expected: float, in_task: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        ref, target = await system.spawn(Independent, ends), await system.spawn(Holder, Gate())
+        begun = loop.time()
+        with pytest.raises(AskTimeout):
+            await ref.ask(Apart(whom=target, what=Hold(), timeout=timeout, in_task=in_task), timeout=1.0)
+        assert loop.time() - begun == pytest.approx(1.0, abs=0.2)
+        await asyncio.sleep(100)
+        [(result, ended)] = ends
+        assert result == "AskTimeout"
+        assert ended - begun == pytest.approx(expected, abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_behind_detached_the_deadline_binds_again() -> None:
+    seen: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    class Careful(Actor[Apart]):
+        @handler
+        async def ask_apart(self, message: Apart) -> str:
+            for within in (detached(), detached(), nullcontext()):
+                begun = loop.time()
+                with within, pytest.raises(AskTimeout):
+                    await message.whom.ask(message.what, timeout=4.0)
+                seen.append(loop.time() - begun)
+            return ""
+
+    async with ActorSystem() as system:
+        ref, target = await system.spawn(Careful), await system.spawn(Holder, Gate())
+        with pytest.raises(AskTimeout):
+            await ref.ask(Apart(whom=target, what=Hold()), timeout=9.0)
+        await asyncio.sleep(10)
+        assert seen == pytest.approx([4.0, 4.0, 1.0], abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_detached_changes_nothing_where_no_ask_is_being_handled() -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        ref, target = await system.spawn(Independent, ends), await system.spawn(Holder, Gate())
+        begun = loop.time()
+        ref.tell(Apart(whom=target, what=Hold(), timeout=2.0))
+        with detached(), pytest.raises(AskTimeout):
+            await target.ask(Hold(), timeout=3.0)
+        assert loop.time() - begun == pytest.approx(3.0, abs=0.2)
+        assert ends[0][1] - begun == pytest.approx(2.0, abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_a_circle_is_found_in_detached_code_too() -> None:
+    class Selfish(Actor[Apart]):
+        @handler
+        async def ask_apart(self, message: Apart) -> str:
+            with detached():
+                try:
+                    await self.context.ref.ask(message)
+                except AskCycle as error:
+                    return str(error.chain)
+            return ""
+
+    async with ActorSystem() as system:
+        ref = await system.spawn(Selfish)
+        assert await ref.ask(Apart(whom=None, what=None), timeout=60.0) == str((ref.path, ref.path))

@@ -5,16 +5,20 @@ from understudy.actors._context import Context, System
 from understudy.actors._dead_letters import CountDeadLetters, SubscribeDeadLetters, UnsubscribeDeadLetters
 from understudy.actors._handler import handler
 from understudy.actors._ref import ActorRef
+from understudy.actors._reply import Reply
 from understudy.actors._settings import Settings
+from understudy.actors._waiting import detached
 
 __all__ = [
     "Actor",
     "ActorRef",
     "Context",
     "CountDeadLetters",
+    "Reply",
     "Settings",
     "SubscribeDeadLetters",
     "System",
     "UnsubscribeDeadLetters",
+    "detached",
     "handler",
 ]

@@ -74,11 +74,11 @@ class Onward(Private):
 class Ask(Letter):
     """A message that is waited for.
 
-    Three separate facts: *in hand* (its handler is running), *answered* (the future is done), and the deadline, which
-    binds what the handler does also after the asker has given up.
+    Separate facts: *in hand* (its handler is running), *answered* (the future is done), the deadline, which binds what
+    the handler does also after the asker has given up, and *promised* (what the handler returns is not the reply).
     """
 
-    __slots__ = ("cell", "deadline", "future", "in_hand", "seconds")
+    __slots__ = ("cell", "deadline", "future", "in_hand", "promised", "seconds")
 
     def __init__(
         self, message: object, sender: Any, future: asyncio.Future[Any], cell: Any, seconds: float, deadline: float
@@ -90,6 +90,7 @@ class Ask(Letter):
         self.seconds = seconds
         self.deadline = deadline
         self.in_hand = False
+        self.promised = False
 
     def reply(self, value: object) -> bool:
         """Answer, once; False: nobody waits any more."""

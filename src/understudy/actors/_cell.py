@@ -356,9 +356,10 @@ class Cell(Inbox):
         if self.job is not None:
             self.job.cancel()
             self._abandon()
-        self._leave()
+        reason = first if isinstance(first, Killed) else Killed(first=first)
+        self._leave(reason)
         self.life = DOWN
-        self.bury(Killed(first=first) if not isinstance(first, Killed) else first)
+        self.bury(reason)
 
     # Activation
 
@@ -731,7 +732,7 @@ class Cell(Inbox):
 
     def _go_down(self, ending: Ending) -> None:
         reason = ending.final_reason()
-        self._leave()
+        self._leave(reason)
         self.life = DOWN
         self.reason = reason
         if self.parent is None:
@@ -741,12 +742,12 @@ class Cell(Inbox):
                 ChildEnded(self.name, self.uid, self.incarnation, reason, ending.directive, ending.ignored)
             )
 
-    def _leave(self) -> None:
+    def _leave(self, reason: ExitReason) -> None:
         """Let go of the incarnation."""
         if self._timer is not None:
             self._arm(math.inf)
         if self.actor is not None:
-            self.actor._understudy_leave()
+            self.actor._understudy_leave(reason)
             # A zombie of it, or whoever kept it, can do nothing to the next incarnation.
             object.__setattr__(self.actor, "_understudy_cell", None)
         self.actor = None

@@ -9,7 +9,9 @@ from understudy._plans._spec import ChildSpec
 from understudy.actors._asks import Letter, Private
 from understudy.actors._child import as_spec
 from understudy.actors._monitors import Monitor, link, unlink
+from understudy.actors._reply import Promises, Reply, promise
 from understudy.actors._supervisor_ref import ref_of, started
+from understudy.actors._waiting import frame_now
 from understudy.exceptions import ChildAlreadyPresent, InvalidContext, NameTaken
 
 if TYPE_CHECKING:
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
     from understudy.actors._ref import ActorRef
     from understudy.actors._supervisor_ref import SupervisorRef
     from understudy.instrument import Statistics
+    from understudy.messages import Asks
 
 __all__ = ["Context", "System", "spawn_under"]
 
 M = TypeVar("M")
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class System(Protocol):
@@ -203,6 +207,30 @@ class Context:
         """Undo :meth:`link`; it is no error if there is none."""
         cell = self._alive
         unlink(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
+
+    @overload
+    def reply_later(self) -> Reply[Any]: ...
+    @overload
+    def reply_later(self, message: Asks[Any, R]) -> Reply[R]: ...
+    def reply_later(self, message: Any = None) -> Reply[Any]:
+        """Promise a reply to the ask that is being handled, and let its handler end without one.
+
+        What the handler returns then is not the reply; it may return the handle, and be annotated so:
+        ``-> Reply[int]``. An error that leaves the handler still fails the ask, and is a crash. Whoever waits for a
+        promised reply is not seen to wait for this actor: a circle of such waits ends at a deadline.
+
+        Args:
+            message: The message in hand, for the type checkers: they then know what type the reply must have.
+
+        Raises:
+            InvalidContext: The message in hand was not asked, or the reply to it has been promised already.
+        """
+        cell = self._alive
+        frame = frame_now()
+        # A `def` handler has no frame; code of a message that is over has the frame of that.
+        hand = cell.hand if frame is None else frame
+        promises: Promises = vars(self._actor).setdefault("_understudy_promises", Promises())
+        return promise(hand, promises, message)
 
     def stop(self) -> None:
         """End normally after the message in hand. A permanent actor is restarted then, and that counts."""

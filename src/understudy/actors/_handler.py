@@ -14,6 +14,7 @@ import typing_extensions
 
 from understudy.actors._asks import Ask, Letter, Private
 from understudy.actors._monitors import News
+from understudy.actors._reply import Reply
 from understudy.exceptions import InvalidActor
 from understudy.messages import Continue, Signal, reply_type
 
@@ -321,8 +322,10 @@ def _check_reply(actor: type, name: str, function: Any, message: type, scope: di
 
 def _fits(returned: Any, expected: Any) -> bool:
     """Whether a value of *returned* can stand where *expected* is wanted; in doubt, yes: type checkers know more."""
-    if Any in (returned, expected) or object is expected or returned == expected or returned is Continue:
+    if Any in (returned, expected) or object is expected or returned == expected or returned in (Continue, Reply):
         return True
+    if get_origin(returned) is Reply:  # it will be one
+        return _fits(get_args(returned)[0], expected)
     if isinstance(returned, _ALIASES) or get_origin(returned) in (Union, types.UnionType):
         return all(_fits(member, expected) for member in _flatten(returned))
     if isinstance(expected, _ALIASES) or get_origin(expected) in (Union, types.UnionType):

@@ -464,7 +464,7 @@ class Inbox(ABC):
 
     def _replied(self, result: Any, ask: Ask | None) -> None:
         if ask is not None:
-            if not ask.reply(result):
+            if not ask.promised and not ask.reply(result):
                 self.runtime.dead_letter(result, ask.sender_path or "(asker)", self.path, "late reply")
         elif type(result) is Continue:
             self.give_back(self.make_mailbox(), Onward(result.message, self))

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import math
-from contextlib import contextmanager, nullcontext
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
 from pydantic_core import core_schema
 from typing_extensions import TypeVar
 
-from understudy._plans._spec import number_of
-from understudy.actors._asks import FRAME, Ask, Letter, find_cycle
+from understudy.actors._asks import Ask, Letter
+from understudy.actors._waiting import Waiting, check_timeout
 from understudy.environment import thread_id
-from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, InvalidTimeout, MailboxFull
+from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, MailboxFull
 from understudy.mailbox._errors import QueueClosed, QueueFull
 from understudy.reasons import Shutdown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
 
     from pydantic import GetCoreSchemaHandler
 
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from understudy.messages import Asks
     from understudy.reasons import ExitReason
 
-__all__ = ["ActorRef", "Waiting"]
+__all__ = ["ActorRef"]
 
 M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
@@ -375,90 +373,6 @@ class ActorRef(Generic[M_contra]):
         return core_schema.is_instance_schema(ActorRef)
 
 
-def check_timeout(timeout: object) -> float | None:
-    """*timeout* as seconds, None for none; refuse what is no positive number."""
-    if timeout is None:
-        return None
-    seconds = number_of(timeout)
-    if seconds is None or seconds <= 0:
-        raise InvalidTimeout(value=timeout)
-    return seconds
-
-
-class Waiting:
-    """The actor whose code waits, if it is an actor's, and the ask that it is handling."""
-
-    __slots__ = ("ask", "cell")
-
-    def __init__(self, cell: Cell | None, ask: Ask | None) -> None:
-        self.cell = cell
-        self.ask = ask
-
-    @classmethod
-    def now(cls) -> Waiting:
-        """Who runs at this moment.
-
-        The handler of an ask is recognised in tasks that it has made too, as long as the message is in hand; that of a
-        tell in its own task only.
-        """
-        frame = FRAME.get()
-        if frame is None:
-            return _NOBODY
-        if type(frame) is Ask:
-            return cls(frame.cell, frame) if frame.in_hand else _NOBODY
-        job = frame.job
-        return cls(frame, None) if job is not None and job.task is asyncio.current_task() else _NOBODY
-
-    def seconds(self, timeout: float | None, message: object, now: float, default: float) -> float:
-        """How long to wait, never longer than what is left of the ask in hand."""
-        if self.ask is None:
-            return timeout or getattr(message, "reply_within", None) or default
-        left = max(self.ask.deadline - now, 0.0)
-        return left if timeout is None else min(timeout, left)
-
-    def begin(self, target: Cell, token: object, message: object) -> None:
-        """From here on this actor waits for *target*.
-
-        Raises:
-            AskCycle: It would wait for ever.
-        """
-        cell = self.cell
-        if cell is None:
-            return
-        chain = find_cycle(cell, target)
-        if chain is not None:
-            raise AskCycle(chain=chain, message=message)
-        if cell.waits is None:
-            cell.waits = {}
-        cell.waits[token] = target
-
-    def on(self, *targets: Cell) -> AbstractContextManager[None]:
-        """Within the block, this actor waits for all of *targets*.
-
-        Raises:
-            AskCycle: It would wait for ever.
-        """
-        return _NO_WAIT if self.cell is None else self._on(targets)
-
-    @contextmanager
-    def _on(self, targets: tuple[Cell, ...]) -> Generator[None, None, None]:
-        tokens = [object() for _ in targets]
-        try:
-            for target, token in zip(targets, tokens, strict=True):
-                self.begin(target, token, None)
-            yield
-        finally:
-            for token in tokens:
-                self.end(token)
-
-    def end(self, token: object) -> None:
-        """The wait is over; it may have been forgotten before, when the handler ended."""
-        if self.cell is not None and self.cell.waits is not None:
-            self.cell.waits.pop(token, None)
-
-
-_NOBODY = Waiting(None, None)
-_NO_WAIT = nullcontext()
 _STOPPED = Shutdown("stopped")
 
 

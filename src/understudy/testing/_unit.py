@@ -13,7 +13,8 @@ from understudy._plans._strategies import free_name
 from understudy.actors._actor import Actor
 from understudy.actors._child import as_spec
 from understudy.actors._context import Context
-from understudy.actors._ref import ActorRef, check_timeout
+from understudy.actors._ref import ActorRef
+from understudy.actors._waiting import check_timeout
 from understudy.exceptions import ActorNotFound, InvalidContext, MailboxFull, NameTaken
 from understudy.reasons import ExitReason, Shutdown
 
