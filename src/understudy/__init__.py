@@ -12,6 +12,7 @@ from understudy.actors import (
     Settings,
     SubscribeDeadLetters,
     UnsubscribeDeadLetters,
+    ask_many,
     detached,
     handler,
 )
@@ -152,6 +153,7 @@ __all__ = [
     "UnsubscribeDeadLetters",
     "UsageError",
     "WrongActorType",
+    "ask_many",
     "child",
     "detached",
     "handler",

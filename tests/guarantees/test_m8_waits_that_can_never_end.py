@@ -911,3 +911,18 @@ async def test_who_waits_for_a_promised_reply_is_in_no_circle(ask_first: bool) -
         assert handles[0].send("the reply")
         await settle()
         assert outcomes == {"a": "the reply", "b": "AskTimeout"}
+
+
+@pytest.mark.asyncio
+async def test_who_has_the_reply_and_not_had_its_turn_yet_is_in_no_circle() -> None:
+    outcomes: dict[str, object] = {}
+    gate = Gate()
+    async with ActorSystem() as system:
+        a, b = await cast(system, "ab")
+        asked = asyncio.create_task(a.ask(Do(script=ask(b, after(gate, done)))))
+        await gate.reached()
+        b.tell(Do(script=noted(outcomes, "b", ask(a))))  # handled in the very turn in which b replies to a
+        gate.open()
+        assert await asked == "done"
+        await settle()
+        assert outcomes == {"b": "done"}

@@ -1,6 +1,7 @@
 """Actors, their refs, and what an actor sees of the runtime."""
 
 from understudy.actors._actor import Actor
+from understudy.actors._ask_many import ask_many
 from understudy.actors._context import Context, System
 from understudy.actors._dead_letters import CountDeadLetters, SubscribeDeadLetters, UnsubscribeDeadLetters
 from understudy.actors._handler import handler
@@ -19,6 +20,7 @@ __all__ = [
     "SubscribeDeadLetters",
     "System",
     "UnsubscribeDeadLetters",
+    "ask_many",
     "detached",
     "handler",
 ]

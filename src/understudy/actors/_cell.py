@@ -189,7 +189,10 @@ class Cell(Inbox):
     def awaited(self) -> Iterator[Cell]:
         """Those that this actor's code waits for: see :func:`understudy.actors._asks.find_cycle`."""
         if self.waits is not None:
-            yield from self.waits.values()
+            # One who has the reply waits no more, though he may not have had his turn to say so.
+            for token, target in self.waits.items():
+                if not (isinstance(token, Ask) and token.future.done()):
+                    yield target
         if self.family is not None and self.family.booting is not None:
             yield self.family.booting
 

@@ -40,10 +40,10 @@ class Detached:
 
 @contextmanager
 def detached() -> Generator[None, None, None]:
-    """Within the block, the deadline of the ask that is being handled binds nothing: ``with detached(): ...``.
+    """Within the block, the deadline of the ask that is being handled binds nothing.
 
-    An ask within waits as long as its own ``timeout`` says, or as it would anywhere else, also when nobody waits for
-    the outer reply any more; so do tasks that are made within. Waits that could never end are found as ever. In code
+    An ask there waits as long as its own ``timeout`` says, or as it would anywhere else, also when nobody waits for the
+    outer reply any more; so do asks of tasks that are made there. Waits that could never end are found as ever. In code
     that handles no ask it changes nothing.
     """
     frame = FRAME.get()
