@@ -32,6 +32,7 @@ from understudy.exceptions import (
     ChildNotFound,
     ChildRestarting,
     ChildRunning,
+    ConsumerSlow,
     InvalidActor,
     InvalidContext,
     InvalidSpec,
@@ -125,6 +126,11 @@ EXAMPLES = [
         AskCycle(chain=["/user/a", "/user/a"]),
         "waiting in a circle: /user/a -> /user/a",
         {"chain": ("/user/a", "/user/a"), "message": None},
+    ),
+    Example(
+        ConsumerSlow(path="/user/horn", message=Note(), seconds=30.0),
+        "/user/horn closed the stream of Note: no part was taken within 30 s; take them faster, or raise `timeout=`",
+        {"path": "/user/horn", "message": Note(), "seconds": 30.0},
     ),
     Example(
         NoReply(path="/user/horn", message=Note()),

@@ -10,6 +10,7 @@ from understudy.actors import (
     CountDeadLetters,
     Reply,
     Settings,
+    Stream,
     SubscribeDeadLetters,
     UnsubscribeDeadLetters,
     ask_many,
@@ -28,6 +29,7 @@ from understudy.exceptions import (
     ChildNotFound,
     ChildRestarting,
     ChildRunning,
+    ConsumerSlow,
     InvalidActor,
     InvalidContext,
     InvalidSpec,
@@ -47,7 +49,7 @@ from understudy.exceptions import (
 )
 from understudy.instrument import CrashReport, Instrument
 from understudy.mailbox import AsyncMessageQueue, Mailbox, PriorityMessageQueue, RollingBatch
-from understudy.messages import Continue, DeadLetter, Ignore, LinkExit, Message, Terminated
+from understudy.messages import Continue, DeadLetter, Ignore, LinkExit, Message, StreamMessage, Terminated
 from understudy.reasons import (
     Crashed,
     ExitReason,
@@ -101,6 +103,7 @@ __all__ = [
     "ChildRestarting",
     "ChildRunning",
     "ChildSpec",
+    "ConsumerSlow",
     "Context",
     "Continue",
     "CountDeadLetters",
@@ -138,6 +141,8 @@ __all__ = [
     "StartError",
     "StartFailed",
     "StartTimeout",
+    "Stream",
+    "StreamMessage",
     "SubscribeDeadLetters",
     "Supervisor",
     "SupervisorRef",

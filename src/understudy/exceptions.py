@@ -9,6 +9,7 @@
     +-- Refused                 the actor said no; raise it, or a subclass, in a handler
     +-- Unhandled               the actor has no handler for this type
     +-- AskTimeout              no reply in time: the outcome is unknown (also a ``TimeoutError``)
+    +-- ConsumerSlow            a part of a stream was not taken in time
     +-- AskCycle                the wait could never end
     +-- NoReply                 the reply that was promised will not come
     +-- MailboxFull             wait, or give it a larger mailbox
@@ -52,6 +53,7 @@ __all__ = [
     "ChildNotFound",
     "ChildRestarting",
     "ChildRunning",
+    "ConsumerSlow",
     "InvalidActor",
     "InvalidContext",
     "InvalidSpec",
@@ -190,6 +192,19 @@ class AskTimeout(UnderstudyError, TimeoutError):
         self.seconds = seconds
         self.state = state
         super().__init__(f"{path} did not reply to {_name(message)} within {reasons.plain_seconds(seconds)} ({state})")
+
+
+class ConsumerSlow(UnderstudyError):
+    """The consumer of a stream has left no room for the next part for too long, and the stream was closed."""
+
+    def __init__(self, *, path: str, message: object, seconds: float) -> None:
+        self.path = path
+        self.message = message
+        self.seconds = seconds
+        super().__init__(
+            f"{path} closed the stream of {_name(message)}: no part was taken within {reasons.plain_seconds(seconds)}; "
+            "take them faster, or raise `timeout=`"
+        )
 
 
 class AskCycle(UnderstudyError):

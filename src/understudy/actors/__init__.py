@@ -8,6 +8,7 @@ from understudy.actors._handler import handler
 from understudy.actors._ref import ActorRef
 from understudy.actors._reply import Reply
 from understudy.actors._settings import Settings
+from understudy.actors._streams import Stream
 from understudy.actors._waiting import detached
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CountDeadLetters",
     "Reply",
     "Settings",
+    "Stream",
     "SubscribeDeadLetters",
     "System",
     "UnsubscribeDeadLetters",

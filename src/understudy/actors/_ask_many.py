@@ -126,7 +126,7 @@ class _Round:
 
     async def _put(self, ref: ActorRef[Any], ask: Ask) -> None:
         try:
-            await ref._put_ask(ask)  # pyright: ignore[reportPrivateUsage]
+            await ref._put_ask(ask, ask.seconds)  # pyright: ignore[reportPrivateUsage]
         except UnderstudyError as error:
             ask.fail(error)
         else:

@@ -19,6 +19,7 @@ __all__ = [
     "FRAME",
     "Ask",
     "DeadlineQueue",
+    "Due",
     "Letter",
     "Node",
     "Onward",
@@ -31,6 +32,19 @@ __all__ = [
 FRAME: ContextVar[Any] = ContextVar("understudy_frame", default=None)
 """What the code that runs is part of: the ask in hand, else the cell whose pump it is. The only context variable of the
 runtime, and set in tasks of the runtime only."""
+
+
+class Due(Protocol):
+    """Something with a deadline: an ask, or one wait of a stream."""
+
+    @property
+    def deadline(self) -> float: ...
+    @property
+    def future(self) -> asyncio.Future[Any]: ...
+
+    def expire(self) -> None:
+        """The deadline has come."""
+        ...
 
 
 class Node(Protocol):
@@ -149,13 +163,13 @@ class DeadlineQueue:
     def __init__(self, env: Environment, *, settle: float = 0.05) -> None:
         self._env = env
         self._settle = settle
-        self._fresh: list[Ask] = []
-        self._heap: list[tuple[float, int, Ask]] = []
+        self._fresh: list[Due] = []
+        self._heap: list[tuple[float, int, Due]] = []
         self._serial = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
 
-    def add(self, ask: Ask, now: float) -> None:
+    def add(self, ask: Due, now: float) -> None:
         """Let *ask* fail at its deadline, unless it is answered before."""
         if ask.deadline == math.inf:
             return

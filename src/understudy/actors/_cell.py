@@ -191,7 +191,8 @@ class Cell(Inbox):
         if self.waits is not None:
             # One who has the reply waits no more, though he may not have had his turn to say so.
             for token, target in self.waits.items():
-                if not (isinstance(token, Ask) and token.future.done()):
+                future = getattr(token, "future", None)
+                if future is None or not future.done():
                     yield target
         if self.family is not None and self.family.booting is not None:
             yield self.family.booting

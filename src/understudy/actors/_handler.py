@@ -7,16 +7,20 @@ import inspect
 import itertools
 import types
 import typing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, overload
 
 import typing_extensions
 
 from understudy.actors._asks import Ask, Letter, Private
 from understudy.actors._monitors import News
+from understudy.actors._recall import run_cancellable
 from understudy.actors._reply import Reply
+from understudy.actors._streams import StreamAsk, run_stream
 from understudy.exceptions import InvalidActor
-from understudy.messages import Continue, Signal, reply_type
+from understudy.messages import Continue, Signal, part_type, reply_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,18 +37,43 @@ _ALIASES: tuple[Any, ...] = tuple(
 )
 
 
-def handler(method: F) -> F:
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the decorator says of a method."""
+
+    cancellable: bool = False
+
+
+@overload
+def handler(method: F, /) -> F: ...
+@overload
+def handler(*, cancellable: bool = False) -> Callable[[F], F]: ...
+def handler(method: F | None = None, /, *, cancellable: bool = False) -> F | Callable[[F], F]:
     """Mark a method of an actor as the handler of the type that its parameter is annotated with.
 
     A plain ``def`` runs at once and nothing else runs meanwhile; an ``async def`` may wait. What it returns is the
-    reply. A method that overrides a handler is one, marked or not. A handler whose name begins with ``_`` takes
-    messages that the actor sends itself; its type need not be among those that the actor declares.
+    reply. The handler of a :class:`understudy.StreamMessage` is an ``async def`` that yields. A method that overrides a
+    handler is one, marked or not, and what was said of the one it overrides holds for it too, unless it is marked. A
+    handler whose name begins with ``_`` takes messages that the actor sends itself; its type need not be among those
+    that the actor declares.
+
+    Args:
+        method: The method, for ``@handler`` without arguments.
+        cancellable: Cancel it when its asker gives up, because the time is up or he was cancelled himself: an ``await``
+            in it raises ``CancelledError``, and the actor goes on with the next message. That is no crash, whatever
+            error the handler makes of it; one that swallows the cancel goes on. A message that was told has no asker.
+            Only for ``async def``, since nothing else can be interrupted. Streams are cancellable anyway.
 
     Raises:
         InvalidActor: At the creation of the class, when the handlers do not fit what the class declares to accept.
     """
-    setattr(method, _MARK, True)
-    return method
+    mark = Mark(cancellable=cancellable)
+
+    def marked(method: F) -> F:
+        setattr(method, _MARK, mark)
+        return method
+
+    return marked if method is None else marked(method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +81,23 @@ class Handler:
     """One entry of a table."""
 
     function: Callable[..., Any]
+    """Of the actor and the message; for a stream it runs the generator."""
     name: str
     is_async: bool
+    streams: bool = False
+    pumped: bool = field(init=False)
+    """Whether it runs in the pump of its actor, one message after the other."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pumped", self.is_async)
+
+    @classmethod
+    def of(cls, name: str, function: Any, mark: Mark) -> Handler:
+        """The entry for the method *function*."""
+        if inspect.isasyncgenfunction(function):
+            return cls(partial(run_stream, function), name, is_async=True, streams=True)
+        is_async = inspect.iscoroutinefunction(function)
+        return cls(partial(run_cancellable, function) if mark.cancellable else function, name, is_async)
 
 
 class HandlerTable(dict[type, "Handler | None"]):
@@ -79,7 +123,7 @@ class HandlerTable(dict[type, "Handler | None"]):
     """The spec of all actors of the class that are made without arguments and options; frozen, so one will do."""
 
     def __init__(self) -> None:
-        super().__init__({Ask: None, Letter: None, News: None, Private: None})
+        super().__init__({Ask: None, Letter: None, News: None, Private: None, StreamAsk: None})
         self.direct = {}
         self.private = self.signals = self.batch = self
         self.fallback = self.initialize = self.shutdown = None
@@ -108,16 +152,18 @@ class HandlerTable(dict[type, "Handler | None"]):
         table = cls()
         table.private, table.signals, table.batch = cls(), cls(), cls()
         scope = _scope(actor, accepted or ())
-        for name, function in _marked(actor):
-            _check_shape(actor, name, function)
+        for name, function, mark in _marked(actor):
+            _check_shape(actor, name, function, mark)
             many, messages = _message_types(actor, name, function, scope)
+            entry = Handler.of(name, function, mark)
             for message in messages:
+                _check_kind(actor, entry, mark, message, many=many)
                 if many:
-                    table.batch._add(actor, message, Handler(function, name, inspect.iscoroutinefunction(function)))
+                    table.batch._add(actor, message, entry)
                     continue
                 signal = issubclass(message, Signal)
                 target = table.signals if signal else table.private if name.startswith("_") else table
-                target._add(actor, message, Handler(function, name, inspect.iscoroutinefunction(function)))
+                target._add(actor, message, entry)
                 _check_reply(actor, name, function, message, scope)
                 if accepted is not None and target is table:
                     _check_wanted(actor, name, message, accepted)
@@ -202,7 +248,7 @@ def _scope(actor: type, accepted: tuple[Any, ...]) -> dict[str, Any]:
     scope: dict[str, Any] = {actor.__name__: actor}
     ambiguous: set[str] = set()
     for message in accepted:
-        for part in (message, *_flatten(reply_type(message) if isinstance(message, type) else None)):
+        for part in (message, *_flatten(_answer_type(message) if isinstance(message, type) else None)):
             for name, value in _names(part):
                 if scope.setdefault(name, value) is not value:
                     ambiguous.add(name)
@@ -216,24 +262,52 @@ def _names(part: Any) -> Iterator[tuple[str, Any]]:
         yield from _names(argument)
 
 
-def _marked(actor: type) -> Iterator[tuple[str, Any]]:
-    names = dict.fromkeys(
-        name for base in reversed(actor.__mro__) for name, value in vars(base).items() if getattr(value, _MARK, False)
-    )
-    for name in names:
-        yield name, inspect.getattr_static(actor, name)
+def _marked(actor: type) -> Iterator[tuple[str, Any, Mark]]:
+    # The mark of the nearest class that has one.
+    marks: dict[str, Mark] = {}
+    for base in reversed(actor.__mro__):
+        for name, value in vars(base).items():
+            mark = getattr(value, _MARK, None)
+            if isinstance(mark, Mark):
+                marks[name] = mark
+    for name, mark in marks.items():
+        yield name, inspect.getattr_static(actor, name), mark
 
 
-def _check_shape(actor: type, name: str, function: Any) -> None:
+def _check_shape(actor: type, name: str, function: Any, mark: Mark) -> None:
     problem = None
     if not inspect.isfunction(function):
         problem = f"handler {name} must be a plain method, not a {type(function).__name__}"
-    elif inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+    elif inspect.isgeneratorfunction(function):
         problem = f"handler {name} is a generator: return the reply instead of yielding it"
+    elif mark.cancellable and not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
+        problem = f"handler {name} is a plain def, which cannot be interrupted: make it async def, or not cancellable"
     elif len(_positional(function)) != 2:
         problem = f"handler {name} must take exactly one message besides self"
     if problem is not None:
         raise InvalidActor(actor=actor.__qualname__, problem=problem)
+
+
+def _check_kind(actor: type, entry: Handler, mark: Mark, message: type, *, many: bool) -> None:
+    """Streams are yielded, and nothing else is."""
+    wanted = _is_streamed(message)
+    problem = None
+    if many and (wanted or mark != Mark()):
+        problem = "takes many messages at once: that goes neither with streams nor with arguments of @handler"
+    elif wanted and not entry.streams:
+        problem = f"does not yield, but {_show(message)} is answered with a stream: make it async def, and yield"
+    elif entry.streams and not wanted:
+        problem = f"is a generator, but {_show(message)} is no StreamMessage: return the reply instead of yielding it"
+    if problem is not None:
+        raise InvalidActor(actor=actor.__qualname__, problem=f"handler {entry.name} {problem}")
+
+
+def _is_streamed(message: type) -> bool:
+    return hasattr(message, "_understudy_part")
+
+
+def _answer_type(message: type) -> Any:
+    return part_type(message) if _is_streamed(message) else reply_type(message)
 
 
 def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -308,10 +382,15 @@ def _check_wanted(actor: type, name: str, message: type, accepted: tuple[Any, ..
 
 
 def _check_reply(actor: type, name: str, function: Any, message: type, scope: dict[str, Any]) -> None:
-    if not hasattr(message, "_understudy_reply"):
+    streamed = _is_streamed(message)
+    if not streamed and not hasattr(message, "_understudy_reply"):
         return  # not a Message: it can only be told, and what its handler returns goes nowhere
     returned = _annotation(actor, name, function, scope, "return")
-    expected = reply_type(message)
+    expected = _answer_type(message)
+    if streamed:
+        expected = types.GenericAlias(AsyncIterator, (expected,))
+        if get_origin(returned) in (AsyncGenerator, AsyncIterable):
+            returned = types.GenericAlias(AsyncIterator, get_args(returned)[:1])
     if returned is inspect.Parameter.empty or _fits(returned, expected):
         return
     raise InvalidActor(

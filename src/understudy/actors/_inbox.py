@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from asyncio import CancelledError
 from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from understudy.actors._asks import FRAME, Ask, Letter, Onward, Private, message
 from understudy.actors._bundles import Bundle, burst_over, next_bundle
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._monitors import News
+from understudy.actors._recall import Withdrawn
+from understudy.actors._streams import StreamAsk
 from understudy.environment import running_loop
 from understudy.exceptions import (
     ActorFailed,
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Inbox"]
 
 
-_OURS = (__file__, __file__.replace("_inbox", "_cell"))
+_OURS = tuple(__file__.replace("_inbox", name) for name in ("_inbox", "_cell", "_recall", "_streams", "_turns"))
 _SPECIAL = frozenset({Continue, CoroutineType})
 """What a ``def`` handler may return that is no reply, or by mistake."""
 
@@ -197,7 +200,7 @@ class Inbox(ABC):
         """*item* has been thrown away to make room for another."""
         self.report_full()
         message = message_of(item)
-        if type(item) is Ask:
+        if isinstance(item, Ask):
             item.fail(self._no_room(message))
         self.runtime.dead_letter(message, self.path, sender_of(item), "displaced by a newer message")
 
@@ -256,7 +259,7 @@ class Inbox(ABC):
     def _is_for_pump(self, item: object) -> bool:
         """Whether *item* is a message that an ``async def`` handler takes, to be seen without a closer look."""
         handler = self.table[type(item.message) if type(item) is Ask else type(item)]
-        return handler is not None and handler.is_async
+        return handler is not None and handler.pumped
 
     def _handle_burst(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
         """The same for a mailbox that collects: what can be handled together is."""
@@ -290,7 +293,7 @@ class Inbox(ABC):
     def _handle_other(self, mailbox: AsyncMessageQueue[Any], item: Any) -> bool:
         """What is no plain tell of a type with a ``def`` handler; False when a pump has taken over."""
         message, ask, handler = self._open(item)
-        if handler is not None and handler.is_async:
+        if handler is not None and handler.pumped:
             # A task that has not started may never start, so it gets the message when it runs.
             self.give_back(mailbox, item)
             self._start_pump()
@@ -316,6 +319,9 @@ class Inbox(ABC):
             return item.message, item, table[type(item.message)] or table.fallback
         if type(item) is News:
             return item.message, None, self._handler_of_news(item)
+        if type(item) is StreamAsk:
+            entry = table[type(item.message)]
+            return item.message, item, entry if entry is not None and entry.streams else None
         if isinstance(item, Private):
             kind = type(item.message)
             found = table.private[kind] or (table[kind] if type(item) is Onward else None)
@@ -398,9 +404,9 @@ class Inbox(ABC):
         message, ask, handler = item, None, self.table[type(item)]
         if handler is None:
             message, ask, handler = self._open(item)
-            if type(item) is News and handler is not None and handler.is_async:
+            if type(item) is News and handler is not None and handler.pumped:
                 item.taken()
-        if handler is None or not handler.is_async:
+        if handler is None or not handler.pumped:
             self.give_back(mailbox, item)
             return None
         if ask is not None:
@@ -472,6 +478,8 @@ class Inbox(ABC):
     def _failed(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         if isinstance(error, Refused):
             self._refused(error, message, ask)
+        elif isinstance(error, Withdrawn):
+            self._withdrawn(error.error, ask)
         elif isinstance(error, Unhandled) and error.message is message and error.path == self.path:
             self._unhandled(message, ask, message)
         else:
@@ -484,6 +492,12 @@ class Inbox(ABC):
         if ask is None:
             self.runtime.instruments.emit(Instrument.refused, self.path, type(message).__name__, str(error))
         elif not ask.fail(error):
+            self.runtime.dead_letter(error, ask.sender_path or "(asker)", self.path, "late reply")
+
+    def _withdrawn(self, error: BaseException, ask: Ask | None) -> None:
+        """The handler was cancelled since nobody waits for it; an error of its own it made of that reaches nobody."""
+        if ask is not None and not isinstance(error, CancelledError):
+            without_traceback(error)
             self.runtime.dead_letter(error, ask.sender_path or "(asker)", self.path, "late reply")
 
     def _unhandled(self, message: Any, ask: Ask | None, item: Any) -> None:
@@ -521,7 +535,7 @@ class Inbox(ABC):
 
     def release(self) -> None:
         """The handler has ended: nothing is in hand, and its code waits for nobody."""
-        if type(self.hand) is Ask:
+        if isinstance(self.hand, Ask):
             self.hand.in_hand = False
         self.hand = None
         self.waits = None
@@ -546,5 +560,5 @@ class Inbox(ABC):
             return
         message = message_of(item)
         self.runtime.dead_letter(message, self.path, sender_of(item), str(reason))
-        if type(item) is Ask:
+        if isinstance(item, Ask):
             item.fail(ActorStopped(path=self.path, reason=reason, message=message))

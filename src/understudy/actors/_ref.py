@@ -12,9 +12,10 @@ from pydantic_core import core_schema
 from typing_extensions import TypeVar
 
 from understudy.actors._asks import Ask, Letter
+from understudy.actors._streams import Stream
 from understudy.actors._waiting import Waiting, check_timeout
 from understudy.environment import thread_id
-from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, MailboxFull
+from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, InvalidSpec, MailboxFull
 from understudy.mailbox._errors import QueueClosed, QueueFull
 from understudy.reasons import Shutdown
 
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
 
     from understudy.actors._cell import Cell
-    from understudy.messages import Asks
+    from understudy.messages import Asks, Streams
     from understudy.reasons import ExitReason
 
 __all__ = ["ActorRef"]
 
 M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class ActorRef(Generic[M_contra]):
@@ -176,7 +178,7 @@ class ActorRef(Generic[M_contra]):
         try:
             mailbox = cell.mailbox if cell.mailbox is not None else cell.make_mailbox()
             if not mailbox.offer(ask):
-                await self._put_ask(ask)
+                await self._put_ask(ask, seconds)
             if cell.ready:
                 cell.wake()
             runtime.dispatcher.run_ahead()
@@ -192,6 +194,40 @@ class ActorRef(Generic[M_contra]):
             waiting.end(ask)
             ask.give_up()
 
+    def stream(
+        self, message: Streams[M_contra, T], *, timeout: float | None = None, buffer: int | None = None
+    ) -> Stream[T]:
+        """Ask for a stream of replies: ``async for part in ref.stream(Tokens(prompt="...")): ...``.
+
+        The handler is an asynchronous generator; what it yields are the parts. It is never further ahead than *buffer*
+        parts, and is closed when the consumer leaves the loop, fails, is cancelled or dies: see
+        :class:`understudy.Stream`. The parts come in order; those that were yielded before an error come before it. The
+        actor handles nothing else for the life of the stream, unless its handler is reentrant.
+
+        The deadline of the ask that is being handled when the first part is asked for bounds the whole. Without one
+        there is no such bound.
+
+        Args:
+            message: A :class:`understudy.StreamMessage` that the actor handles.
+            timeout: Seconds, the longest wait for the next part, also for the first; and the longest that the generator
+                waits for a part to be taken. None: the system's ``stream_timeout`` (30.0).
+            buffer: How many parts may have been yielded and not yet been taken. None: the system's ``stream_buffer``
+                (16).
+
+        Raises:
+            InvalidTimeout: *timeout* is not a positive number of seconds.
+            InvalidSpec: *buffer* is no whole number from 1 on.
+
+        The loop raises:
+            AskTimeout: No part in time, or the inherited deadline has come.
+            ConsumerSlow: A part was not taken in time.
+            Refused, ActorFailed, Unhandled, MailboxFull, ActorStopped, AskCycle: As from :meth:`ask`.
+        """
+        settings = self._cell.runtime.settings
+        patience = check_timeout(timeout) or settings.stream_timeout
+        limit = settings.stream_buffer if buffer is None else check_buffer(buffer, self.path)
+        return Stream(self, message, patience, limit)
+
     async def _send_later(self, message: M_contra, timeout: float | None) -> None:
         cell, waiting, token = self._cell, Waiting.now(), object()
         if cell.policy != "block":
@@ -206,16 +242,16 @@ class ActorRef(Generic[M_contra]):
         finally:
             waiting.end(token)
 
-    async def _put_ask(self, ask: Ask) -> None:
+    async def _put_ask(self, ask: Ask, seconds: float) -> None:
         cell = self._cell
         if cell.policy != "block":
             cell.refuse(ask.message, ask.sender_path)
             raise cell.full_error(ask.message)
         try:
-            await self._put(ask, ask.message, None if ask.seconds == math.inf else ask.seconds)
+            await self._put(ask, ask.message, None if seconds == math.inf else seconds)
         except TimeoutError:
             state = f"never accepted: {cell.waiting:,} waiting, and no room for more"
-            raise AskTimeout(path=cell.path, message=ask.message, seconds=ask.seconds, state=state) from None
+            raise AskTimeout(path=cell.path, message=ask.message, seconds=seconds, state=state) from None
 
     async def _put(self, item: object, message: object, timeout: float | None) -> None:
         cell = self._cell
@@ -371,6 +407,14 @@ class ActorRef(Generic[M_contra]):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.is_instance_schema(ActorRef)
+
+
+def check_buffer(buffer: object, path: str) -> int:
+    """*buffer*, if it is a number of parts."""
+    if isinstance(buffer, int) and not isinstance(buffer, bool) and buffer >= 1:
+        return buffer
+    problem = f"must be a whole number of parts from 1 on, got {buffer!r}"
+    raise InvalidSpec(child=f"a stream of {path}", field="buffer", problem=problem)
 
 
 _STOPPED = Shutdown("stopped")

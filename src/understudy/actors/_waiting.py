@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from understudy.actors._cell import Cell
 
-__all__ = ["Detached", "Waiting", "check_timeout", "detached", "frame_now"]
+__all__ = ["Detached", "Waiting", "check_timeout", "detached", "frame_now", "hand_now"]
 
 
 def check_timeout(timeout: object) -> float | None:
@@ -63,6 +64,12 @@ def frame_now() -> Any:
     return frame.frame if type(frame) is Detached else frame
 
 
+def hand_now() -> Any:
+    """The envelope that the code which runs at this moment handles, if it is in one and still in hand."""
+    frame = frame_now()
+    return frame if isinstance(frame, Ask) and frame.in_hand else None
+
+
 class Waiting:
     """The actor whose code waits, if it is an actor's, and the ask that it is handling."""
 
@@ -90,7 +97,9 @@ class Waiting:
     @classmethod
     def _of(cls, frame: Any) -> Waiting:
         if isinstance(frame, Ask):
-            return cls(frame.cell, frame) if frame.in_hand else _NOBODY
+            # A stream whose consumer has no deadline has none, so what is asked for it has the usual one.
+            binding = frame if type(frame) is Ask or frame.deadline < math.inf else None
+            return cls(frame.cell, binding) if frame.in_hand else _NOBODY
         job = frame.job
         return cls(frame, None) if job is not None and job.task is asyncio.current_task() else _NOBODY
 

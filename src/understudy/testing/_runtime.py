@@ -6,6 +6,7 @@ import asyncio
 import functools
 import sys
 from contextvars import Context
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Onward
@@ -204,7 +205,7 @@ def _wrap(entry: Handler, cell: Inbox, watch: Watch, *, many: bool = False) -> H
             raise late
         return result
 
-    return Handler(call_async if entry.is_async else call, entry.name, entry.is_async)
+    return replace(entry, function=call_async if entry.is_async else call)
 
 
 def _perhaps_crash(sim: Simulation, cell: Inbox) -> InjectedCrash | None:
