@@ -328,6 +328,6 @@ async def many_are_asked_at_once(meters: list[ActorRef[Observe | Total]], book: 
     assert_type(results, list[int | UnderstudyError])
     assert_type([each for each in results if not isinstance(each, UnderstudyError)], list[int])
     assert_type(await ask_many([(meters[0], Total()), (meters[1], Total())]), list[int | UnderstudyError])
-    assert_type(await ask_many([(book, Find(name="a"))]), list[str | None | UnderstudyError])
+    assert_type(await ask_many([(book, Find(name="a"))]), list[str | UnderstudyError | None])
     with detached():
         assert_type(await meters[0].ask(Total()), int)

@@ -172,7 +172,7 @@ async def streams_and_asks_are_two_things(model: ActorRef[Tokens | Total], total
 
 async def parts_of_another_type(model: ActorRef[Tokens], number: int) -> None:
     async for number in model.stream(Tokens()):  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-        pass
+        assert number
 
 
 async def many_asks_of_another_type(meters: list[ActorRef[Total]], numbers: list[int]) -> None:

@@ -37,6 +37,7 @@ from understudy.actors._life import (
     Ending,
     Job,
 )
+from understudy.actors._turns import Turns
 from understudy.exceptions import ActorStopped, InvalidActor, InvalidSpec, StartTimeout
 from understudy.instrument import CrashReport, Instrument
 from understudy.messages import ChildEnded, ChildStarted, Continue, Ignore
@@ -169,7 +170,9 @@ class Cell(Inbox):
         """How far *ask* has got, for the error of the one who waited in vain."""
         now = self.runtime.env.now()
         if ask.in_hand:
-            return f"handling it for {plain_seconds(now - self.hand_since)}"
+            turns = self.turns
+            since = self.hand_since if self.hand is ask or turns is None else turns.since(ask)
+            return f"handling it for {plain_seconds(now - since)}"
         waiting = f"{self.waiting} waiting"
         if self.life is RUNNING and self.hand is not None:
             return f"handling another message for {plain_seconds(now - self.hand_since)}, {waiting}"
@@ -357,8 +360,11 @@ class Cell(Inbox):
         if self.family is not None:
             self.family.abandon_all()
         first = self.ending.final_reason() if self.ending is not None else self.reason
-        if self.job is not None:
-            self.job.cancel()
+        if self.job is not None or self.turns:
+            if self.job is not None:
+                self.job.cancel()
+            if self.turns:
+                self.turns.cancel()
             self._abandon()
         reason = first if isinstance(first, Killed) else Killed(first=first)
         self._leave(reason)
@@ -424,7 +430,7 @@ class Cell(Inbox):
         if self.attention or (self.mailbox is not None and self.mailbox.items and self._may_handle(self.mailbox)):
             self.queued = True
             self.runtime.dispatcher.push(self)
-        elif self.draining is not None and not self.waiting:
+        elif self.draining is not None and not self.waiting and not self.turns:
             self._drained()
         else:
             self.ready = True
@@ -643,7 +649,7 @@ class Cell(Inbox):
         """Cancel the job now and at intervals, and abandon it in the end."""
         ending, env = self.ending, self.runtime.env
         assert ending is not None
-        if self.job is None or ending.interrupting:
+        if (self.job is None and not self.turns) or ending.interrupting:
             return
         ending.interrupting = True
         ending.abandon_at = env.now() + self.runtime.settings.abandon_after
@@ -651,9 +657,13 @@ class Cell(Inbox):
 
     def _cancel_again(self) -> None:
         ending, env = self.ending, self.runtime.env
-        if self.job is None or ending is None:
+        turns = self.turns
+        if (self.job is None and not turns) or ending is None:
             return
-        self.job.cancel()
+        if self.job is not None:
+            self.job.cancel()
+        if turns:
+            turns.cancel()
         # Timers fire a little early, so the deadline has an action of its own rather than a comparison with the clock.
         again = env.now() + self.runtime.settings.cancel_interval
         if again < ending.abandon_at:
@@ -662,15 +672,18 @@ class Cell(Inbox):
             self._arm(ending.abandon_at, self._resisted)
 
     def _resisted(self) -> None:
-        if self.job is not None and self.ending is not None:
+        if (self.job is not None or self.turns) and self.ending is not None:
             self.ending.forced = True
             self._abandon()
             self.enqueue()
 
     def _abandon(self) -> None:
-        """Give up on the job: from now on it is a zombie, and its actor has no context."""
+        """Give up on the job and the turns: from now on they are zombies, and their actor has no context."""
+        if self.turns:
+            self.turns.abandon()
         job, self.job = self.job, None
-        assert job is not None
+        if job is None:
+            return
         if job.started and job.task is not None:
             stack = self.runtime.env.tasks.abandon(job.task)
             self.runtime.instruments.emit(Instrument.abandoned, self.path, stack)
@@ -681,7 +694,10 @@ class Cell(Inbox):
         """Take the steps of the end that can be taken; called whenever one of them may have become possible."""
         ending = self.ending
         assert ending is not None
-        if self.job is not None or self.life is DOWN or self.life is DEAD:
+        turns = self.turns
+        if turns:
+            turns.end(ending)
+        if self.job is not None or turns or self.life is DOWN or self.life is DEAD:
             return
         family = self.family
         if ending.step is HANDLER:
@@ -772,6 +788,18 @@ class Cell(Inbox):
         )
         if self.job is job:
             job.task = task
+
+    @property
+    def turns(self) -> Turns | None:
+        """The reentrant handlers under way. Few actors have any, so they are kept by the instance."""
+        return None if self.actor is None else self.actor.__dict__.get("_understudy_turns")
+
+    def start_turn(self, item: Any, message: Any, ask: Ask | None, handler: Handler) -> bool:
+        """Handle *item* beside what else is under way; False: nothing more may be handled for now."""
+        turns = self.turns
+        if turns is None:
+            turns = self.actor.__dict__["_understudy_turns"] = Turns(self)
+        return turns.start(item, message, ask, handler)
 
     async def _run_hook(self, job: Job, hook: Handler | None, *args: Any) -> BaseException | None:
         """Run a hook and return what it raised."""

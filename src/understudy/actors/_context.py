@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 from understudy._plans._spec import ChildSpec
 from understudy.actors._asks import Letter, Private
 from understudy.actors._child import as_spec
+from understudy.actors._life import Turn
 from understudy.actors._monitors import Monitor, link, unlink
 from understudy.actors._reply import Promises, Reply, promise
 from understudy.actors._supervisor_ref import ref_of, started
-from understudy.actors._waiting import frame_now
+from understudy.actors._waiting import frame_now, hand_now
 from understudy.exceptions import ChildAlreadyPresent, InvalidContext, NameTaken
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class Context:
     @property
     def sender(self) -> ActorRef[Any] | None:
         """The actor that has asked, or that was named in ``tell(..., sender=)``; None for everybody else."""
-        hand = self._alive.hand
+        cell, frame = self._alive, frame_now()
+        hand = hand_now() if type(frame) is Turn else cell.hand
         return ref_of(hand.sender) if isinstance(hand, Letter) and hand.sender is not None else None
 
     @property
@@ -226,9 +228,8 @@ class Context:
             InvalidContext: The message in hand was not asked, or the reply to it has been promised already.
         """
         cell = self._alive
-        frame = frame_now()
         # A `def` handler has no frame; code of a message that is over has the frame of that.
-        hand = cell.hand if frame is None else frame
+        hand = cell.hand if frame_now() is None else hand_now()
         promises: Promises = vars(self._actor).setdefault("_understudy_promises", Promises())
         return promise(hand, promises, message)
 

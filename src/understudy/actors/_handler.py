@@ -42,13 +42,14 @@ class Mark:
     """What the decorator says of a method."""
 
     cancellable: bool = False
+    reentrant: bool = False
 
 
 @overload
 def handler(method: F, /) -> F: ...
 @overload
-def handler(*, cancellable: bool = False) -> Callable[[F], F]: ...
-def handler(method: F | None = None, /, *, cancellable: bool = False) -> F | Callable[[F], F]:
+def handler(*, cancellable: bool = False, reentrant: bool = False) -> Callable[[F], F]: ...
+def handler(method: F | None = None, /, *, cancellable: bool = False, reentrant: bool = False) -> F | Callable[[F], F]:
     """Mark a method of an actor as the handler of the type that its parameter is annotated with.
 
     A plain ``def`` runs at once and nothing else runs meanwhile; an ``async def`` may wait. What it returns is the
@@ -63,11 +64,17 @@ def handler(method: F | None = None, /, *, cancellable: bool = False) -> F | Cal
             in it raises ``CancelledError``, and the actor goes on with the next message. That is no crash, whatever
             error the handler makes of it; one that swallows the cancel goes on. A message that was told has no asker.
             Only for ``async def``, since nothing else can be interrupted. Streams are cancellable anyway.
+        reentrant: While it waits, at an ``await`` of its own, the actor handles further messages, so the state of the
+            actor may be another after each ``await``. Nothing is promised about the order in which such handlers go on
+            or end. Each runs in a task of its own. An error that leaves it is the actor's crash, which cancels the
+            others. At most ``max_concurrency`` of them are under way (an option of the actor, by default 100): then
+            the actor handles nothing until one has ended. It makes no edge in the wait-for graph: a circle of waits
+            through it ends at a deadline. Only for ``async def``.
 
     Raises:
         InvalidActor: At the creation of the class, when the handlers do not fit what the class declares to accept.
     """
-    mark = Mark(cancellable=cancellable)
+    mark = Mark(cancellable=cancellable, reentrant=reentrant)
 
     def marked(method: F) -> F:
         setattr(method, _MARK, mark)
@@ -85,19 +92,23 @@ class Handler:
     name: str
     is_async: bool
     streams: bool = False
+    reentrant: bool = False
     pumped: bool = field(init=False)
     """Whether it runs in the pump of its actor, one message after the other."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pumped", self.is_async)
+        object.__setattr__(self, "pumped", self.is_async and not self.reentrant)
 
     @classmethod
     def of(cls, name: str, function: Any, mark: Mark) -> Handler:
         """The entry for the method *function*."""
-        if inspect.isasyncgenfunction(function):
-            return cls(partial(run_stream, function), name, is_async=True, streams=True)
-        is_async = inspect.iscoroutinefunction(function)
-        return cls(partial(run_cancellable, function) if mark.cancellable else function, name, is_async)
+        streams = inspect.isasyncgenfunction(function)
+        is_async = streams or inspect.iscoroutinefunction(function)
+        if streams:
+            function = partial(run_stream, function)
+        elif mark.cancellable:
+            function = partial(run_cancellable, function)
+        return cls(function, name, is_async, streams=streams, reentrant=mark.reentrant)
 
 
 class HandlerTable(dict[type, "Handler | None"]):
@@ -280,8 +291,9 @@ def _check_shape(actor: type, name: str, function: Any, mark: Mark) -> None:
         problem = f"handler {name} must be a plain method, not a {type(function).__name__}"
     elif inspect.isgeneratorfunction(function):
         problem = f"handler {name} is a generator: return the reply instead of yielding it"
-    elif mark.cancellable and not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
-        problem = f"handler {name} is a plain def, which cannot be interrupted: make it async def, or not cancellable"
+    elif mark != Mark() and not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
+        wish = "cancellable" if mark.cancellable else "reentrant"
+        problem = f"handler {name} is a plain def, which cannot be interrupted: make it async def, or not {wish}"
     elif len(_positional(function)) != 2:
         problem = f"handler {name} must take exactly one message besides self"
     if problem is not None:
@@ -294,6 +306,8 @@ def _check_kind(actor: type, entry: Handler, mark: Mark, message: type, *, many:
     problem = None
     if many and (wanted or mark != Mark()):
         problem = "takes many messages at once: that goes neither with streams nor with arguments of @handler"
+    elif mark != Mark() and issubclass(message, Signal):
+        problem = f"takes {_show(message)}, which is a signal: that does not go with arguments of @handler"
     elif wanted and not entry.streams:
         problem = f"does not yield, but {_show(message)} is answered with a stream: make it async def, and yield"
     elif entry.streams and not wanted:

@@ -133,6 +133,8 @@ class Inbox(ABC):
     @abstractmethod
     def start_job(self, kind: str, body: Callable[..., Any], *args: Any) -> None: ...
     @abstractmethod
+    def start_turn(self, item: Any, message: Any, ask: Ask | None, handler: Handler) -> bool: ...
+    @abstractmethod
     def force(self, *, keep: bool) -> None: ...
     @abstractmethod
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None: ...
@@ -245,7 +247,7 @@ class Inbox(ABC):
                     if type(result) in _SPECIAL:
                         self._check_sync(function, result)
                 except BaseException as error:
-                    self._failed(error, item, None)
+                    self.failed(error, item, None)
             elif type(item) is Ask and (answer := direct.get(type(item.message))) is not None:
                 if self._admit(item):
                     self._run_sync(answer, item, item.message, item)
@@ -293,6 +295,8 @@ class Inbox(ABC):
     def _handle_other(self, mailbox: AsyncMessageQueue[Any], item: Any) -> bool:
         """What is no plain tell of a type with a ``def`` handler; False when a pump has taken over."""
         message, ask, handler = self._open(item)
+        if handler is not None and handler.reentrant:
+            return (ask is not None and not self._admit(ask)) or self.start_turn(item, message, ask, handler)
         if handler is not None and handler.pumped:
             # A task that has not started may never start, so it gets the message when it runs.
             self.give_back(mailbox, item)
@@ -350,9 +354,9 @@ class Inbox(ABC):
             if type(result) in _SPECIAL:
                 self._check_sync(function, result)
         except BaseException as error:
-            self._failed(error, message, ask)
+            self.failed(error, message, ask)
         else:
-            self._replied(result, ask)
+            self.replied(result, ask)
         self.release()
 
     async def _pump(self, job: Job) -> None:
@@ -375,7 +379,7 @@ class Inbox(ABC):
                 if self.job is not job:
                     return
                 if ask is not None or result is not None:
-                    self._replied(result, ask)
+                    self.replied(result, ask)
             self.release()
             if ask is not None:
                 FRAME.set(self)
@@ -434,7 +438,7 @@ class Inbox(ABC):
         if self.ending is not None and self.ending.interrupting:
             self.interrupted()
         else:
-            self._failed(error, message, ask)
+            self.failed(error, message, ask)
         return True
 
     def _pump_ended(self, job: Job) -> None:
@@ -468,14 +472,16 @@ class Inbox(ABC):
         self.runtime.instruments.emit(Instrument.handling_too_long, self.path, type(message).__name__, limit)
         self.force(keep=True)
 
-    def _replied(self, result: Any, ask: Ask | None) -> None:
+    def replied(self, result: Any, ask: Ask | None) -> None:
+        """A handler has returned *result*."""
         if ask is not None:
             if not ask.promised and not ask.reply(result):
                 self.runtime.dead_letter(result, ask.sender_path or "(asker)", self.path, "late reply")
         elif type(result) is Continue:
             self.give_back(self.make_mailbox(), Onward(result.message, self))
 
-    def _failed(self, error: BaseException, message: Any, ask: Ask | None) -> None:
+    def failed(self, error: BaseException, message: Any, ask: Ask | None) -> None:
+        """A handler has raised *error*."""
         if isinstance(error, Refused):
             self._refused(error, message, ask)
         elif isinstance(error, Withdrawn):
@@ -542,7 +548,7 @@ class Inbox(ABC):
 
     def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
         if type(result) is Continue and self.hand is None:
-            self._replied(result, None)
+            self.replied(result, None)
         if type(result) is CoroutineType:
             result.close()
             problem = f"handler {function.__name__} returned a coroutine: declare it `async def`"

@@ -115,7 +115,7 @@ def promise(ask: Any, promises: Promises, message: object) -> Reply[Any]:
     Raises:
         InvalidContext: There is nothing to promise.
     """
-    if type(ask) is not Ask or not ask.in_hand:
+    if type(ask) is not Ask:
         problem = "nobody waits for a reply to the message in hand: it was not asked"
     elif message is not None and ask.message is not message:
         problem = f"the {type(message).__name__} it was given is not the message in hand"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy._plans._spec import number_of
 from understudy.actors._asks import FRAME, Ask, find_cycle
+from understudy.actors._life import Turn
 from understudy.exceptions import AskCycle, InvalidTimeout
 
 if TYPE_CHECKING:
@@ -67,18 +68,22 @@ def frame_now() -> Any:
 def hand_now() -> Any:
     """The envelope that the code which runs at this moment handles, if it is in one and still in hand."""
     frame = frame_now()
+    if type(frame) is Turn:
+        return None if frame.over else frame.hand
     return frame if isinstance(frame, Ask) and frame.in_hand else None
 
 
 class Waiting:
     """The actor whose code waits, if it is an actor's, and the ask that it is handling."""
 
-    __slots__ = ("ask", "cell")
+    __slots__ = ("ask", "cell", "serial")
 
-    def __init__(self, cell: Cell | None, ask: Ask | None) -> None:
+    def __init__(self, cell: Cell | None, ask: Ask | None, *, serial: bool = True) -> None:
         self.cell = cell
         # Whose deadline binds; None when there is none.
         self.ask = ask
+        # The actor handles nothing else meanwhile, so that its waits can close a circle.
+        self.serial = serial
 
     @classmethod
     def now(cls) -> Waiting:
@@ -91,15 +96,16 @@ class Waiting:
         if frame is None:
             return _NOBODY
         if type(frame) is Detached:
-            return cls(cls._of(frame.frame).cell, None)
+            inner = cls._of(frame.frame)
+            return cls(inner.cell, None, serial=inner.serial)
         return cls._of(frame)
 
     @classmethod
     def _of(cls, frame: Any) -> Waiting:
         if isinstance(frame, Ask):
-            # A stream whose consumer has no deadline has none, so what is asked for it has the usual one.
-            binding = frame if type(frame) is Ask or frame.deadline < math.inf else None
-            return cls(frame.cell, binding) if frame.in_hand else _NOBODY
+            return cls(frame.cell, _binding(frame)) if frame.in_hand else _NOBODY
+        if type(frame) is Turn:
+            return cls(frame.cell, _binding(frame.hand), serial=False) if not frame.over else _NOBODY
         job = frame.job
         return cls(frame, None) if job is not None and job.task is asyncio.current_task() else _NOBODY
 
@@ -117,7 +123,7 @@ class Waiting:
             AskCycle: It would wait for ever.
         """
         cell = self.cell
-        if cell is None:
+        if cell is None or not self.serial:
             return
         chain = find_cycle(cell, target)
         if chain is not None:
@@ -132,7 +138,7 @@ class Waiting:
         Raises:
             AskCycle: It would wait for ever.
         """
-        return _NO_WAIT if self.cell is None else self._on(targets)
+        return self._on(targets) if self.cell is not None and self.serial else _NO_WAIT
 
     @contextmanager
     def _on(self, targets: tuple[Cell, ...]) -> Generator[None, None, None]:
@@ -149,6 +155,14 @@ class Waiting:
         """The wait is over; it may have been forgotten before, when the handler ended."""
         if self.cell is not None and self.cell.waits is not None:
             self.cell.waits.pop(token, None)
+
+
+def _binding(hand: Any) -> Ask | None:
+    """The ask in hand, if its deadline is one for what is asked on the way.
+
+    A stream whose consumer has no deadline has none, and what is asked for it has the usual one.
+    """
+    return hand if type(hand) is Ask or (isinstance(hand, Ask) and hand.deadline < math.inf) else None
 
 
 _NOBODY = Waiting(None, None)
