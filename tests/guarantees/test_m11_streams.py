@@ -415,6 +415,62 @@ async def test_a_request_that_is_not_handled_fails_as_an_ask_does() -> None:
         assert log == ["closed"]
 
 
+@pytest.mark.parametrize("on_restart", ["wait", "fail"])
+@pytest.mark.asyncio
+async def test_a_request_that_is_queued_outlives_a_restart_as_an_ask_does(on_restart: Any) -> None:
+    log: list[Any] = []
+    gate = Gate()
+    async with ActorSystem() as system:
+        counter = await system.spawn(child(Counter, log, gate).options(on_restart=on_restart))
+        first, second = counter.stream(Count(gate_at=1)), counter.stream(Count(to=2))
+        assert await anext(first) == 0
+        queued = asyncio.create_task(take(second, 2))
+        await settle()
+        counter.kill()
+        with pytest.raises(ActorStopped):
+            await anext(first)
+        if on_restart == "wait":
+            assert await queued == [0, 1]
+        else:
+            with pytest.raises(ActorStopped):
+                await queued
+
+
+@pytest.mark.asyncio
+async def test_a_stream_begun_after_the_deadline_fails_at_once_and_is_not_started() -> None:
+    log: list[Any] = []
+    seen: list[Any] = []
+
+    class Late(Actor[Follow]):
+        @handler
+        async def follow(self, message: Follow) -> None:
+            await asyncio.sleep(2.0)
+            begun = asyncio.get_running_loop().time()
+            for whom in message.whom:
+                with suppress(AskTimeout):
+                    seen.append(await anext(whom.stream(Count())))
+            seen.append(asyncio.get_running_loop().time() - begun)
+
+    async with ActorSystem() as system:
+        gate = Gate()
+        free = await system.spawn(Counter, log)
+        full = await system.spawn(child(Counter, log, gate).options(mailbox=1))
+        first = full.stream(Count(to=1, gate_at=0))
+        running = asyncio.create_task(take(first, 1))
+        await gate.reached()
+        full.tell(Note(value=1))
+        late = await system.spawn(Late)
+        with pytest.raises(AskTimeout):
+            await late.ask(Follow(whom=(free, full), message=None), timeout=1.0)
+        await asyncio.sleep(5.0)
+        assert seen == [pytest.approx(0.0, abs=0.1)]
+        gate.open()
+        assert await running == [0]
+        await first.aclose()
+        await settle()
+        assert log == [0, "closed", "note 1"]
+
+
 @pytest.mark.asyncio
 async def test_a_request_that_is_told_or_asked_is_unhandled() -> None:
     log: list[Any] = []

@@ -174,7 +174,8 @@ class Stream(AsyncIterator[T_co]):
         now = runtime.env.now()
         deadline = math.inf if waiting.ask is None else waiting.ask.deadline
         future: asyncio.Future[None] = runtime.env.loop.create_future()
-        ask = StreamAsk(self._message, waiting.cell, future, cell, deadline - now, deadline)
+        left = max(deadline - now, 0.0)
+        ask = StreamAsk(self._message, waiting.cell, future, cell, left, deadline)
         ask.limit, ask.patience = self._limit, self._patience
         if cell.gate is not None:
             cell.refuse(self._message, ask.sender_path)

@@ -95,6 +95,8 @@ class Waiting:
         frame = FRAME.get()
         if frame is None:
             return _NOBODY
+        if type(frame) is Ask:  # what most are
+            return cls(frame.cell, frame) if frame.in_hand else _NOBODY
         if type(frame) is Detached:
             inner = cls._of(frame.frame)
             return cls(inner.cell, None, serial=inner.serial)
