@@ -22,9 +22,12 @@ from understudy import (
     NoReply,
     Refused,
     Reply,
+    UnderstudyError,
     Unhandled,
+    child,
     handler,
 )
+from understudy.testing import Faults, Simulation, simulate
 
 
 class Ask(Message[str]):
@@ -556,3 +559,37 @@ async def test_a_task_that_outlives_its_message_cannot_promise_a_reply_to_the_ne
         assert len(problems) == 1
         hold.open()
         assert await asked == 1
+
+
+@simulate(schedules=150, faults=Faults(crash=0.03, cancel=0.03))
+async def test_in_every_order_each_promise_is_kept_or_the_asker_hears_that_it_is_not(sim: Simulation) -> None:
+    handles: list[Reply[int]] = []
+    clerk = await sim.system.spawn(child(Clerk, handles).options(max_restarts=100_000))
+    outcomes: list[str] = []
+
+    async def ask(number: int) -> None:
+        try:
+            assert await clerk.ask(Later(value=number), timeout=60.0) == 7
+            outcomes.append("reply")
+        except UnderstudyError as error:
+            outcomes.append(type(error).__name__)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(6):
+            group.create_task(ask(number), name=f"asker-{number}")
+        for _ in range(4):
+            await asyncio.sleep(0.01)
+            what = sim.random.randrange(4)
+            if what == 0:
+                clerk.kill()
+            elif handles:
+                handle = handles.pop(sim.random.randrange(len(handles)))
+                if what > 1:
+                    handle.send(7)
+                del handle
+        handles.clear()
+        await asyncio.sleep(0.01)
+        handles.clear()
+        clerk.stop()
+    assert len(outcomes) == 6
+    assert set(outcomes) <= {"reply", "NoReply", "ActorFailed", "ActorStopped"}
