@@ -32,6 +32,7 @@ from understudy.exceptions import (
     ChildNotFound,
     ChildRestarting,
     ChildRunning,
+    ConsumerSlow,
     InvalidActor,
     InvalidContext,
     InvalidSpec,
@@ -135,9 +136,19 @@ EXAMPLES = [
         {"chain": ("/user/a", "/user/a"), "message": None},
     ),
     Example(
+        ConsumerSlow(path="/user/horn", message=Note(), seconds=30.0),
+        "/user/horn closed the stream of Note: no part was taken within 30 s; take them faster, or raise `timeout=`",
+        {"path": "/user/horn", "message": Note(), "seconds": 30.0},
+    ),
+    Example(
         NoReply(path="/user/horn", message=Note()),
         "/user/horn promised a reply to Note and dropped the promise",
-        {"path": "/user/horn", "message": Note()},
+        {"path": "/user/horn", "message": Note(), "reason": None},
+    ),
+    Example(
+        NoReply(path="/user/horn", message=Note(), reason=Shutdown("stopped")),
+        "/user/horn promised a reply to Note and ended without one (shut down (stopped))",
+        {"path": "/user/horn", "message": Note(), "reason": Shutdown("stopped")},
     ),
     Example(
         MailboxFull(path="/user/horn", capacity=10_000, message=Note()),

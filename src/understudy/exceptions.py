@@ -10,8 +10,9 @@
     +-- Refused                 the actor said no; raise it, or a subclass, in a handler
     +-- Unhandled               the actor has no handler for this type
     +-- AskTimeout              no reply in time: the outcome is unknown (also a ``TimeoutError``)
+    +-- ConsumerSlow            a part of a stream was not taken in time
     +-- AskCycle                the wait could never end
-    +-- NoReply                 the promised reply was dropped
+    +-- NoReply                 the reply that was promised will not come
     +-- MailboxFull             wait, or give it a larger mailbox
     +-- ChildError              an administrative call does not fit the state of the child
     |   +-- ChildAlreadyStarted     carries the ref of the child that has the name
@@ -54,6 +55,7 @@ __all__ = [
     "ChildNotFound",
     "ChildRestarting",
     "ChildRunning",
+    "ConsumerSlow",
     "InvalidActor",
     "InvalidContext",
     "InvalidSpec",
@@ -212,6 +214,19 @@ class AskTimeout(UnderstudyError, TimeoutError):
         super().__init__(f"{path} did not reply to {_name(message)} within {reasons.plain_seconds(seconds)} ({state})")
 
 
+class ConsumerSlow(UnderstudyError):
+    """The consumer of a stream has left no room for the next part for too long, and the stream was closed."""
+
+    def __init__(self, *, path: str, message: object, seconds: float) -> None:
+        self.path = path
+        self.message = message
+        self.seconds = seconds
+        super().__init__(
+            f"{path} closed the stream of {_name(message)}: no part was taken within {reasons.plain_seconds(seconds)}; "
+            "take them faster, or raise `timeout=`"
+        )
+
+
 class AskCycle(UnderstudyError):
     """The wait could never end: each actor of the chain waits for the next, and the last for the first."""
 
@@ -223,12 +238,14 @@ class AskCycle(UnderstudyError):
 
 
 class NoReply(UnderstudyError):
-    """The actor promised a reply and its incarnation ended, or the promise was dropped, without one."""
+    """The actor promised a reply and its incarnation ended (``reason``), or the promise was dropped, without one."""
 
-    def __init__(self, *, path: str, message: object) -> None:
+    def __init__(self, *, path: str, message: object, reason: reasons.ExitReason | None = None) -> None:
         self.path = path
         self.message = message
-        super().__init__(f"{path} promised a reply to {_name(message)} and dropped the promise")
+        self.reason = reason
+        end = "dropped the promise" if reason is None else f"ended without one ({reason})"
+        super().__init__(f"{path} promised a reply to {_name(message)} and {end}")
 
 
 class MailboxFull(UnderstudyError):

@@ -27,13 +27,18 @@ __all__ = [
     "Message",
     "ReceiveTimeout",
     "Signal",
+    "StreamMessage",
+    "Streams",
     "Terminated",
+    "part_type",
     "reply_type",
 ]
 
 R = TypeVar("R", default=None)
+T = TypeVar("T")
 M_co = TypeVar("M_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Message(BaseModel, Generic[R]):
@@ -60,6 +65,31 @@ class Message(BaseModel, Generic[R]):
         raise NotImplementedError
 
 
+class StreamMessage(BaseModel, Generic[T]):
+    """A message that is answered with a stream of *T*: ``class Tokens(StreamMessage[str])``, ``ref.stream(Tokens())``.
+
+    It is a frozen model like :class:`Message`. Its handler is an asynchronous generator, annotated
+    ``-> AsyncIterator[T]``. It cannot be asked; told, it is unhandled.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    def _understudy_self(self) -> Self:
+        """For the type checkers: what is sent."""
+        return self
+
+    def _understudy_part(self) -> T:
+        """For the type checkers: what comes back, again and again."""
+        raise NotImplementedError
+
+
+class Streams(Protocol[M_co, T_co]):
+    """A message of type *M* that is answered with a stream of *T*; :class:`StreamMessage` is one."""
+
+    def _understudy_self(self) -> M_co: ...
+    def _understudy_part(self) -> T_co: ...
+
+
 class Asks(Protocol[M_co, R_co]):
     """A message of type *M* that is answered with *R*; :class:`Message` is one."""
 
@@ -72,16 +102,26 @@ def reply_type(message: type) -> Any:
 
     Classes that are no messages are never asked, so they have no reply: None.
     """
+    return _argument(message, Message)
+
+
+def part_type(message: type) -> Any:
+    """What a stream of a message class consists of: ``str`` for ``class Tokens(StreamMessage[str])``."""
+    return _argument(message, StreamMessage)
+
+
+def _argument(message: type, root: type) -> Any:
+    """``int`` for ``class Total(root[int])``; None where nothing is said."""
     metadata: Any = message.__dict__.get("__pydantic_generic_metadata__")
     origin = metadata["origin"] if metadata else None
-    if origin is Message:
+    if origin is root:
         return metadata["args"][0]
     if origin is not None:  # a generic message of ours: what it says of its reply, with its variable filled in
-        reply = reply_type(origin)
+        found = _argument(origin, root)
         variables: tuple[Any, ...] = origin.__pydantic_generic_metadata__["parameters"]
-        return metadata["args"][variables.index(reply)] if reply in variables else reply
-    bases: list[Any] = [base for base in message.__bases__ if issubclass(base, Message)]
-    return reply_type(bases[0]) if bases else None
+        return metadata["args"][variables.index(found)] if found in variables else found
+    bases: list[Any] = [base for base in message.__bases__ if issubclass(base, root)]
+    return _argument(bases[0], root) if bases else None
 
 
 @dataclass(frozen=True, slots=True)

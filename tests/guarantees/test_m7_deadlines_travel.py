@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import pytest
 
-from tests.cast import Gate, Hold, Holder, Note, settle
-from understudy import Actor, ActorSystem, AskTimeout, Message, Settings, child, handler
+from tests.cast import Gate, Hold, Holder, Note, Recorder, settle
+from understudy import (
+    Actor,
+    ActorFailed,
+    ActorSystem,
+    AskCycle,
+    AskTimeout,
+    InvalidActor,
+    Killed,
+    Message,
+    Refused,
+    Settings,
+    child,
+    detached,
+    handler,
+)
+from understudy.testing import Faults, Simulation, simulate
 
 
 class Forward(Message[str]):
@@ -266,3 +282,296 @@ async def test_without_anything_it_is_that_of_the_system(of_system: float | None
             await target.ask(Hold())
         assert loop.time() - begun == pytest.approx(expected, abs=0.2)
         assert caught.value.seconds == expected
+
+
+class Apart(Message[str]):
+    """Ask *whom* apart from the ask in hand."""
+
+    whom: Any
+    what: Any
+    timeout: float | None = None
+    in_task: bool = False
+
+
+class Independent(Actor[Apart]):
+    def __init__(self, ends: list[tuple[str, float]]) -> None:
+        self.ends = ends
+
+    @handler
+    async def ask_apart(self, message: Apart) -> str:
+        asking = message.whom.ask(message.what, timeout=message.timeout)
+        try:
+            with detached():
+                result = str(await (asyncio.ensure_future(asking) if message.in_task else asking))
+        except AskTimeout:
+            result = "AskTimeout"
+        self.ends.append((result, asyncio.get_running_loop().time()))
+        await asyncio.sleep(0)
+        return result
+
+
+@pytest.mark.parametrize("in_task", [False, True])
+@pytest.mark.parametrize(("timeout", "expected"), [(None, 5.0), (30.0, 30.0)])
+@pytest.mark.asyncio
+async def test_detached_from_the_ask_in_hand_its_deadline_binds_nothing(
+    timeout: float | None, expected: float, in_task: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        ref, target = await system.spawn(Independent, ends), await system.spawn(Holder, Gate())
+        begun = loop.time()
+        with pytest.raises(AskTimeout):
+            await ref.ask(Apart(whom=target, what=Hold(), timeout=timeout, in_task=in_task), timeout=1.0)
+        assert loop.time() - begun == pytest.approx(1.0, abs=0.2)
+        await asyncio.sleep(100)
+        [(result, ended)] = ends
+        assert result == "AskTimeout"
+        assert ended - begun == pytest.approx(expected, abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_behind_detached_the_deadline_binds_again() -> None:
+    seen: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    class Careful(Actor[Apart]):
+        @handler
+        async def ask_apart(self, message: Apart) -> str:
+            for within in (detached(), detached(), nullcontext()):
+                begun = loop.time()
+                with within, pytest.raises(AskTimeout):
+                    await message.whom.ask(message.what, timeout=4.0)
+                seen.append(loop.time() - begun)
+            return ""
+
+    async with ActorSystem() as system:
+        ref, target = await system.spawn(Careful), await system.spawn(Holder, Gate())
+        with pytest.raises(AskTimeout):
+            await ref.ask(Apart(whom=target, what=Hold()), timeout=9.0)
+        await asyncio.sleep(10)
+        assert seen == pytest.approx([4.0, 4.0, 1.0], abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_detached_changes_nothing_where_no_ask_is_being_handled() -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[tuple[str, float]] = []
+    async with ActorSystem() as system:
+        ref, target = await system.spawn(Independent, ends), await system.spawn(Holder, Gate())
+        begun = loop.time()
+        ref.tell(Apart(whom=target, what=Hold(), timeout=2.0))
+        with detached(), pytest.raises(AskTimeout):
+            await target.ask(Hold(), timeout=3.0)
+        assert loop.time() - begun == pytest.approx(3.0, abs=0.2)
+        assert ends[0][1] - begun == pytest.approx(2.0, abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_a_circle_is_found_in_detached_code_too() -> None:
+    class Selfish(Actor[Apart]):
+        @handler
+        async def ask_apart(self, message: Apart) -> str:
+            with detached():
+                try:
+                    await self.context.ref.ask(message)
+                except AskCycle as error:
+                    return str(error.chain)
+            return ""
+
+    async with ActorSystem() as system:
+        ref = await system.spawn(Selfish)
+        assert await ref.ask(Apart(whom=None, what=None), timeout=60.0) == str((ref.path, ref.path))
+
+
+# Handlers that are not to go on when nobody waits for them.
+
+
+class Work(Message[str]):
+    """Work for so long; tell how it ended."""
+
+    seconds: float = 1_000.0
+    then: Any = None
+
+
+class Worker(Actor[Work | Note]):
+    def __init__(self, log: list[str]) -> None:
+        self.log_of_all = log
+
+    @handler(cancellable=True)
+    async def work(self, message: Work) -> str:
+        try:
+            await asyncio.sleep(message.seconds)
+        except asyncio.CancelledError:
+            self.log_of_all.append("cancelled")
+            if isinstance(message.then, Exception):
+                raise message.then from None
+            if message.then is not None:
+                return str(message.then)
+            raise
+        self.log_of_all.append("done")
+        return "done"
+
+    @handler
+    def note(self, message: Note) -> int:
+        return message.value
+
+
+@pytest.mark.parametrize("how", ["timeout", "cancel"])
+@pytest.mark.asyncio
+async def test_a_cancellable_handler_is_cancelled_when_its_asker_gives_up_and_that_is_no_crash(how: str) -> None:
+    log: list[str] = []
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        worker = await system.spawn(Worker, log)
+        asked = asyncio.create_task(worker.ask(Work(), timeout=2.0))
+        queued = asyncio.create_task(worker.ask(Note(value=7), timeout=60.0))
+        await settle()
+        if how == "cancel":
+            asked.cancel()
+        with pytest.raises(asyncio.CancelledError if how == "cancel" else AskTimeout):
+            await asked
+        assert await queued == 7
+        assert log == ["cancelled"]
+        assert recorder.of("actor_crashed") == []
+        assert recorder.letters == []
+        assert await worker.ask(Work(seconds=0.5)) == "done"
+
+
+@pytest.mark.parametrize("then", [ValueError("made of it"), Refused("made of it"), "a reply"])
+@pytest.mark.asyncio
+async def test_whatever_a_handler_makes_of_that_cancel_is_a_late_reply(then: Any) -> None:
+    log: list[str] = []
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        worker = await system.spawn(Worker, log)
+        with pytest.raises(AskTimeout):
+            await worker.ask(Work(then=then), timeout=1.0)
+        await settle()
+        assert recorder.letters == [(then, "(asker)", worker.path, "late reply")]
+        assert recorder.of("actor_crashed") == []
+        assert await worker.ask(Work(seconds=0.5)) == "done"
+
+
+@pytest.mark.asyncio
+async def test_the_cancel_goes_down_a_chain_of_asks() -> None:
+    log: list[str] = []
+
+    class Middle(Actor[Forward]):
+        @handler(cancellable=True)
+        async def forward(self, message: Forward) -> str:
+            return str(await message.whom.ask(message.what, timeout=60.0))
+
+    async with ActorSystem() as system:
+        worker, middle = await system.spawn(Worker, log), await system.spawn(Middle)
+        asked = asyncio.create_task(middle.ask(Forward(whom=worker, what=Work()), timeout=60.0))
+        await settle()
+        asked.cancel()
+        await asyncio.wait([asked])
+        await settle()
+        assert log == ["cancelled"]
+        assert worker.status == middle.status == "running"
+
+
+@pytest.mark.asyncio
+async def test_nobody_gives_up_on_a_message_that_was_told_and_an_answer_is_no_giving_up() -> None:
+    log: list[str] = []
+    answered: list[bool] = []
+
+    class Early(Actor[Work]):
+        @handler(cancellable=True)
+        async def work(self, message: Work) -> str:
+            self.context.reply_later(message).send("early")
+            await asyncio.sleep(1.0)
+            answered.append(True)
+            return ""
+
+    async with ActorSystem() as system:
+        worker, early = await system.spawn(Worker, log), await system.spawn(Early)
+        worker.tell(Work(seconds=100.0))
+        assert await early.ask(Work()) == "early"
+        await asyncio.sleep(200.0)
+        assert log == ["done"]
+        assert answered == [True]
+
+
+@pytest.mark.asyncio
+async def test_a_crash_or_a_cancel_from_elsewhere_is_a_crash_of_a_cancellable_handler_too() -> None:
+    class Fragile(Actor[Work]):
+        @handler(cancellable=True)
+        async def work(self, message: Work) -> str:
+            raise message.then
+
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        ref = await system.spawn(Fragile)
+        for error in (ValueError("boom"), asyncio.CancelledError()):
+            with pytest.raises(ActorFailed):
+                await ref.ask(Work(then=error))
+        assert len(recorder.of("actor_crashed")) == 2
+        frames = recorder.of("actor_crashed")[0][1].frames
+        assert [function.rpartition(".")[2] for _file, _line, function in frames] == ["work"]
+
+
+@pytest.mark.asyncio
+async def test_a_kill_of_a_cancellable_handler_is_a_kill() -> None:
+    log: list[str] = []
+    async with ActorSystem() as system:
+        worker = await system.spawn(child(Worker, log).options(restart="temporary"))
+        asked = asyncio.create_task(worker.ask(Work()))
+        await settle()
+        asked.cancel()
+        worker.kill()
+        assert isinstance(await worker.wait_stopped(), Killed)
+        assert log == ["cancelled"]
+
+
+def test_a_plain_def_cannot_be_cancellable() -> None:
+    with pytest.raises(InvalidActor, match="handler work is a plain def, which cannot be interrupted: make it async"):
+
+        class Plain(Actor[Work]):
+            @handler(cancellable=True)
+            def work(self, message: Work) -> str:
+                return ""
+
+
+@pytest.mark.asyncio
+async def test_a_method_that_overrides_a_cancellable_handler_is_cancellable() -> None:
+    log: list[str] = []
+
+    class Other(Worker):
+        async def work(self, message: Work) -> str:
+            return await super().work(message)
+
+    class Not(Worker):
+        @handler
+        async def work(self, message: Work) -> str:
+            return await super().work(message)
+
+    async with ActorSystem() as system:
+        for cls in (Other, Not):
+            ref = await system.spawn(cls, log)
+            with pytest.raises(AskTimeout):
+                await ref.ask(Work(seconds=2.0), timeout=1.0)
+            await asyncio.sleep(2.0)
+        assert log == ["cancelled", "done"]
+
+
+@simulate(schedules=150, faults=Faults(cancel=0.05))
+async def test_in_every_order_a_recalled_handler_leaves_its_actor_unharmed(sim: Simulation) -> None:
+    log: list[str] = []
+    worker = await sim.system.spawn(child(Worker, log).options(max_restarts=100_000))
+
+    async def ask(number: int) -> None:
+        asking = worker.ask(Work(seconds=sim.random.choice([0.0, 0.1, 0.2])), timeout=60.0)
+        task = asyncio.ensure_future(asking)
+        await asyncio.sleep(sim.random.choice([0.0, 0.05, 0.1, 0.3]))
+        task.cancel()
+        await asyncio.wait([task])
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(ask(number), name=f"asker-{number}")
+    await sim.quiesce()
+    assert worker.status == "running"
+    assert await worker.ask(Note(value=1), timeout=60.0) == 1

@@ -20,6 +20,7 @@ from understudy import (
     AskCycle,
     AskTimeout,
     Message,
+    Reply,
     StartError,
     child,
     handler,
@@ -885,3 +886,43 @@ async def test_after_a_circle_was_refused_nothing_of_it_is_left() -> None:
             assert await a.ask(Do(script=ask(b, ask(a)))) == ("a", "b")
             assert await a.ask(Do(script=ask(b))) == "done"
             assert await b.ask(Do(script=ask(a))) == "done"
+
+
+@pytest.mark.parametrize("ask_first", [False, True])
+@pytest.mark.asyncio
+async def test_who_waits_for_a_promised_reply_is_in_no_circle(ask_first: bool) -> None:
+    outcomes: dict[str, object] = {}
+    handles: list[Reply[object]] = []
+    async with ActorSystem() as system:
+        a, b = await cast(system, "ab")
+
+        async def promise(actor: Node) -> object:
+            handles.append(actor.context.reply_later())
+            if ask_first:  # a waits for the promised reply, not for this handler
+                outcomes["b"] = await ask(a, timeout=1.0)(actor)
+            return "not the reply"
+
+        a.tell(Do(script=noted(outcomes, "a", ask(b, promise))))
+        await settle()
+        if not ask_first:
+            b.tell(Do(script=noted(outcomes, "b", ask(a, timeout=1.0))))
+        await asyncio.sleep(2.0)
+        assert outcomes == {"b": "AskTimeout"}
+        assert handles[0].send("the reply")
+        await settle()
+        assert outcomes == {"a": "the reply", "b": "AskTimeout"}
+
+
+@pytest.mark.asyncio
+async def test_who_has_the_reply_and_not_had_its_turn_yet_is_in_no_circle() -> None:
+    outcomes: dict[str, object] = {}
+    gate = Gate()
+    async with ActorSystem() as system:
+        a, b = await cast(system, "ab")
+        asked = asyncio.create_task(a.ask(Do(script=ask(b, after(gate, done)))))
+        await gate.reached()
+        b.tell(Do(script=noted(outcomes, "b", ask(a))))  # handled in the very turn in which b replies to a
+        gate.open()
+        assert await asked == "done"
+        await settle()
+        assert outcomes == {"b": "done"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Never, assert_type
 
 import understudy
@@ -28,16 +28,21 @@ from understudy import (
     Pool,
     Registered,
     Registry,
+    Reply,
     Router,
     ScatterGather,
     Settings,
+    Stream,
+    StreamMessage,
     Supervisor,
     SupervisorRef,
     Terminated,
     UnderstudyError,
     Unregistered,
     Via,
+    ask_many,
     child,
+    detached,
     handler,
     supervisor,
     worker_pool,
@@ -339,3 +344,55 @@ async def a_pool_is_used_like_a_ref(system: ActorSystem) -> None:
     meter: ActorRef[Observe] = pool
     meter.tell(Observe(value=1))
     Router(system, pool)
+
+
+# --- Promised replies, many asks, streams -----------------------------------------------------------------------------
+
+
+class Tokens(StreamMessage[str]):
+    prompt: str = ""
+
+
+class Model(Actor[Tokens | Total | Ping]):
+    @handler
+    async def tokens(self, message: Tokens) -> AsyncIterator[str]:
+        yield message.prompt
+
+    @handler(cancellable=True)
+    async def total(self, message: Total) -> Reply[int]:
+        assert_type(self.context.reply_later(), Reply[Any])
+        reply = self.context.reply_later(message)
+        assert_type(reply, Reply[int])
+        assert_type(reply.send(5), bool)
+        assert_type(reply.fail(ValueError()), bool)
+        return reply
+
+    @handler()
+    def ping(self, message: Ping) -> None: ...
+
+
+async def a_decorated_handler_keeps_its_type(model: Model) -> None:
+    assert_type(await model.total(Total()), Reply[int])
+    assert_type(model.tokens(Tokens()), AsyncIterator[str])
+
+
+async def the_parts_of_a_stream_have_the_type_that_the_message_says(model: ActorRef[Tokens | Total | Ping]) -> None:
+    parts: AsyncIterator[str] = model.stream(Tokens(prompt="a"))
+    async for part in parts:
+        assert_type(part, str)
+    stream = model.stream(Tokens(), timeout=1.0, buffer=2)
+    assert_type(stream, Stream[str])
+    async with stream as entered:
+        assert_type(entered, Stream[str])
+        assert_type(await anext(entered), str)
+    model.tell(Ping())
+
+
+async def many_are_asked_at_once(meters: list[ActorRef[Observe | Total]], book: ActorRef[Find]) -> None:
+    results = await ask_many(meters, Total(), timeout=1.0)
+    assert_type(results, list[int | UnderstudyError])
+    assert_type([each for each in results if not isinstance(each, UnderstudyError)], list[int])
+    assert_type(await ask_many([(meters[0], Total()), (meters[1], Total())]), list[int | UnderstudyError])
+    assert_type(await ask_many([(book, Find(name="a"))]), list[str | UnderstudyError | None])
+    with detached():
+        assert_type(await meters[0].ask(Total()), int)

@@ -18,9 +18,12 @@ from understudy import (
     ChildSpec,
     Mailbox,
     Message,
+    Reply,
     Router,
+    StreamMessage,
     Supervisor,
     Via,
+    ask_many,
     child,
     handler,
     supervisor,
@@ -163,3 +166,34 @@ async def addresses_take_what_their_actors_take(system: ActorSystem, pinger: Act
     await Router(system, [pinger]).ask(Total())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     system.groups.group("meters", Meter).join(pinger)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     system.registry.listen(pinger)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Tokens(StreamMessage[str]): ...
+
+
+async def streams_and_asks_are_two_things(model: ActorRef[Tokens | Total], total: ActorRef[Total]) -> None:
+    await model.ask(Tokens())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    model.stream(Total())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    total.stream(Tokens())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    model.stream(Tokens(), timeout="soon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    model.stream(Tokens(), buffer=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def parts_of_another_type(model: ActorRef[Tokens], number: int) -> None:
+    async for number in model.stream(Tokens()):  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+        assert number
+
+
+async def many_asks_of_another_type(meters: list[ActorRef[Total]], numbers: list[int]) -> None:
+    await ask_many(meters, Ping())  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    numbers = await ask_many(meters, Total())  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+
+def promised_replies_of_another_type(reply: Reply[int]) -> None:
+    reply.send("five")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    reply.fail("no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Marked(Actor[Ping]):
+    @handler(cancellable="yes")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
+    async def ping(self, message: Ping) -> None: ...

@@ -62,6 +62,7 @@ class Options(TypedDict, total=False):
     reset_after: float
     on_failure: OnFailure
     max_handling_seconds: float
+    max_concurrency: int
     max_restarts: int
     max_seconds: float
     on_restart: OnRestart
@@ -80,6 +81,7 @@ DEFAULTS = (
     "reset_after",
     "on_failure",
     "max_handling_seconds",
+    "max_concurrency",
     "on_restart",
     "trap_exits",
     "stash",
@@ -129,6 +131,7 @@ class ChildSpec(Generic[M]):
                 counted), ``"stop"`` (it ends for good), ``"escalate"`` (it is a failure of the supervisor).
             max_handling_seconds: Seconds that an ``async def`` handler may take; after that the actor is killed, which
                 is a failure. A ``def`` handler cannot be interrupted.
+            max_concurrency: How many reentrant handlers of the actor may be under way at once; 100 by default.
             on_restart: What becomes of asks that wait in the mailbox when the actor is restarted: ``"wait"`` for the
                 next incarnation, or ``"fail"`` at once with ``ActorStopped``. Those that come during a delay wait.
             trap_exits: The abnormal end of an actor that is linked is a ``LinkExit`` signal, not a failure of this one.
@@ -274,6 +277,12 @@ def _check_on_restart(value: object, child: str) -> OnRestart:
     raise InvalidSpec(child=child, field="on_restart", problem=f"must be 'wait' or 'fail', got {value!r}")
 
 
+def _check_concurrency(value: object, child: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise InvalidSpec(child=child, field="max_concurrency", problem=f"must be an int from 1 up, got {value!r}")
+
+
 def check_seconds(field: str, value: object, child: str) -> float:
     """*value*, if it is a positive number of seconds, or ``math.inf``."""
     seconds = number_of(value)
@@ -303,6 +312,7 @@ _CHECKS: dict[str, Callable[[object, str], object]] = {
     "reset_after": partial(check_seconds, "reset_after"),
     "on_failure": check_on_failure,
     "max_handling_seconds": partial(check_seconds, "max_handling_seconds"),
+    "max_concurrency": _check_concurrency,
     "on_restart": _check_on_restart,
     "trap_exits": partial(check_bool, "trap_exits"),
     "stash": partial(check_count, "stash"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
     from understudy.actors._monitors import Monitor
+    from understudy.actors._reply import Promises
     from understudy.reasons import ExitReason
 
 __all__ = ["Actor", "Started", "Supervises"]
@@ -124,11 +125,14 @@ class Actor(Generic[M]):
         """The handlers with which an incarnation begins; for the runtime, when the class is made."""
         return HandlerTable.of(cls, Actor)
 
-    def _understudy_leave(self) -> None:
+    def _understudy_leave(self, reason: ExitReason) -> None:
         """The incarnation has ended, however that came about; for the runtime."""
         monitors: dict[Monitor, None] | None = self.__dict__.pop("_understudy_monitors", None)
         for monitor in list(monitors or ()):
             monitor.cancel()
+        promises: Promises | None = self.__dict__.pop("_understudy_promises", None)
+        if promises is not None:
+            promises.drop_all(reason)
 
 
 class Supervises(Actor[M]):

@@ -20,6 +20,7 @@ __all__ = [
     "Arrival",
     "Ask",
     "DeadlineQueue",
+    "Due",
     "Letter",
     "Node",
     "Onward",
@@ -33,6 +34,19 @@ __all__ = [
 FRAME: ContextVar[Any] = ContextVar("understudy_frame", default=None)
 """What the code that runs is part of: the ask in hand, else the cell whose pump it is. The only context variable of the
 runtime, and set in tasks of the runtime only."""
+
+
+class Due(Protocol):
+    """Something with a deadline: an ask, or one wait of a stream."""
+
+    @property
+    def deadline(self) -> float: ...
+    @property
+    def future(self) -> asyncio.Future[Any]: ...
+
+    def expire(self) -> None:
+        """The deadline has come."""
+        ...
 
 
 class Node(Protocol):
@@ -115,11 +129,11 @@ class Arrival(Private):
 class Ask(Letter):
     """A message that is waited for.
 
-    Three separate facts: *in hand* (its handler is running), *answered* (the future is done), and the deadline, which
-    binds what the handler does also after the asker has given up.
+    Separate facts: *in hand* (its handler is running), *answered* (the future is done), the deadline, which binds what
+    the handler does also after the asker has given up, and *promised* (what the handler returns is not the reply).
     """
 
-    __slots__ = ("cell", "deadline", "future", "in_hand", "seconds")
+    __slots__ = ("cell", "deadline", "future", "in_hand", "promised", "seconds")
 
     def __init__(
         self, message: object, sender: Any, future: asyncio.Future[Any], cell: Any, seconds: float, deadline: float
@@ -131,6 +145,7 @@ class Ask(Letter):
         self.seconds = seconds
         self.deadline = deadline
         self.in_hand = False
+        self.promised = False
 
     def reply(self, value: object) -> bool:
         """Answer, once; False: nobody waits any more."""
@@ -189,13 +204,13 @@ class DeadlineQueue:
     def __init__(self, env: Environment, *, settle: float = 0.05) -> None:
         self._env = env
         self._settle = settle
-        self._fresh: list[Ask] = []
-        self._heap: list[tuple[float, int, Ask]] = []
+        self._fresh: list[Due] = []
+        self._heap: list[tuple[float, int, Due]] = []
         self._serial = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
 
-    def add(self, ask: Ask, now: float) -> None:
+    def add(self, ask: Due, now: float) -> None:
         """Let *ask* fail at its deadline, unless it is answered before."""
         if ask.deadline == math.inf:
             return

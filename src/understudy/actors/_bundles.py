@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import Ask, Letter, Private, message_of
+from understudy.actors._asks import Letter, message_of
 
 if TYPE_CHECKING:
     from understudy.actors._handler import Handler, HandlerTable
@@ -49,6 +49,6 @@ def next_bundle(mailbox: AsyncMessageQueue[Any], table: HandlerTable) -> Bundle 
 
 def _handler_of(item: Any, table: HandlerTable) -> Handler | None:
     # What is asked for gets a reply of its own, and envelopes of the runtime are no messages of others.
-    if type(item) is Ask or isinstance(item, Private) or (isinstance(item, Letter) and type(item) is not Letter):
+    if isinstance(item, Letter) and type(item) is not Letter:
         return None
     return table.batch[type(message_of(item))]

@@ -38,6 +38,7 @@ from understudy.actors._life import (
     Ending,
     Job,
 )
+from understudy.actors._turns import Turns
 from understudy.exceptions import ActorStopped, InvalidActor, InvalidSpec, StartTimeout
 from understudy.instrument import CrashReport, Instrument
 from understudy.messages import ChildEnded, ChildStarted, Continue, Ignore
@@ -170,7 +171,9 @@ class Cell(Inbox):
         """How far *ask* has got, for the error of the one who waited in vain."""
         now = self.runtime.env.now()
         if ask.in_hand:
-            return f"handling it for {plain_seconds(now - self.hand_since)}"
+            turns = self.turns
+            since = self.hand_since if self.hand is ask or turns is None else turns.since(ask)
+            return f"handling it for {plain_seconds(now - since)}"
         waiting = f"{self.waiting} waiting"
         if self.life is RUNNING and self.hand is not None:
             return f"handling another message for {plain_seconds(now - self.hand_since)}, {waiting}"
@@ -190,7 +193,11 @@ class Cell(Inbox):
     def awaited(self) -> Iterator[Cell]:
         """Those that this actor's code waits for: see :func:`understudy.actors._asks.find_cycle`."""
         if self.waits is not None:
-            yield from self.waits.values()
+            # One who has the reply waits no more, though he may not have had his turn to say so.
+            for token, target in self.waits.items():
+                future = getattr(token, "future", None)
+                if future is None or not future.done():
+                    yield target
         if self.family is not None and self.family.booting is not None:
             yield self.family.booting
 
@@ -354,15 +361,19 @@ class Cell(Inbox):
         if self.family is not None:
             self.family.abandon_all()
         first = self.ending.final_reason() if self.ending is not None else self.reason
-        if self.job is not None:
-            self.job.cancel()
+        if self.job is not None or self.turns:
+            if self.job is not None:
+                self.job.cancel()
+            if self.turns:
+                self.turns.cancel()
             self._abandon()
         if self.belongings is not None:
             self.belongings.interrupt()
             self.belongings.abandon()
-        self._leave()
+        reason = first if isinstance(first, Killed) else Killed(first=first)
+        self._leave(reason)
         self.life = DOWN
-        self.bury(Killed(first=first) if not isinstance(first, Killed) else first)
+        self.bury(reason)
 
     # Activation
 
@@ -427,7 +438,7 @@ class Cell(Inbox):
         if self.attention or (self.mailbox is not None and self.mailbox.items and self._may_handle(self.mailbox)):
             self.queued = True
             self.runtime.dispatcher.push(self)
-        elif self.draining is not None and not self.waiting:
+        elif self.draining is not None and not self.waiting and not self.turns:
             self._drained()
         else:
             self.ready = True
@@ -658,6 +669,8 @@ class Cell(Inbox):
             return
         if self.job is not None:
             self.job.cancel()
+        if self.turns:
+            self.turns.cancel()
         if self.belongings is not None:
             self.belongings.interrupt()
         # Timers fire a little early, so the deadline has an action of its own rather than a comparison with the clock.
@@ -670,8 +683,7 @@ class Cell(Inbox):
     def _resisted(self) -> None:
         if self._works and self.ending is not None:
             self.ending.forced = True
-            if self.job is not None:
-                self._abandon()
+            self._abandon()
             if self.belongings is not None:
                 self.belongings.abandon()
             self.enqueue()
@@ -679,12 +691,15 @@ class Cell(Inbox):
     @property
     def _works(self) -> bool:
         """Whether a task of this incarnation runs."""
-        return self.job is not None or (self.belongings is not None and self.belongings.busy)
+        return self.job is not None or bool(self.turns) or (self.belongings is not None and self.belongings.busy)
 
     def _abandon(self) -> None:
-        """Give up on the job: from now on it is a zombie, and its actor has no context."""
+        """Give up on the job and the turns: from now on they are zombies, and their actor has no context."""
+        if self.turns:
+            self.turns.abandon()
         job, self.job = self.job, None
-        assert job is not None
+        if job is None:
+            return
         if job.started and job.task is not None:
             stack = self.runtime.env.tasks.abandon(job.task)
             self.runtime.instruments.emit(Instrument.abandoned, self.path, stack)
@@ -695,7 +710,10 @@ class Cell(Inbox):
         """Take the steps of the end that can be taken; called whenever one of them may have become possible."""
         ending = self.ending
         assert ending is not None
-        if self.job is not None or self.life is DOWN or self.life is DEAD:
+        turns = self.turns
+        if turns:
+            turns.end(ending)
+        if self.job is not None or turns or self.life is DOWN or self.life is DEAD:
             return
         family = self.family
         if ending.step is HANDLER:
@@ -752,7 +770,7 @@ class Cell(Inbox):
 
     def _go_down(self, ending: Ending) -> None:
         reason = ending.final_reason()
-        self._leave()
+        self._leave(reason)
         self.life = DOWN
         self.reason = reason
         if self.parent is None:
@@ -762,12 +780,12 @@ class Cell(Inbox):
                 ChildEnded(self.name, self.uid, self.incarnation, reason, ending.directive, ending.ignored)
             )
 
-    def _leave(self) -> None:
+    def _leave(self, reason: ExitReason) -> None:
         """Let go of the incarnation."""
         if self._timer is not None:
             self._arm(math.inf)
         if self.actor is not None:
-            self.actor._understudy_leave()
+            self.actor._understudy_leave(reason)
             # A zombie of it, or whoever kept it, can do nothing to the next incarnation.
             object.__setattr__(self.actor, "_understudy_cell", None)
         self.actor = None
@@ -820,6 +838,18 @@ class Cell(Inbox):
         )
         if self.job is job:
             job.task = task
+
+    @property
+    def turns(self) -> Turns | None:
+        """The reentrant handlers under way. Few actors have any, so they are kept by the instance."""
+        return None if self.actor is None else self.actor.__dict__.get("_understudy_turns")
+
+    def start_turn(self, item: Any, message: Any, ask: Ask | None, handler: Handler) -> bool:
+        """Handle *item* beside what else is under way; False: nothing more may be handled for now."""
+        turns = self.turns
+        if turns is None:
+            turns = self.actor.__dict__["_understudy_turns"] = Turns(self)
+        return turns.start(item, message, ask, handler)
 
     async def _run_hook(self, job: Job, hook: Handler | None, *args: Any) -> BaseException | None:
         """Run a hook and return what it raised."""

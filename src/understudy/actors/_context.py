@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 from understudy._plans._spec import ChildSpec
 from understudy.actors._asks import Letter, Onward, Private, message_of
 from understudy.actors._child import as_spec
+from understudy.actors._life import Turn
 from understudy.actors._monitors import Monitor, link, unlink
 from understudy.actors._owned import PipeFailed
 from understudy.actors._quiet import Quiet
-from understudy.actors._ref import Waiting, check_timeout
+from understudy.actors._reply import Promises, Reply, promise
 from understudy.actors._supervisor_ref import ref_of, started
 from understudy.actors._timers import check_delay
+from understudy.actors._waiting import Waiting, check_timeout, frame_now, hand_now
 from understudy.exceptions import ChildAlreadyPresent, InvalidContext, NameTaken
 
 if TYPE_CHECKING:
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     from understudy.actors._supervisor_ref import SupervisorRef
     from understudy.actors._timers import Timers
     from understudy.instrument import Statistics
+    from understudy.messages import Asks
 
 __all__ = ["Context", "System", "spawn_under"]
 
 M = TypeVar("M")
 T = TypeVar("T")
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class System(Protocol):
@@ -137,7 +141,8 @@ class Context:
     @property
     def sender(self) -> ActorRef[Any] | None:
         """The actor that has asked, or that was named in ``tell(..., sender=)``; None for everybody else."""
-        hand = self._alive.hand
+        cell, frame = self._alive, frame_now()
+        hand = hand_now() if type(frame) is Turn else cell.hand
         return ref_of(hand.sender) if isinstance(hand, Letter) and hand.sender is not None else None
 
     @property
@@ -391,6 +396,29 @@ class Context:
         groups, ref = cell.runtime.system.groups, ref_of(cell)
         if ref not in groups.members(group):
             groups.join(group, ref)
+
+    @overload
+    def reply_later(self) -> Reply[Any]: ...
+    @overload
+    def reply_later(self, message: Asks[Any, R]) -> Reply[R]: ...
+    def reply_later(self, message: Any = None) -> Reply[Any]:
+        """Promise a reply to the ask that is being handled, and let its handler end without one.
+
+        What the handler returns then is not the reply; it may return the handle, and be annotated so:
+        ``-> Reply[int]``. An error that leaves the handler still fails the ask, and is a crash. Whoever waits for a
+        promised reply is not seen to wait for this actor: a circle of such waits ends at a deadline.
+
+        Args:
+            message: The message in hand, for the type checkers: they then know what type the reply must have.
+
+        Raises:
+            InvalidContext: The message in hand was not asked, or the reply to it has been promised already.
+        """
+        cell = self._alive
+        # A `def` handler has no frame; code of a message that is over has the frame of that.
+        hand = cell.hand if frame_now() is None else hand_now()
+        promises: Promises = vars(self._actor).setdefault("_understudy_promises", Promises())
+        return promise(hand, promises, message)
 
     def stop(self) -> None:
         """End normally after the message in hand. A permanent actor is restarted then, and that counts."""

@@ -7,15 +7,20 @@ import inspect
 import itertools
 import types
 import typing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, overload
 
 import typing_extensions
 
 from understudy.actors._asks import Ask, Letter, Private
 from understudy.actors._monitors import News
+from understudy.actors._recall import run_cancellable
+from understudy.actors._reply import Reply
+from understudy.actors._streams import StreamAsk, run_stream
 from understudy.exceptions import InvalidActor
-from understudy.messages import Continue, Signal, reply_type
+from understudy.messages import Continue, Signal, part_type, reply_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,18 +37,50 @@ _ALIASES: tuple[Any, ...] = tuple(
 )
 
 
-def handler(method: F) -> F:
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the decorator says of a method."""
+
+    cancellable: bool = False
+    reentrant: bool = False
+
+
+@overload
+def handler(method: F, /) -> F: ...
+@overload
+def handler(*, cancellable: bool = False, reentrant: bool = False) -> Callable[[F], F]: ...
+def handler(method: F | None = None, /, *, cancellable: bool = False, reentrant: bool = False) -> F | Callable[[F], F]:
     """Mark a method of an actor as the handler of the type that its parameter is annotated with.
 
     A plain ``def`` runs at once and nothing else runs meanwhile; an ``async def`` may wait. What it returns is the
-    reply. A method that overrides a handler is one, marked or not. A handler whose name begins with ``_`` takes
-    messages that the actor sends itself; its type need not be among those that the actor declares.
+    reply. The handler of a :class:`understudy.StreamMessage` is an ``async def`` that yields. A method that overrides a
+    handler is one, marked or not, and what was said of the one it overrides holds for it too, unless it is marked. A
+    handler whose name begins with ``_`` takes messages that the actor sends itself; its type need not be among those
+    that the actor declares.
+
+    Args:
+        method: The method, for ``@handler`` without arguments.
+        cancellable: Cancel it when its asker gives up, because the time is up or he was cancelled himself: an ``await``
+            in it raises ``CancelledError``, and the actor goes on with the next message. That is no crash, whatever
+            error the handler makes of it; one that swallows the cancel goes on. A message that was told has no asker.
+            Only for ``async def``, since nothing else can be interrupted. Streams are cancellable anyway.
+        reentrant: While it waits, at an ``await`` of its own, the actor handles further messages, so the state of the
+            actor may be another after each ``await``. Nothing is promised about the order in which such handlers go on
+            or end. Each runs in a task of its own. An error that leaves it is the actor's crash, which cancels the
+            others. At most ``max_concurrency`` of them are under way (an option of the actor, by default 100): then
+            the actor handles nothing until one has ended. It makes no edge in the wait-for graph: a circle of waits
+            through it ends at a deadline. Only for ``async def``.
 
     Raises:
         InvalidActor: At the creation of the class, when the handlers do not fit what the class declares to accept.
     """
-    setattr(method, _MARK, True)
-    return method
+    mark = Mark(cancellable=cancellable, reentrant=reentrant)
+
+    def marked(method: F) -> F:
+        setattr(method, _MARK, mark)
+        return method
+
+    return marked if method is None else marked(method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +88,27 @@ class Handler:
     """One entry of a table."""
 
     function: Callable[..., Any]
+    """Of the actor and the message; for a stream it runs the generator."""
     name: str
     is_async: bool
+    streams: bool = False
+    reentrant: bool = False
+    pumped: bool = field(init=False)
+    """Whether it runs in the pump of its actor, one message after the other."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pumped", self.is_async and not self.reentrant)
+
+    @classmethod
+    def of(cls, name: str, function: Any, mark: Mark) -> Handler:
+        """The entry for the method *function*."""
+        streams = inspect.isasyncgenfunction(function)
+        is_async = streams or inspect.iscoroutinefunction(function)
+        if streams:
+            function = partial(run_stream, function)
+        elif mark.cancellable:
+            function = partial(run_cancellable, function)
+        return cls(function, name, is_async, streams=streams, reentrant=mark.reentrant)
 
 
 class HandlerTable(dict[type, "Handler | None"]):
@@ -80,7 +136,7 @@ class HandlerTable(dict[type, "Handler | None"]):
     """The spec of all actors of the class that are made without arguments and options; frozen, so one will do."""
 
     def __init__(self) -> None:
-        super().__init__({Ask: None, Letter: None, News: None, Private: None})
+        super().__init__({Ask: None, Letter: None, News: None, Private: None, StreamAsk: None})
         self.direct = {}
         self.private = self.signals = self.batch = self
         self.fallback = self.initialize = self.shutdown = None
@@ -109,7 +165,7 @@ class HandlerTable(dict[type, "Handler | None"]):
             self.direct[message] = entry.function
 
     @classmethod
-    def of(cls, actor: type, root: type, marked: Iterable[tuple[str, Any]] | None = None) -> HandlerTable:
+    def of(cls, actor: type, root: type, marked: Iterable[tuple[str, Any, Mark]] | None = None) -> HandlerTable:
         """The table of the class *actor*, a subclass of *root*, which has the hooks that do nothing.
 
         Its handlers are those that are *marked*; by default by `handler`, and then they must be complete.
@@ -121,16 +177,18 @@ class HandlerTable(dict[type, "Handler | None"]):
         table = cls()
         table.private, table.signals, table.batch = cls(), cls(), cls()
         scope = _scope(actor, accepted or ())
-        for name, function in marked_methods(actor, _MARK) if marked is None else marked:
-            _check_shape(actor, name, function)
+        for name, function, mark in marked_handlers(actor) if marked is None else marked:
+            _check_shape(actor, name, function, mark)
             many, messages = _message_types(actor, name, function, scope)
+            entry = Handler.of(name, function, mark)
             for message in messages:
+                _check_kind(actor, entry, mark, message, many=many)
                 if many:
-                    table.batch._add(actor, message, Handler(function, name, inspect.iscoroutinefunction(function)))
+                    table.batch._add(actor, message, entry)
                     continue
                 signal = issubclass(message, Signal)
                 target = table.signals if signal else table.private if name.startswith("_") else table
-                target._add(actor, message, Handler(function, name, inspect.iscoroutinefunction(function)))
+                target._add(actor, message, entry)
                 _check_reply(actor, name, function, message, scope)
                 if accepted is not None and target is table:
                     _check_wanted(actor, name, message, accepted)
@@ -216,7 +274,7 @@ def _scope(actor: type, accepted: tuple[Any, ...]) -> dict[str, Any]:
     scope: dict[str, Any] = {actor.__name__: actor}
     ambiguous: set[str] = set()
     for message in accepted:
-        for part in (message, *_flatten(reply_type(message) if isinstance(message, type) else None)):
+        for part in (message, *_flatten(_answer_type(message) if isinstance(message, type) else None)):
             for name, value in _names(part):
                 if scope.setdefault(name, value) is not value:
                     ambiguous.add(name)
@@ -239,16 +297,55 @@ def marked_methods(actor: type, mark: str) -> Iterator[tuple[str, Any]]:
         yield name, inspect.getattr_static(actor, name)
 
 
-def _check_shape(actor: type, name: str, function: Any) -> None:
+def marked_handlers(actor: type) -> Iterator[tuple[str, Any, Mark]]:
+    """The methods of *actor* that `handler` has marked, or that override one; with the mark of the nearest that has."""
+    marks: dict[str, Mark] = {}
+    for base in reversed(actor.__mro__):
+        for name, value in vars(base).items():
+            mark = getattr(value, _MARK, None)
+            if isinstance(mark, Mark):
+                marks[name] = mark
+    for name, mark in marks.items():
+        yield name, inspect.getattr_static(actor, name), mark
+
+
+def _check_shape(actor: type, name: str, function: Any, mark: Mark) -> None:
     problem = None
     if not inspect.isfunction(function):
         problem = f"handler {name} must be a plain method, not a {type(function).__name__}"
-    elif inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+    elif inspect.isgeneratorfunction(function):
         problem = f"handler {name} is a generator: return the reply instead of yielding it"
+    elif mark != Mark() and not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
+        wish = "cancellable" if mark.cancellable else "reentrant"
+        problem = f"handler {name} is a plain def, which cannot be interrupted: make it async def, or not {wish}"
     elif len(_positional(function)) != 2:
         problem = f"handler {name} must take exactly one message besides self"
     if problem is not None:
         raise InvalidActor(actor=actor.__qualname__, problem=problem)
+
+
+def _check_kind(actor: type, entry: Handler, mark: Mark, message: type, *, many: bool) -> None:
+    """Streams are yielded, and nothing else is."""
+    wanted = _is_streamed(message)
+    problem = None
+    if many and (wanted or mark != Mark()):
+        problem = "takes many messages at once: that goes neither with streams nor with arguments of @handler"
+    elif mark != Mark() and issubclass(message, Signal):
+        problem = f"takes {_show(message)}, which is a signal: that does not go with arguments of @handler"
+    elif wanted and not entry.streams:
+        problem = f"does not yield, but {_show(message)} is answered with a stream: make it async def, and yield"
+    elif entry.streams and not wanted:
+        problem = f"is a generator, but {_show(message)} is no StreamMessage: return the reply instead of yielding it"
+    if problem is not None:
+        raise InvalidActor(actor=actor.__qualname__, problem=f"handler {entry.name} {problem}")
+
+
+def _is_streamed(message: type) -> bool:
+    return hasattr(message, "_understudy_part")
+
+
+def _answer_type(message: type) -> Any:
+    return part_type(message) if _is_streamed(message) else reply_type(message)
 
 
 def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -323,10 +420,15 @@ def _check_wanted(actor: type, name: str, message: type, accepted: tuple[Any, ..
 
 
 def _check_reply(actor: type, name: str, function: Any, message: type, scope: dict[str, Any]) -> None:
-    if not hasattr(message, "_understudy_reply"):
+    streamed = _is_streamed(message)
+    if not streamed and not hasattr(message, "_understudy_reply"):
         return  # not a Message: it can only be told, and what its handler returns goes nowhere
     returned = _annotation(actor, name, function, scope, "return")
-    expected = reply_type(message)
+    expected = _answer_type(message)
+    if streamed:
+        expected = types.GenericAlias(AsyncIterator, (expected,))
+        if get_origin(returned) in (AsyncGenerator, AsyncIterable):
+            returned = types.GenericAlias(AsyncIterator, get_args(returned)[:1])
     if returned is inspect.Parameter.empty or _fits(returned, expected):
         return
     raise InvalidActor(
@@ -337,8 +439,10 @@ def _check_reply(actor: type, name: str, function: Any, message: type, scope: di
 
 def _fits(returned: Any, expected: Any) -> bool:
     """Whether a value of *returned* can stand where *expected* is wanted; in doubt, yes: type checkers know more."""
-    if Any in (returned, expected) or object is expected or returned == expected or returned is Continue:
+    if Any in (returned, expected) or object is expected or returned == expected or returned in (Continue, Reply):
         return True
+    if get_origin(returned) is Reply:  # it will be one
+        return _fits(get_args(returned)[0], expected)
     if isinstance(returned, _ALIASES) or get_origin(returned) in (Union, types.UnionType):
         return all(_fits(member, expected) for member in _flatten(returned))
     if isinstance(expected, _ALIASES) or get_origin(expected) in (Union, types.UnionType):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from asyncio import CancelledError
 from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from understudy.actors._asks import FRAME, Arrival, Ask, Letter, Onward, Private
 from understudy.actors._bundles import Bundle, burst_over, next_bundle
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._monitors import News
+from understudy.actors._recall import Withdrawn
+from understudy.actors._streams import StreamAsk
 from understudy.environment import running_loop
 from understudy.exceptions import (
     ActorFailed,
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Inbox"]
 
 
-_OURS = (__file__, __file__.replace("_inbox", "_cell"))
+_OURS = tuple(__file__.replace("_inbox", name) for name in ("_inbox", "_cell", "_recall", "_streams", "_turns"))
 _SPECIAL = frozenset({Continue, CoroutineType})
 """What a ``def`` handler may return that is no reply, or by mistake."""
 
@@ -134,6 +137,8 @@ class Inbox(ABC):
     @abstractmethod
     def start_job(self, kind: str, body: Callable[..., Any], *args: Any) -> None: ...
     @abstractmethod
+    def start_turn(self, item: Any, message: Any, ask: Ask | None, handler: Handler) -> bool: ...
+    @abstractmethod
     def force(self, *, keep: bool) -> None: ...
     @abstractmethod
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None: ...
@@ -201,7 +206,7 @@ class Inbox(ABC):
         """*item* has been thrown away to make room for another."""
         self.report_full()
         message = message_of(item)
-        if type(item) is Ask:
+        if isinstance(item, Ask):
             item.fail(self._no_room(message))
         self.runtime.dead_letter(message, self.path, sender_of(item), "displaced by a newer message")
 
@@ -246,7 +251,7 @@ class Inbox(ABC):
                     if result is not None and type(result) in _SPECIAL:
                         self._check_sync(function, result)
                 except BaseException as error:
-                    self._failed(error, item, None)
+                    self.failed(error, item, None)
             elif type(item) is Ask and (answer := direct.get(type(item.message))) is not None:
                 if self._admit(item):
                     self._run_sync(answer, item, item.message, item)
@@ -260,7 +265,7 @@ class Inbox(ABC):
     def _is_for_pump(self, item: object) -> bool:
         """Whether *item* is a message that an ``async def`` handler takes, to be seen without a closer look."""
         handler = self.table[type(item.message) if type(item) is Ask else type(item)]
-        return handler is not None and handler.is_async
+        return handler is not None and handler.pumped
 
     def _handle_burst(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
         """The same for a mailbox that collects: what can be handled together is."""
@@ -294,7 +299,9 @@ class Inbox(ABC):
     def _handle_other(self, mailbox: AsyncMessageQueue[Any], item: Any) -> bool:
         """What is no plain tell of a type with a ``def`` handler; False when a pump has taken over."""
         message, ask, handler = self._open(item)
-        if handler is not None and handler.is_async:
+        if handler is not None and handler.reentrant:
+            return (ask is not None and not self._admit(ask)) or self.start_turn(item, message, ask, handler)
+        if handler is not None and handler.pumped:
             # A task that has not started may never start, so it gets the message when it runs.
             self.give_back(mailbox, item)
             self._start_pump()
@@ -322,6 +329,9 @@ class Inbox(ABC):
             return item.message, item, table[type(item.message)] or table.fallback
         if type(item) is News:
             return item.message, None, self._handler_of_news(item)
+        if type(item) is StreamAsk:
+            entry = table[type(item.message)]
+            return item.message, item, entry if entry is not None and entry.streams else None
         if isinstance(item, Private):
             if item.void:
                 return item.message, None, _NOTHING
@@ -352,9 +362,9 @@ class Inbox(ABC):
             if result is not None and type(result) in _SPECIAL:
                 self._check_sync(function, result)
         except BaseException as error:
-            self._failed(error, message, ask)
+            self.failed(error, message, ask)
         else:
-            self._replied(result, ask)
+            self.replied(result, ask)
         self.release()
 
     async def _pump(self, job: Job) -> None:
@@ -377,7 +387,7 @@ class Inbox(ABC):
                 if self.job is not job:
                     return
                 if ask is not None or result is not None:
-                    self._replied(result, ask)
+                    self.replied(result, ask)
             self.release()
             if ask is not None:
                 FRAME.set(self)
@@ -406,11 +416,11 @@ class Inbox(ABC):
         message, ask, handler = item, None, self.table[type(item)]
         if handler is None:
             message, ask, handler = self._open(item)
-            if (type(item) is News or isinstance(item, Private)) and handler is not None and handler.is_async:
+            if (type(item) is News or isinstance(item, Private)) and handler is not None and handler.pumped:
                 item.taken()
         elif self.belongings is not None:
             self.belongings.heard(item)
-        if handler is None or not handler.is_async:
+        if handler is None or not handler.pumped:
             self.give_back(mailbox, item)
             return None
         if ask is not None:
@@ -438,7 +448,7 @@ class Inbox(ABC):
         if self.ending is not None and self.ending.interrupting:
             self.interrupted()
         else:
-            self._failed(error, message, ask)
+            self.failed(error, message, ask)
         return True
 
     def _pump_ended(self, job: Job) -> None:
@@ -472,17 +482,21 @@ class Inbox(ABC):
         self.runtime.instruments.emit(Instrument.handling_too_long, self.path, type(message).__name__, limit)
         self.force(keep=True)
 
-    def _replied(self, result: Any, ask: Ask | None) -> None:
+    def replied(self, result: Any, ask: Ask | None) -> None:
+        """A handler has returned *result*."""
         if ask is not None:
-            # One that has been put aside is not answered by what the handler returns.
-            if ask.in_hand and not ask.reply(result):
+            # One that has been put aside is not answered by what the handler returns, nor one that is promised.
+            if ask.in_hand and not ask.promised and not ask.reply(result):
                 self.runtime.dead_letter(result, ask.sender_path or "(asker)", self.path, "late reply")
         elif type(result) is Continue:
             self.give_back(self.make_mailbox(), Onward(result.message, self))
 
-    def _failed(self, error: BaseException, message: Any, ask: Ask | None) -> None:
+    def failed(self, error: BaseException, message: Any, ask: Ask | None) -> None:
+        """A handler has raised *error*."""
         if isinstance(error, Refused):
             self._refused(error, message, ask)
+        elif isinstance(error, Withdrawn):
+            self._withdrawn(error.error, ask)
         elif isinstance(error, Unhandled) and error.message is message and error.path == self.path:
             self._unhandled(message, ask, message)
         else:
@@ -495,6 +509,12 @@ class Inbox(ABC):
         if ask is None:
             self.runtime.instruments.emit(Instrument.refused, self.path, type(message).__name__, str(error))
         elif not ask.fail(error):
+            self.runtime.dead_letter(error, ask.sender_path or "(asker)", self.path, "late reply")
+
+    def _withdrawn(self, error: BaseException, ask: Ask | None) -> None:
+        """The handler was cancelled since nobody waits for it; an error of its own it made of that reaches nobody."""
+        if ask is not None and not isinstance(error, CancelledError):
+            without_traceback(error)
             self.runtime.dead_letter(error, ask.sender_path or "(asker)", self.path, "late reply")
 
     def _unhandled(self, message: Any, ask: Ask | None, item: Any) -> None:
@@ -532,7 +552,7 @@ class Inbox(ABC):
 
     def release(self) -> None:
         """The handler has ended: nothing is in hand, and its code waits for nobody."""
-        if type(self.hand) is Ask:
+        if isinstance(self.hand, Ask):
             self.hand.in_hand = False
         if self.belongings is not None and self.hand is not None and not isinstance(self.hand, News | Private):
             self.belongings.handled(message_of(self.hand))
@@ -546,7 +566,7 @@ class Inbox(ABC):
 
     def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
         if type(result) is Continue and self.hand is None:
-            self._replied(result, None)
+            self.replied(result, None)
         if type(result) is CoroutineType:
             result.close()
             problem = f"handler {function.__name__} returned a coroutine: declare it `async def`"
@@ -566,5 +586,5 @@ class Inbox(ABC):
             return
         message = message_of(item)
         self.runtime.dead_letter(message, self.path, sender_of(item), str(reason))
-        if type(item) is Ask:
+        if isinstance(item, Ask):
             item.fail(ActorStopped(path=self.path, reason=reason, message=message))

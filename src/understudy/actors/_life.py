@@ -6,8 +6,9 @@ import asyncio
 import enum
 import math
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from understudy.actors._asks import Ask
 from understudy.environment import running_loop
 from understudy.reasons import Crashed, Killed, RestartsExceeded, StartFailed
 
@@ -28,6 +29,7 @@ __all__ = [
     "Job",
     "Life",
     "Step",
+    "Turn",
 ]
 
 
@@ -121,3 +123,30 @@ class Job:
         """Interrupt it; if it has not started, its first look at the mark does."""
         if self.started and self.task is not None:
             self.task.cancel()
+
+
+class Turn(Job):
+    """The run of one reentrant handler, beside the job of its cell and other turns.
+
+    It is the frame of the code that runs in it, and of the tasks made there.
+    """
+
+    __slots__ = ("cell", "hand", "over", "recalled", "since")
+
+    def __init__(self, cell: Any, hand: Any, since: float) -> None:
+        super().__init__("turn")
+        self.cell = cell
+        self.hand = hand
+        self.since = since
+        # The mark: set before the runtime cancels it because its incarnation has failed.
+        self.recalled = False
+        # The message is not in hand any more.
+        self.over = False
+
+    def end(self) -> None:
+        """Let go of the message."""
+        self.over = True
+        if isinstance(self.hand, Ask):
+            self.hand.in_hand = False
+        if self.timer is not None:
+            self.timer.cancel()

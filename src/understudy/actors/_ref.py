@@ -5,34 +5,34 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import math
-from contextlib import contextmanager, nullcontext
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
 from pydantic_core import core_schema
 from typing_extensions import TypeVar
 
-from understudy._plans._spec import number_of
-from understudy.actors._asks import FRAME, Ask, Letter, find_cycle
+from understudy.actors._asks import Ask, Letter
+from understudy.actors._streams import Stream
+from understudy.actors._waiting import Waiting, check_timeout
 from understudy.environment import thread_id
-from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, InvalidTimeout, MailboxFull
+from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, InvalidSpec, MailboxFull
 from understudy.mailbox._errors import QueueClosed, QueueFull
 from understudy.reasons import Shutdown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
 
     from pydantic import GetCoreSchemaHandler
 
     from understudy.actors._cell import Cell
-    from understudy.messages import Asks
+    from understudy.messages import Asks, Streams
     from understudy.reasons import ExitReason
 
-__all__ = ["ActorRef", "Waiting"]
+__all__ = ["ActorRef"]
 
 M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class ActorRef(Generic[M_contra]):
@@ -179,7 +179,7 @@ class ActorRef(Generic[M_contra]):
         try:
             mailbox = cell.mailbox if cell.mailbox is not None else cell.make_mailbox()
             if not mailbox.offer(ask):
-                await self._put_ask(ask)
+                await self._put_ask(ask, seconds)
             if cell.ready:
                 cell.wake()
             runtime.dispatcher.run_ahead()
@@ -195,6 +195,40 @@ class ActorRef(Generic[M_contra]):
             waiting.end(ask)
             ask.give_up()
 
+    def stream(
+        self, message: Streams[M_contra, T], *, timeout: float | None = None, buffer: int | None = None
+    ) -> Stream[T]:
+        """Ask for a stream of replies: ``async for part in ref.stream(Tokens(prompt="...")): ...``.
+
+        The handler is an asynchronous generator; what it yields are the parts. It is never further ahead than *buffer*
+        parts, and is closed when the consumer leaves the loop, fails, is cancelled or dies: see
+        :class:`understudy.Stream`. The parts come in order; those that were yielded before an error come before it. The
+        actor handles nothing else for the life of the stream, unless its handler is reentrant.
+
+        The deadline of the ask that is being handled when the first part is asked for bounds the whole. Without one
+        there is no such bound.
+
+        Args:
+            message: A :class:`understudy.StreamMessage` that the actor handles.
+            timeout: Seconds, the longest wait for the next part, also for the first; and the longest that the generator
+                waits for a part to be taken. None: the system's ``stream_timeout`` (30.0).
+            buffer: How many parts may have been yielded and not yet been taken. None: the system's ``stream_buffer``
+                (16).
+
+        Raises:
+            InvalidTimeout: *timeout* is not a positive number of seconds.
+            InvalidSpec: *buffer* is no whole number from 1 on.
+
+        The loop raises:
+            AskTimeout: No part in time, or the inherited deadline has come.
+            ConsumerSlow: A part was not taken in time.
+            Refused, ActorFailed, Unhandled, MailboxFull, ActorStopped, AskCycle: As from :meth:`ask`.
+        """
+        settings = self._cell.runtime.settings
+        patience = check_timeout(timeout) or settings.stream_timeout
+        limit = settings.stream_buffer if buffer is None else check_buffer(buffer, self.path)
+        return Stream(self, message, patience, limit)
+
     async def _send_later(self, message: M_contra, timeout: float | None) -> None:
         cell, waiting, token = self._cell, Waiting.now(), object()
         if cell.policy != "block":
@@ -209,16 +243,16 @@ class ActorRef(Generic[M_contra]):
         finally:
             waiting.end(token)
 
-    async def _put_ask(self, ask: Ask) -> None:
+    async def _put_ask(self, ask: Ask, seconds: float) -> None:
         cell = self._cell
         if cell.policy != "block":
             cell.refuse(ask.message, ask.sender_path)
             raise cell.full_error(ask.message)
         try:
-            await self._put(ask, ask.message, None if ask.seconds == math.inf else ask.seconds)
+            await self._put(ask, ask.message, None if seconds == math.inf else seconds)
         except TimeoutError:
             state = f"never accepted: {cell.waiting:,} waiting, and no room for more"
-            raise AskTimeout(path=cell.path, message=ask.message, seconds=ask.seconds, state=state) from None
+            raise AskTimeout(path=cell.path, message=ask.message, seconds=seconds, state=state) from None
 
     async def _put(self, item: object, message: object, timeout: float | None) -> None:
         cell = self._cell
@@ -376,90 +410,14 @@ class ActorRef(Generic[M_contra]):
         return core_schema.is_instance_schema(ActorRef)
 
 
-def check_timeout(timeout: object) -> float | None:
-    """*timeout* as seconds, None for none; refuse what is no positive number."""
-    if timeout is None:
-        return None
-    seconds = number_of(timeout)
-    if seconds is None or seconds <= 0:
-        raise InvalidTimeout(value=timeout)
-    return seconds
+def check_buffer(buffer: object, path: str) -> int:
+    """*buffer*, if it is a number of parts."""
+    if isinstance(buffer, int) and not isinstance(buffer, bool) and buffer >= 1:
+        return buffer
+    problem = f"must be a whole number of parts from 1 on, got {buffer!r}"
+    raise InvalidSpec(child=f"a stream of {path}", field="buffer", problem=problem)
 
 
-class Waiting:
-    """The actor whose code waits, if it is an actor's, and the ask that it is handling."""
-
-    __slots__ = ("ask", "cell")
-
-    def __init__(self, cell: Cell | None, ask: Ask | None) -> None:
-        self.cell = cell
-        self.ask = ask
-
-    @classmethod
-    def now(cls) -> Waiting:
-        """Who runs at this moment.
-
-        The handler of an ask is recognised in tasks that it has made too, as long as the message is in hand; that of a
-        tell in its own task only.
-        """
-        frame = FRAME.get()
-        if frame is None:
-            return _NOBODY
-        if type(frame) is Ask:
-            return cls(frame.cell, frame) if frame.in_hand else _NOBODY
-        job = frame.job
-        return cls(frame, None) if job is not None and job.task is asyncio.current_task() else _NOBODY
-
-    def seconds(self, timeout: float | None, message: object, now: float, default: float) -> float:
-        """How long to wait, never longer than what is left of the ask in hand."""
-        if self.ask is None:
-            return timeout or getattr(message, "reply_within", None) or default
-        left = max(self.ask.deadline - now, 0.0)
-        return left if timeout is None else min(timeout, left)
-
-    def begin(self, target: Cell, token: object, message: object) -> None:
-        """From here on this actor waits for *target*.
-
-        Raises:
-            AskCycle: It would wait for ever.
-        """
-        cell = self.cell
-        if cell is None:
-            return
-        chain = find_cycle(cell, target)
-        if chain is not None:
-            raise AskCycle(chain=chain, message=message)
-        if cell.waits is None:
-            cell.waits = {}
-        cell.waits[token] = target
-
-    def on(self, *targets: Cell) -> AbstractContextManager[None]:
-        """Within the block, this actor waits for all of *targets*.
-
-        Raises:
-            AskCycle: It would wait for ever.
-        """
-        return _NO_WAIT if self.cell is None else self._on(targets)
-
-    @contextmanager
-    def _on(self, targets: tuple[Cell, ...]) -> Generator[None, None, None]:
-        tokens = [object() for _ in targets]
-        try:
-            for target, token in zip(targets, tokens, strict=True):
-                self.begin(target, token, None)
-            yield
-        finally:
-            for token in tokens:
-                self.end(token)
-
-    def end(self, token: object) -> None:
-        """The wait is over; it may have been forgotten before, when the handler ended."""
-        if self.cell is not None and self.cell.waits is not None:
-            self.cell.waits.pop(token, None)
-
-
-_NOBODY = Waiting(None, None)
-_NO_WAIT = nullcontext()
 _STOPPED = Shutdown("stopped")
 
 

@@ -91,9 +91,9 @@ class Reporter(Actor[Line]):
             self._due = min(each.until for each in self._recent.values())
             self._timer = self._env.call_at(self._due, self._wake)
 
-    def _understudy_leave(self) -> None:
+    def _understudy_leave(self, reason: ExitReason) -> None:
         # Not in the hook, which does not run when the system's time is up.
-        super()._understudy_leave()
+        super()._understudy_leave(reason)
         self._recent.clear()  # from here on each line is written, by whoever has it
         if self._timer is not None:
             self._timer.cancel()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, Ty
 from understudy._plans._keys import encoded
 from understudy.actors._addresses import Address
 from understudy.actors._asks import Ask, find_cycle
-from understudy.actors._ref import Waiting, check_timeout
 from understudy.actors._runtime import runtime_of
 from understudy.actors._supervisor_ref import ref_of
+from understudy.actors._waiting import Waiting, check_timeout
 from understudy.exceptions import ActorNotFound, AskCycle, InvalidSpec, UnderstudyError
 
 if TYPE_CHECKING:

@@ -139,6 +139,7 @@ def defaults_of(settings: Settings) -> Mapping[str, Any]:
     """The options that have a value when nobody has said anything."""
     return {
         "restart": "permanent",
+        "max_concurrency": 100,
         "on_restart": "wait",
         "shutdown": settings.shutdown,
         "mailbox": settings.mailbox,

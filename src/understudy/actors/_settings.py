@@ -25,6 +25,10 @@ class Settings(BaseModel):
 
     ask_timeout: Seconds = 5.0
     """How long an ask waits when nobody says otherwise."""
+    stream_timeout: Seconds = 30.0
+    """How long the consumer of a stream waits for the next part, and the generator for one to be taken."""
+    stream_buffer: Annotated[int, Field(ge=1)] = 16
+    """How many parts of a stream may have been yielded and not yet been taken."""
     start_timeout: Seconds = 30.0
     """How long an ``async def initialize`` may take."""
     shutdown: Finite = 5.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Ask, message_of
-from understudy.exceptions import MailboxFull
+from understudy.actors._streams import StreamAsk
+from understudy.exceptions import InvalidContext, MailboxFull
 from understudy.instrument import Instrument
 
 if TYPE_CHECKING:
@@ -33,8 +34,14 @@ class Stash:
 
         Raises:
             MailboxFull: There are as many as there may be; the message is still in hand.
+            InvalidContext: It is a stream, or its handler is reentrant.
         """
         cell = self._cell
+        if type(cell.hand) is StreamAsk or (
+            cell.turns and any(message_of(each) is message for each in cell.turns.hands)
+        ):
+            problem = "a stream, or what a reentrant handler has in hand, cannot be put aside"
+            raise InvalidContext(what=f"the stash of {cell.path}", problem=problem)
         if len(self._items) >= self._limit:
             raise MailboxFull(path=f"the stash of {cell.path}", capacity=self._limit, message=message)
         hand = cell.hand

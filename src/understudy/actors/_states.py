@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from understudy.actors._handler import HandlerTable, marked_methods
+from understudy.actors._handler import HandlerTable, Mark, marked_handlers, marked_methods
 from understudy.exceptions import InvalidActor
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _HANDLES = "__understudy_in_state__"
 _ENTERS = "__understudy_enters__"
+_PLAIN = Mark()
 
 
 class _Mark:
@@ -78,14 +79,14 @@ class States:
             machine,
             root,
             [
-                *marked_methods(machine, "__understudy_handler__"),
-                *((name, method) for name, method, mark in marked if not mark.states),
+                *marked_handlers(machine),
+                *((name, method, _PLAIN) for name, method, mark in marked if not mark.states),
             ],
         )
         self.tables: dict[Any, HandlerTable] = {}
         """The handlers in each state: those for it, and for what is left, those for all."""
         for state in states or [initial]:
-            mine = [(name, method) for name, method, mark in marked if state in mark.states]
+            mine = [(name, method, _PLAIN) for name, method, mark in marked if state in mark.states]
             self.tables[state] = _over(HandlerTable.of(machine, root, mine), common)
 
     def allows(self, source: Any, target: Any) -> bool:

@@ -11,7 +11,8 @@ from understudy._plans._spec import ChildSpec, check_name
 from understudy._plans._strategies import check_place
 from understudy.actors._child import as_spec
 from understudy.actors._life import RUNNING
-from understudy.actors._ref import ActorRef, Waiting, check_timeout
+from understudy.actors._ref import ActorRef
+from understudy.actors._waiting import Waiting, check_timeout
 from understudy.exceptions import (
     ActorStopped,
     ChildAlreadyPresent,

@@ -12,8 +12,9 @@ from understudy._plans._keys import encoded
 from understudy._plans._spec import ChildSpec
 from understudy._plans._strategies import Plan, plan
 from understudy.actors._child import child
-from understudy.actors._ref import ActorRef, Waiting, check_timeout
+from understudy.actors._ref import ActorRef
 from understudy.actors._supervisor_ref import SupervisorRef, ref_of, started
+from understudy.actors._waiting import Waiting, check_timeout
 from understudy.exceptions import (
     ActorStopped,
     ChildNotFound,

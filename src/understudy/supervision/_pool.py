@@ -10,8 +10,9 @@ from understudy._plans._spec import ChildSpec
 from understudy._plans._strategies import Plan
 from understudy.actors._asks import Ask, Letter
 from understudy.actors._child import child
-from understudy.actors._ref import ActorRef, Waiting, check_timeout
+from understudy.actors._ref import ActorRef
 from understudy.actors._supervisor_ref import SupervisorRef, ref_of
+from understudy.actors._waiting import Waiting, check_timeout
 from understudy.exceptions import AskTimeout, InvalidContext, InvalidSpec, WrongActorType
 from understudy.supervision._jobs import JobQueue, Overflow, check_queue, check_worker, check_workers
 from understudy.supervision._partition import Partitions, PartitionSupervisor

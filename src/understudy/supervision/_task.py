@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar
 
 from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
-from understudy.actors._ref import Waiting
+from understudy.actors._waiting import Waiting
 from understudy.environment import thread_id
 from understudy.exceptions import ActorFailed, ActorStopped
 from understudy.instrument import Instrument
@@ -211,7 +211,7 @@ class Links:
 
     __slots__ = ("_leave", "ends")
 
-    def __init__(self, leave: Callable[[], None]) -> None:
+    def __init__(self, leave: Callable[[ExitReason], None]) -> None:
         self._leave = leave
         self.ends: dict[Outcome[Any], None] = {}
 
@@ -225,8 +225,8 @@ class Links:
         object.__setattr__(actor, "_understudy_leave", links)  # not by setattr: it may have made itself frozen
         return links
 
-    def __call__(self) -> None:
-        self._leave()
+    def __call__(self, reason: ExitReason) -> None:
+        self._leave(reason)
         ends, self.ends = self.ends, {}
         for outcome in ends:
             outcome.cancel("its starter has ended")

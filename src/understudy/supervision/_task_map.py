@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
-from understudy.actors._ref import Waiting
+from understudy.actors._waiting import Waiting
 from understudy.environment import thread_id
 from understudy.exceptions import InvalidContext
 from understudy.supervision._task import all_ended

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, TypeVar, TypeVa
 
 from understudy._plans._spec import ChildSpec, check_name, check_shutdown, snake_case
 from understudy._plans._strategies import free_name
-from understudy.actors._ref import ActorRef, Waiting, check_timeout
+from understudy.actors._ref import ActorRef
 from understudy.actors._supervisor_ref import SupervisorRef, ref_of
+from understudy.actors._waiting import Waiting, check_timeout
 from understudy.exceptions import ActorStopped, InvalidContext, InvalidSpec, NameTaken, WrongActorType
 from understudy.supervision._dynamic import DynamicSupervisor
 from understudy.supervision._task import Outcome, Task, TaskHandle, all_ended

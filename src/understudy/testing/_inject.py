@@ -7,6 +7,7 @@ import fnmatch
 import functools
 import math
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from understudy.actors._handler import Handler, HandlerTable
@@ -273,7 +274,7 @@ class _Injector:
                 for each in asked:
                     each.after(path, message, error)
 
-        return Handler(waiting if handler.is_async else plain, handler.name, handler.is_async)
+        return replace(handler, function=waiting if handler.is_async else plain)
 
     def _concerned(self, path: str) -> list[Intervention]:
         return [each for each in self._active if each.concerns(path)]

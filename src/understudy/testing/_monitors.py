@@ -75,9 +75,16 @@ class Watch:
                 told.append(f"{path} is {cell.status}")
             elif cell.hand is not None:
                 told.append(f"{path} is handling {shown(message_of(cell.hand))}{_waits_for(cell)}")
+            elif cell.turns:
+                told.append(f"{path} has {len(cell.turns)} reentrant handlers under way")
             elif cell.waiting and cell.life is not Life.DEAD:
                 told.append(f"{path} has {cell.waiting} messages waiting")
         return told
+
+
+def _hands(cell: Cell) -> list[Any]:
+    turns = cell.turns
+    return [cell.hand] if turns is None else [cell.hand, *turns.hands]
 
 
 def _waits_for(cell: Cell) -> str:
@@ -152,7 +159,7 @@ class Delivery(Monitor):
         self._kept[id(message)] = message
         self._lost[key] += 1
         cell = self.watch.cells.get(recipient)
-        in_hand = cell is not None and message_of(cell.hand) is message
+        in_hand = cell is not None and any(message_of(hand) is message for hand in _hands(cell))
         if self._accepted[key] and self._began[key] + self._lost[key] > self._accepted[key] and not in_hand:
             self.broken(f"{shown(message)} for {recipient} becomes a dead letter ({why}), and has been handled")
 

@@ -6,13 +6,16 @@ import asyncio
 import functools
 import sys
 from contextvars import Context
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Arrival, Onward
 from understudy.actors._dispatcher import Dispatcher
 from understudy.actors._handler import Handler, HandlerTable
 from understudy.actors._inbox import Inbox
+from understudy.actors._life import Turn
 from understudy.actors._runtime import Runtime
+from understudy.actors._waiting import frame_now
 from understudy.environment import Environment
 from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.testing._errors import InjectedCrash
@@ -204,7 +207,7 @@ def _wrap(entry: Handler, cell: Inbox, watch: Watch, *, many: bool = False) -> H
             raise late
         return result
 
-    return Handler(call_async if entry.is_async else call, entry.name, entry.is_async)
+    return replace(entry, function=call_async if entry.is_async else call)
 
 
 def _perhaps_crash(sim: Simulation, cell: Inbox) -> InjectedCrash | None:
@@ -219,7 +222,17 @@ def _perhaps_crash(sim: Simulation, cell: Inbox) -> InjectedCrash | None:
 
 def _perhaps_cancel(sim: Simulation, cell: Inbox) -> None:
     if sim.faults.cancel and _is_users(cell) and sim.choices.flip("cancel", sim.faults.cancel):
-        sim.loop.call_in_lane(sim.loop.new_lane("a stray cancel"), _cancel, sim, cell, cell.hand)
+        frame = frame_now()
+        if isinstance(frame, Turn):
+            sim.loop.call_in_lane(sim.loop.new_lane("a stray cancel"), _cancel_turn, sim, frame)
+        else:
+            sim.loop.call_in_lane(sim.loop.new_lane("a stray cancel"), _cancel, sim, cell, cell.hand)
+
+
+def _cancel_turn(sim: Simulation, turn: Turn) -> None:
+    if turn.task is not None and not turn.over:
+        sim.tell(f"somebody cancels a task of {turn.cell.path}")
+        turn.task.cancel("injected")
 
 
 def _cancel(sim: Simulation, cell: Inbox, hand: Any) -> None:

@@ -14,8 +14,9 @@ from understudy.actors._actor import Actor
 from understudy.actors._child import as_spec
 from understudy.actors._context import Context
 from understudy.actors._groups import Groups
-from understudy.actors._ref import ActorRef, check_timeout
+from understudy.actors._ref import ActorRef
 from understudy.actors._registry import Registry
+from understudy.actors._waiting import check_timeout
 from understudy.exceptions import ActorNotFound, InvalidContext, MailboxFull, NameTaken
 from understudy.reasons import ExitReason, Shutdown
 
