@@ -16,31 +16,27 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._strategies import PLAIN
-from understudy.actors._asks import FRAME, Ask, Onward
+from understudy.actors._asks import Ask, Onward
 from understudy.actors._belongings import Belongings
 from understudy.actors._family import Family
-from understudy.actors._handler import NO_HANDLERS, Handler
-from understudy.actors._inbox import Inbox
 from understudy.actors._life import (
-    CHILDREN,
     DEAD,
     DOWN,
-    HANDLER,
-    HOOK,
     NEW,
     RUNNING,
     STARTING,
     STOPPING,
-    Ending,
     Job,
 )
+from understudy.actors._mortal import Mortal
+from understudy.actors._reports import crash_report
 from understudy.actors._turns import Turns
-from understudy.exceptions import ActorStopped, InvalidActor, InvalidSpec, StartTimeout
-from understudy.instrument import CrashReport, Instrument
+from understudy.exceptions import ActorStopped, InvalidSpec, StartTimeout
+from understudy.instrument import Instrument
 from understudy.messages import ChildEnded, ChildStarted, Continue, Ignore
 from understudy.reasons import (
     Crashed,
@@ -58,48 +54,30 @@ if TYPE_CHECKING:
 
     from understudy._plans._spec import ChildSpec
     from understudy._plans._strategies import Plan
+    from understudy.actors._handler import Handler
     from understudy.actors._runtime import Runtime
     from understudy.mailbox._queue import AsyncMessageQueue
 
 __all__ = ["Cell"]
 
 
-class Cell(Inbox):
+class Cell(Mortal):
     """See the module. Fields that rarely matter are None until they do: an idle actor has to be small."""
 
-    __slots__ = (
-        "_path",
-        "_timer",
-        "came_up",
-        "draining",
-        "family",
-        "for_good",
-        "incarnation",
-        "life",
-        "name",
-        "observers",
-        "parent",
-        "uid",
-    )
+    __slots__ = ("_path", "came_up", "draining", "observers")
 
     family: Family[Cell] | None
 
     def __init__(self, runtime: Runtime, parent: Cell | None, spec: ChildSpec[Any], name: str) -> None:
-        Inbox.__init__(self, runtime, spec)
+        Mortal.__init__(self, runtime, spec)
         self.parent = parent
         self.name = name
         self.uid = runtime.env.next_uid()
-        self.incarnation = 0
-        self.life = NEW
         # Whether any incarnation has ever come up.
         self.came_up = False
-        self.family = None
-        # The end in sight is the last: nobody restarts it.
-        self.for_good = False
         # Drain until then and stop; stays through restarts.
         self.draining: float | None = None
         self.observers: dict[Callable[[ExitReason], object], None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._path: str | None = None
         runtime.population += 1
 
@@ -491,7 +469,7 @@ class Cell(Inbox):
                 return
             result = table.initialize.function(actor)
         except BaseException as error:
-            self._start_failed(error)
+            self.start_failed(error)
         else:
             self._initialized(plan, result)
 
@@ -503,7 +481,7 @@ class Cell(Inbox):
         if self.ending is not None:
             self.enqueue()
         elif error is not None:
-            self._start_failed(error)
+            self.start_failed(error)
         else:
             self._initialized(plan, job.result)
 
@@ -520,7 +498,7 @@ class Cell(Inbox):
             self.end(Normal(), hook=False).ignored = True
             return
         elif (problem := self._not_nothing("initialize", result)) is not None:
-            self._start_failed(problem)
+            self.start_failed(problem)
             return
         self._begin_family(plan)
 
@@ -531,7 +509,7 @@ class Cell(Inbox):
         else:
             self.family_started()
 
-    def _start_failed(self, error: BaseException) -> None:
+    def start_failed(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt):
             self.runtime.interrupt()
         if self.ending is not None:
@@ -551,20 +529,7 @@ class Cell(Inbox):
 
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None:
         """An incarnation has failed: the event, and one report for whoever wants to know more."""
-        actor = self.actor
-
-        def report() -> CrashReport:
-            return CrashReport(
-                path=self.path,
-                actor=type(actor).__qualname__ if actor is not None else self.spec.factory.__qualname__,
-                incarnation=self.incarnation,
-                message_type=message_type,
-                reason=reason,
-                state=_state_of(actor),
-                description=_description_of(actor),
-                ancestors=self.ancestors(),
-            )
-
+        report = partial(crash_report, self, reason, message_type)
         self.runtime.instruments.crashed(self.path, reason, message_type, report)
 
     def family_started(self) -> None:
@@ -610,234 +575,13 @@ class Cell(Inbox):
     def why_not(self) -> ExitReason:
         return self.ending.reason if self.ending is not None else self.gate or self.reason or Shutdown()
 
-    # Ending
-
-    def _shut(self, reason: ExitReason) -> None:
-        """The end is final: accept nothing more, and give back what waits."""
-        self.for_good = True
-        if self.gate is None:
-            self.gate = reason
-        if self.mailbox is None:
-            return
-        for item in self.mailbox.close(drain=False):
-            self.lose(item, reason)
-
-    def end(self, reason: ExitReason, *, hook: bool) -> Ending:
-        """Begin the end of this incarnation; its grace is one clock from here over handler, children and hook."""
-        starting = self.life is STARTING
-        self.ending = ending = Ending(reason, hook=hook and not starting)
-        self.attention = True
-        self.ready = False
-        if self._timer is not None:
-            self._arm(math.inf)
-        grace = self.option("shutdown")
-        if grace == "brutal_kill":
-            if isinstance(reason, Shutdown):
-                self.force(keep=True)
-            else:
-                # Nobody has asked for this end, so there is nothing to be brutal about.
-                ending.due = self.runtime.env.now() + self.runtime.settings.shutdown
-        elif grace != "infinity":
-            ending.due = self.runtime.env.now() + grace
-        if starting:
-            self._interrupt()
-        self.enqueue()
-        return ending
-
-    def _watch_grace(self, ending: Ending) -> None:
-        """The end was not a matter of this activation, as most are: it gets the timer that bounds it."""
-        if ending.due < math.inf and not ending.interrupting:
-            self._arm(ending.due, self._grace_over)
-            ending.due = math.inf
-
-    def _grace_over(self) -> None:
-        self.force(keep=not self.for_good)
-
-    def _interrupt(self) -> None:
-        """Cancel the job now and at intervals, and abandon it in the end."""
-        ending, env = self.ending, self.runtime.env
-        assert ending is not None
-        if not self._works or ending.interrupting:
-            return
-        ending.interrupting = True
-        ending.abandon_at = env.now() + self.runtime.settings.abandon_after
-        self._cancel_again()
-
-    def _cancel_again(self) -> None:
-        ending, env = self.ending, self.runtime.env
-        if not self._works or ending is None:
-            return
-        if self.job is not None:
-            self.job.cancel()
-        if self.turns:
-            self.turns.cancel()
-        if self.belongings is not None:
-            self.belongings.interrupt()
-        # Timers fire a little early, so the deadline has an action of its own rather than a comparison with the clock.
-        again = env.now() + self.runtime.settings.cancel_interval
-        if again < ending.abandon_at:
-            self._arm(again, self._cancel_again)
-        else:
-            self._arm(ending.abandon_at, self._resisted)
-
-    def _resisted(self) -> None:
-        if self._works and self.ending is not None:
-            self.ending.forced = True
-            self._abandon()
-            if self.belongings is not None:
-                self.belongings.abandon()
-            self.enqueue()
-
-    @property
-    def _works(self) -> bool:
-        """Whether a task of this incarnation runs."""
-        return self.job is not None or bool(self.turns) or (self.belongings is not None and self.belongings.busy)
-
-    def _abandon(self) -> None:
-        """Give up on the job and the turns: from now on they are zombies, and their actor has no context."""
-        if self.turns:
-            self.turns.abandon()
-        job, self.job = self.job, None
-        if job is None:
-            return
-        if job.started and job.task is not None:
-            stack = self.runtime.env.tasks.abandon(job.task)
-            self.runtime.instruments.emit(Instrument.abandoned, self.path, stack)
-        self.interrupted()
-        self.release()
-
-    def _proceed(self) -> None:
-        """Take the steps of the end that can be taken; called whenever one of them may have become possible."""
-        ending = self.ending
-        assert ending is not None
-        turns = self.turns
-        if turns:
-            turns.end(ending)
-        if self.job is not None or turns or self.life is DOWN or self.life is DEAD:
-            return
-        family = self.family
-        if ending.step is HANDLER:
-            self.life = STOPPING
-            ending.step = CHILDREN
-            if family is not None:
-                self._stop_children(family, ending)
-            if self.belongings is not None:
-                self.belongings.interrupt()
-        if ending.step is CHILDREN:
-            if (family is not None and not family.stopped) or self._works:
-                return
-            ending.step = HOOK
-            hook = self.table.shutdown
-            if hook is not None and ending.hook and not ending.forced:
-                self._run_shutdown(hook, ending)
-        if self.job is None:
-            self._go_down(ending)
-
-    def _stop_children(self, family: Family[Cell], ending: Ending) -> None:
-        if ending.forced:
-            for cell, keep in family.kill_all(keep=not self.for_good):
-                cell.force(keep=keep)
-        else:
-            family.stop_all(keep=not self.for_good)
-
-    def _run_shutdown(self, hook: Handler, ending: Ending) -> None:
-        if hook.is_async:
-            self.start_job("shutdown", self._run_shutdown_job, ending)
-            return
-        try:
-            problem = self._not_nothing("shutdown", hook.function(self.actor, ending.reason))
-        except BaseException as error:
-            problem = error
-        if problem is not None:
-            self._shutdown_failed(problem)
-
-    async def _run_shutdown_job(self, job: Job, ending: Ending) -> None:
-        error = await self._run_hook(job, self.table.shutdown, ending.reason)
-        if self.job is not job:
-            return
-        self.job = None
-        if error is None:
-            error = self._not_nothing("shutdown", job.result)
-        if error is not None and not ending.interrupting:
-            self._shutdown_failed(error)
-        self.enqueue()
-
-    def _shutdown_failed(self, error: BaseException) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            self.runtime.interrupt()
-        self.runtime.instruments.emit(Instrument.shutdown_failed, self.path, error)
-        without_traceback(error)
-
-    def _go_down(self, ending: Ending) -> None:
-        reason = ending.final_reason()
-        self._leave(reason)
-        self.life = DOWN
-        self.reason = reason
-        if self.parent is None:
-            self.bury(reason)
-        else:
-            self.parent.post(
-                ChildEnded(self.name, self.uid, self.incarnation, reason, ending.directive, ending.ignored)
-            )
-
-    def _leave(self, reason: ExitReason) -> None:
-        """Let go of the incarnation."""
-        if self._timer is not None:
-            self._arm(math.inf)
-        if self.actor is not None:
-            self.actor._understudy_leave(reason)
-            # A zombie of it, or whoever kept it, can do nothing to the next incarnation.
-            object.__setattr__(self.actor, "_understudy_cell", None)
-        self.actor = None
-        self.table = NO_HANDLERS
-        self.ending = None
-        self.attention = False
-        self.ready = False
-        self.release()
-        self.take_onward()
-        if self.belongings is not None:
-            self._end_belongings(self.belongings)
-
-    def take_onward(self) -> list[Onward]:
-        """What stands in front of all else in the mailbox, by the actor's own wish."""
-        taken: list[Onward] = []
-        mailbox = self.mailbox
-        while mailbox is not None and mailbox.items and type(mailbox.next_item()) is Onward:
-            taken.append(mailbox.take())
-        return taken
-
-    def _end_belongings(self, belongings: Belongings) -> None:
-        self.belongings = None
-        belongings.end()
-        if self.for_good and self.mailbox is not None:  # what was in the stash has come back
-            for item in self.mailbox.clear():
-                self.lose(item, self.gate or Shutdown())
+    # What few have
 
     def own(self) -> Belongings:
         """What few actors have, made when it is first wanted."""
         if self.belongings is None:
             self.belongings = Belongings(self)
         return self.belongings
-
-    def task_failed(self, error: BaseException, name: str) -> None:
-        """A task of the actor has failed, which is its own failure."""
-        if self.ending is not None or self.down:
-            return
-        if isinstance(error, KeyboardInterrupt):
-            self.runtime.interrupt()
-        reason = Crashed(without_traceback(error), self.frames(error))
-        self.report_crash(reason, name)
-        self.end(reason, hook=True).directive = self.directive(error)
-
-    # Jobs and the one timer
-
-    def start_job(self, kind: str, body: Callable[..., Any], *args: Any) -> None:
-        job = self.job = Job(kind)
-        task = self.runtime.env.start_task(
-            body(job, *args), name=f"actor:{self.path}", context=job.context, on_done=self._job_done
-        )
-        if self.job is job:
-            job.task = task
 
     @property
     def turns(self) -> Turns | None:
@@ -851,70 +595,6 @@ class Cell(Inbox):
             turns = self.actor.__dict__["_understudy_turns"] = Turns(self)
         return turns.start(item, message, ask, handler)
 
-    async def _run_hook(self, job: Job, hook: Handler | None, *args: Any) -> BaseException | None:
-        """Run a hook and return what it raised."""
-        assert hook is not None
-        job.begin()
-        FRAME.set(self)
-        if self.ending is not None and self.ending.interrupting:
-            return None
-        self.hand_since = self.runtime.env.now()
-        try:
-            job.result = await hook.function(self.actor, *args)
-        except BaseException as error:
-            if isinstance(error, GeneratorExit) and not job.is_current:
-                raise
-            return error
-        finally:
-            if self.job is job:
-                self.waits = None
-        return None
-
-    def _job_done(self, task: asyncio.Task[None]) -> None:
-        """The task has ended. Usually its last lines have seen to all; not if it was cancelled before its first one."""
-        job = self.job
-        if job is None or job.task is not task:
-            return
-        self.job = None
-        defect = None if task.cancelled() else task.exception()
-        error = defect or asyncio.CancelledError("cancelled by somebody before it began")
-        if self.ending is not None:
-            self.enqueue()
-        elif job.kind == "initialize":
-            self._start_failed(error)
-        else:
-            self._crash(error, None, None)
-
-    def _not_nothing(self, hook: str, result: object) -> BaseException | None:
-        if result is None:
-            return None
-        problem = f"{hook} must return None, got {type(result).__name__}"
-        if isinstance(result, Coroutine):
-            result.close()
-        return InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
-
-    def _arm(self, when: float, action: Callable[[], object] | None = None) -> None:
-        """Set the one timer of this cell, or none."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if action is not None:
-            self._timer = self.runtime.env.call_at(when, action)
-
 
 def _is_ask(item: object) -> bool:
     return isinstance(item, Ask)
-
-
-def _state_of(actor: Any) -> dict[str, str]:
-    """Names and types of its attributes; never a value, which may be secret, large or broken."""
-    attributes: dict[str, Any] = getattr(actor, "__dict__", {})
-    return {name: type(value).__name__ for name, value in attributes.items() if not name.startswith("_understudy")}
-
-
-def _description_of(actor: Any) -> dict[str, str]:
-    """What the actor tells of itself."""
-    try:
-        return {} if actor is None else {str(name): repr(value) for name, value in actor.describe().items()}
-    except Exception as error:
-        return {"describe": f"raised {type(error).__name__}"}

@@ -44,7 +44,20 @@ if TYPE_CHECKING:
 __all__ = ["Inbox"]
 
 
-_OURS = tuple(__file__.replace("_inbox", name) for name in ("_inbox", "_cell", "_recall", "_streams", "_turns"))
+_OURS = tuple(
+    __file__.replace("_inbox", name)
+    for name in (
+        "_inbox",
+        "_mortal",
+        "_cell",
+        "_belongings",
+        "_owned",
+        "_recall",
+        "_state_machine",
+        "_streams",
+        "_turns",
+    )
+)
 _SPECIAL = frozenset({Continue, CoroutineType})
 """What a ``def`` handler may return that is no reply, or by mistake."""
 

@@ -1,0 +1,341 @@
+"""The half of a cell that deals with ends: of an incarnation, and of the tasks that belong to it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from abc import abstractmethod
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from understudy.actors._asks import FRAME, Onward
+from understudy.actors._handler import NO_HANDLERS, Handler
+from understudy.actors._inbox import Inbox
+from understudy.actors._life import CHILDREN, DEAD, DOWN, HANDLER, HOOK, NEW, STARTING, STOPPING, Ending, Job, Life
+from understudy.exceptions import InvalidActor
+from understudy.instrument import Instrument
+from understudy.messages import ChildEnded, ChildStarted
+from understudy.reasons import Crashed, ExitReason, Shutdown, without_traceback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from understudy._plans._spec import ChildSpec
+    from understudy.actors._belongings import Belongings
+    from understudy.actors._cell import Cell
+    from understudy.actors._family import Family
+    from understudy.actors._runtime import Runtime
+    from understudy.actors._turns import Turns
+
+__all__ = ["Mortal"]
+
+
+class Mortal(Inbox):
+    """The part of :class:`understudy.actors._cell.Cell` that ends.
+
+    The steps of an end wait for each other: the handler in hand, the children and tasks, the hook. They are taken in
+    activations; the grace is one clock over all of them.
+    """
+
+    __slots__ = ("_timer", "family", "for_good", "incarnation", "life", "name", "parent", "uid")
+
+    parent: Cell | None
+    name: str
+    uid: int
+
+    def __init__(self, runtime: Runtime, spec: ChildSpec[Any]) -> None:
+        Inbox.__init__(self, runtime, spec)
+        self.incarnation: int = 0
+        self.life: Life = NEW
+        # The end in sight is the last: nobody restarts it.
+        self.for_good = False
+        self.family: Family[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What the cell does
+
+    @property
+    @abstractmethod
+    def down(self) -> bool: ...
+    @property
+    @abstractmethod
+    def turns(self) -> Turns | None: ...
+    @abstractmethod
+    def bury(self, reason: ExitReason) -> None: ...
+    @abstractmethod
+    def post(self, signal: ChildStarted | ChildEnded) -> None: ...
+    @abstractmethod
+    def start_failed(self, error: BaseException) -> None: ...
+
+    # Ending
+
+    def _shut(self, reason: ExitReason) -> None:
+        """The end is final: accept nothing more, and give back what waits."""
+        self.for_good = True
+        if self.gate is None:
+            self.gate = reason
+        if self.mailbox is None:
+            return
+        for item in self.mailbox.close(drain=False):
+            self.lose(item, reason)
+
+    def end(self, reason: ExitReason, *, hook: bool) -> Ending:
+        """Begin the end of this incarnation; its grace is one clock from here over handler, children and hook."""
+        starting = self.life is STARTING
+        self.ending = ending = Ending(reason, hook=hook and not starting)
+        self.attention = True
+        self.ready = False
+        if self._timer is not None:
+            self._arm(math.inf)
+        grace = self.option("shutdown")
+        if grace == "brutal_kill":
+            if isinstance(reason, Shutdown):
+                self.force(keep=True)
+            else:
+                # Nobody has asked for this end, so there is nothing to be brutal about.
+                ending.due = self.runtime.env.now() + self.runtime.settings.shutdown
+        elif grace != "infinity":
+            ending.due = self.runtime.env.now() + grace
+        if starting:
+            self._interrupt()
+        self.enqueue()
+        return ending
+
+    def _watch_grace(self, ending: Ending) -> None:
+        """The end was not a matter of this activation, as most are: it gets the timer that bounds it."""
+        if ending.due < math.inf and not ending.interrupting:
+            self._arm(ending.due, self._grace_over)
+            ending.due = math.inf
+
+    def _grace_over(self) -> None:
+        self.force(keep=not self.for_good)
+
+    def _interrupt(self) -> None:
+        """Cancel the job now and at intervals, and abandon it in the end."""
+        ending, env = self.ending, self.runtime.env
+        assert ending is not None
+        if not self._works or ending.interrupting:
+            return
+        ending.interrupting = True
+        ending.abandon_at = env.now() + self.runtime.settings.abandon_after
+        self._cancel_again()
+
+    def _cancel_again(self) -> None:
+        ending, env = self.ending, self.runtime.env
+        if not self._works or ending is None:
+            return
+        if self.job is not None:
+            self.job.cancel()
+        if self.turns:
+            self.turns.cancel()
+        if self.belongings is not None:
+            self.belongings.interrupt()
+        # Timers fire a little early, so the deadline has an action of its own rather than a comparison with the clock.
+        again = env.now() + self.runtime.settings.cancel_interval
+        if again < ending.abandon_at:
+            self._arm(again, self._cancel_again)
+        else:
+            self._arm(ending.abandon_at, self._resisted)
+
+    def _resisted(self) -> None:
+        if self._works and self.ending is not None:
+            self.ending.forced = True
+            self._abandon()
+            if self.belongings is not None:
+                self.belongings.abandon()
+            self.enqueue()
+
+    @property
+    def _works(self) -> bool:
+        """Whether a task of this incarnation runs."""
+        return self.job is not None or bool(self.turns) or (self.belongings is not None and self.belongings.busy)
+
+    def _abandon(self) -> None:
+        """Give up on the job and the turns: from now on they are zombies, and their actor has no context."""
+        if self.turns:
+            self.turns.abandon()
+        job, self.job = self.job, None
+        if job is None:
+            return
+        if job.started and job.task is not None:
+            stack = self.runtime.env.tasks.abandon(job.task)
+            self.runtime.instruments.emit(Instrument.abandoned, self.path, stack)
+        self.interrupted()
+        self.release()
+
+    def _proceed(self) -> None:
+        """Take the steps of the end that can be taken; called whenever one of them may have become possible."""
+        ending = self.ending
+        assert ending is not None
+        turns = self.turns
+        if turns:
+            turns.end(ending)
+        if self.job is not None or turns or self.life is DOWN or self.life is DEAD:
+            return
+        family = self.family
+        if ending.step is HANDLER:
+            self.life = STOPPING
+            ending.step = CHILDREN
+            if family is not None:
+                self._stop_children(family, ending)
+            if self.belongings is not None:
+                self.belongings.interrupt()
+        if ending.step is CHILDREN:
+            if (family is not None and not family.stopped) or self._works:
+                return
+            ending.step = HOOK
+            hook = self.table.shutdown
+            if hook is not None and ending.hook and not ending.forced:
+                self._run_shutdown(hook, ending)
+        if self.job is None:
+            self._go_down(ending)
+
+    def _stop_children(self, family: Family[Any], ending: Ending) -> None:
+        if ending.forced:
+            for cell, keep in family.kill_all(keep=not self.for_good):
+                cell.force(keep=keep)
+        else:
+            family.stop_all(keep=not self.for_good)
+
+    def _run_shutdown(self, hook: Handler, ending: Ending) -> None:
+        if hook.is_async:
+            self.start_job("shutdown", self._run_shutdown_job, ending)
+            return
+        try:
+            problem = self._not_nothing("shutdown", hook.function(self.actor, ending.reason))
+        except BaseException as error:
+            problem = error
+        if problem is not None:
+            self._shutdown_failed(problem)
+
+    async def _run_shutdown_job(self, job: Job, ending: Ending) -> None:
+        error = await self._run_hook(job, self.table.shutdown, ending.reason)
+        if self.job is not job:
+            return
+        self.job = None
+        if error is None:
+            error = self._not_nothing("shutdown", job.result)
+        if error is not None and not ending.interrupting:
+            self._shutdown_failed(error)
+        self.enqueue()
+
+    def _shutdown_failed(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self.runtime.interrupt()
+        self.runtime.instruments.emit(Instrument.shutdown_failed, self.path, error)
+        without_traceback(error)
+
+    def _go_down(self, ending: Ending) -> None:
+        reason = ending.final_reason()
+        self._leave(reason)
+        self.life = DOWN
+        self.reason = reason
+        if self.parent is None:
+            self.bury(reason)
+        else:
+            self.parent.post(
+                ChildEnded(self.name, self.uid, self.incarnation, reason, ending.directive, ending.ignored)
+            )
+
+    def _leave(self, reason: ExitReason) -> None:
+        """Let go of the incarnation."""
+        if self._timer is not None:
+            self._arm(math.inf)
+        if self.actor is not None:
+            self.actor._understudy_leave(reason)
+            # A zombie of it, or whoever kept it, can do nothing to the next incarnation.
+            object.__setattr__(self.actor, "_understudy_cell", None)
+        self.actor = None
+        self.table = NO_HANDLERS
+        self.ending = None
+        self.attention = False
+        self.ready = False
+        self.release()
+        self.take_onward()
+        if self.belongings is not None:
+            self._end_belongings(self.belongings)
+
+    def take_onward(self) -> list[Onward]:
+        """What stands in front of all else in the mailbox, by the actor's own wish."""
+        taken: list[Onward] = []
+        mailbox = self.mailbox
+        while mailbox is not None and mailbox.items and type(mailbox.next_item()) is Onward:
+            taken.append(mailbox.take())
+        return taken
+
+    def _end_belongings(self, belongings: Belongings) -> None:
+        self.belongings = None
+        belongings.end()
+        if self.for_good and self.mailbox is not None:  # what was in the stash has come back
+            for item in self.mailbox.clear():
+                self.lose(item, self.gate or Shutdown())
+
+    def task_failed(self, error: BaseException, name: str) -> None:
+        """A task of the actor has failed, which is its own failure."""
+        if self.ending is not None or self.down:
+            return
+        if isinstance(error, KeyboardInterrupt):
+            self.runtime.interrupt()
+        reason = Crashed(without_traceback(error), self.frames(error))
+        self.report_crash(reason, name)
+        self.end(reason, hook=True).directive = self.directive(error)
+
+    # Jobs and the one timer
+
+    def start_job(self, kind: str, body: Callable[..., Any], *args: Any) -> None:
+        job = self.job = Job(kind)
+        task = self.runtime.env.start_task(
+            body(job, *args), name=f"actor:{self.path}", context=job.context, on_done=self._job_done
+        )
+        if self.job is job:
+            job.task = task
+
+    async def _run_hook(self, job: Job, hook: Handler | None, *args: Any) -> BaseException | None:
+        """Run a hook and return what it raised."""
+        assert hook is not None
+        job.begin()
+        FRAME.set(self)
+        if self.ending is not None and self.ending.interrupting:
+            return None
+        self.hand_since = self.runtime.env.now()
+        try:
+            job.result = await hook.function(self.actor, *args)
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) and not job.is_current:
+                raise
+            return error
+        finally:
+            if self.job is job:
+                self.waits = None
+        return None
+
+    def _job_done(self, task: asyncio.Task[None]) -> None:
+        """The task has ended. Usually its last lines have seen to all; not if it was cancelled before its first one."""
+        job = self.job
+        if job is None or job.task is not task:
+            return
+        self.job = None
+        defect = None if task.cancelled() else task.exception()
+        error = defect or asyncio.CancelledError("cancelled by somebody before it began")
+        if self.ending is not None:
+            self.enqueue()
+        elif job.kind == "initialize":
+            self.start_failed(error)
+        else:
+            self._crash(error, None, None)
+
+    def _not_nothing(self, hook: str, result: object) -> BaseException | None:
+        if result is None:
+            return None
+        problem = f"{hook} must return None, got {type(result).__name__}"
+        if isinstance(result, Coroutine):
+            result.close()
+        return InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
+
+    def _arm(self, when: float, action: Callable[[], object] | None = None) -> None:
+        """Set the one timer of this cell, or none."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if action is not None:
+            self._timer = self.runtime.env.call_at(when, action)
