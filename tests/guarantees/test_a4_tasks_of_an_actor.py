@@ -86,7 +86,7 @@ async def test_tasks_end_with_the_incarnation_before_its_shutdown_hook(way: str)
     gate = Gate()
     async with ActorSystem() as system:
         worker = await system.spawn(Worker, log)
-        await worker.ask(Do(what=lambda actor: actor.context.create_task(wait(gate, log), name="one") and None))
+        await worker.ask(Do(what=lambda actor: actor.context.start_task(wait(gate, log), name="one") and None))
         await gate.reached()
         if way == "stop":
             worker.stop()
@@ -114,7 +114,7 @@ async def test_a_task_that_fails_is_the_failure_of_its_actor() -> None:
 
     async with ActorSystem(instruments=[recorder]) as system:
         worker = await system.spawn(Worker, log)
-        await worker.ask(Do(what=lambda actor: actor.context.create_task(fail(), name="search") and None))
+        await worker.ask(Do(what=lambda actor: actor.context.start_task(fail(), name="search") and None))
         gate.open()
         await settle()
         [(path, reason, message_type)] = recorder.of("actor_crashed")
@@ -131,7 +131,7 @@ async def test_a_task_that_is_cancelled_by_its_actor_is_no_failure_and_one_that_
     async with ActorSystem() as system:
         worker = await system.spawn(Worker, [])
         for _ in range(2):
-            await worker.ask(Do(what=lambda actor: kept.append(actor.context.create_task(wait(gate, [])))))
+            await worker.ask(Do(what=lambda actor: kept.append(actor.context.start_task(wait(gate, [])))))
         await gate.reached(2)
         kept[0].cancel()
         gate.open()
@@ -146,7 +146,7 @@ async def test_what_is_cancelled_before_its_first_step_leaves_no_coroutine_behin
     log: list[Any] = []
 
     def start(actor: Worker) -> None:
-        task = actor.context.create_task(wait(Gate(), log))
+        task = actor.context.start_task(wait(Gate(), log))
         actor.context.pipe_to_self(wait(Gate(), log), Done)
         if way == "cancel":
             task.cancel()
@@ -174,7 +174,7 @@ async def test_a_task_that_resists_is_abandoned_and_holds_nobody_up() -> None:
     recorder = Recorder()
     async with ActorSystem(instruments=[recorder]) as system:
         worker = await system.spawn(child(Worker, []).options(shutdown=1.0))
-        await worker.ask(Do(what=lambda actor: actor.context.create_task(resist(), name="deaf") and None))
+        await worker.ask(Do(what=lambda actor: actor.context.start_task(resist(), name="deaf") and None))
         await settle()
         start = asyncio.get_running_loop().time()
         worker.stop()
@@ -400,7 +400,7 @@ async def test_no_task_outlives_its_incarnation_whatever_happens(sim: Simulation
         @handler
         async def note(self, message: Note) -> None:
             assert [number for number, count in alive.items() if count and number != self.mine] == []
-            self.context.create_task(self.work())
+            self.context.start_task(self.work())
             self.context.pipe_to_self(asyncio.sleep(0.005, message.number), Done)
             await asyncio.sleep(0)
 

@@ -58,6 +58,7 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "on_restart": [("wait", "wait"), ("fail", "fail")],
     "significant": [(True, True), (False, False)],
     "trap_exits": [(True, True), (False, False)],
+    "stash": [(0, 0), (5, 5)],
     "depends_on": [((), ()), (["a", "b"], ("a", "b")), (("a",), ("a",))],
 }
 
@@ -79,6 +80,7 @@ BAD: dict[str, list[Any]] = {
     "on_restart": ["", "Wait", None, True, "drop"],
     "significant": [None, 0, 1, "yes"],
     "trap_exits": [None, 0, 1, "yes"],
+    "stash": [-1, 1.5, math.inf, True, None, "3"],
     "depends_on": [None, "a", 3, [None], ["a/b"], [""]],
 }
 
@@ -98,6 +100,7 @@ ALLOWED = {
     "on_restart": "must be 'wait' or 'fail'",
     "significant": "must be True or False",
     "trap_exits": "must be True or False",
+    "stash": "must be an int from 0 up",
     "depends_on": "must be ",
 }
 

@@ -331,7 +331,7 @@ class Context:
 
     # What runs beside
 
-    def create_task(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+    def start_task(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
         """Run *coroutine* as a task that belongs to this incarnation.
 
         It is cancelled when the incarnation ends, which waits for it within its grace; one that resists is abandoned.

@@ -113,6 +113,9 @@ class Simulation:
             busy = self.busy()
             if not busy:
                 return
+            if self.loop.ready.lanes:  # a timer that was due has fired since it was idle
+                later = False
+                continue
             due = self.loop.next_due()
             if due is None or due > deadline:
                 told = "\n  ".join(busy)
