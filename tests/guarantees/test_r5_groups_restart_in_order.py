@@ -846,7 +846,7 @@ def meddle(sim: Simulation, top: Any, refs: dict[str, ActorRef[Any]]) -> Any:
     return None
 
 
-@simulate(schedules=400, faults=Faults(stall=0.3))
+@simulate(schedules=200, faults=Faults(stall=0.3))
 async def test_whatever_is_done_to_a_group_its_members_start_after_those_before_them_and_all_come_to_rest(
     sim: Simulation,
 ) -> None:
