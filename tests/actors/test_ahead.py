@@ -140,7 +140,7 @@ async def test_where_the_stack_is_deep_it_is_left_to_the_event_loop() -> None:
         turns = Turns()
         assert await descend(100) == NOBODY
         assert turns.taken == 0
-        assert await descend(600) == NOBODY
+        assert await descend(470) == NOBODY  # beside the frames of the event loop and of pytest
         assert turns.stop() > 0
 
 
