@@ -17,15 +17,14 @@ from pathlib import Path
 
 import pytest
 
-import understudy
 from examples.code_index.files import BROKEN, default_folders, python_files
 from examples.code_index.parsing import Definition, definitions, parse
 from examples.code_index.report import Failure, SumError, Tally, answer, check, summary
 from examples.code_index.workers import Workers, WorkersLost
+from tests.examples.stage import EXAMPLES, TIMEOUT, environment
 from understudy.cli import main
 
 EXAMPLE = str(BROKEN.parent)
-TIMEOUT = 60.0
 
 BROKEN_FILES = sorted(path.name for path in BROKEN.glob("*.py"))
 
@@ -248,13 +247,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def process(*args: str) -> subprocess.Popen[str]:
-    paths = [str(Path(understudy.__file__).parents[1]), str(Path(EXAMPLE).parent)]
     return subprocess.Popen(
         [sys.executable, "-m", "understudy", "run", *args],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env=environment(EXAMPLES),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,  # so that a signal can be sent to all its processes, as a terminal does
     )
 

@@ -5,19 +5,15 @@ Its other examples are run by `test_docs.py`, with those of the other pages.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.examples.stage import ROOT, run
 from tests.examples.test_docs import Block, blocks
 
-ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
-TIMEOUT = 60.0
 
 
 def first_example() -> tuple[Block, Block]:
@@ -29,15 +25,7 @@ def first_example() -> tuple[Block, Block]:
 
 def printed_by(program: str, folder: Path) -> str:
     (folder / "meters.py").write_text(program, "utf-8")
-    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "meters.py"],
-        capture_output=True,
-        cwd=folder,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": path, "PYTHONUTF8": "1"},
-        timeout=TIMEOUT,
-    )
+    done = run("meters.py", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

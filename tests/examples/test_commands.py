@@ -1,0 +1,30 @@
+"""The commands of the READMEs in `examples` print what stands below them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.examples.stage import EXAMPLES, ROOT, commands, run
+
+PAGES = sorted(EXAMPLES.glob("*/README.md"))
+COMMANDS = {command: output for page in PAGES for command, output in commands(page).items()}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_it_prints_what_its_readme_says(command: str) -> None:
+    program, *arguments = shlex.split(command)
+    done = run(*({"understudy": ["-m", "understudy"], "python": []}[program]), *arguments, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == COMMANDS[command]
+    if arguments[0] == "run":
+        assert "Traceback" not in done.stderr  # but the log
+    else:
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_each_readme_has_a_command(page: Path) -> None:
+    assert commands(page) != {}
