@@ -149,7 +149,9 @@ async def test_each_runs_in_its_own_task_and_context_and_has_its_own_sender() ->
         first = desk.context.sender
         await gate.hold()
         assert desk.context.sender == first
-        seen.append((before, asyncio.current_task(), desk.context.sender, asyncio.current_task().get_name()))  # type: ignore[union-attr]
+        task = asyncio.current_task()
+        assert task is not None
+        seen.append((before, task, desk.context.sender, task.get_name()))
 
     async with ActorSystem() as system:
         desk = await system.spawn(Desk, gate, [])

@@ -30,7 +30,10 @@ async def test_a_key_that_other_processes_would_not_understand_is_refused_before
     async with ActorSystem() as system:
         log: list[Any] = []
         ref = await system.spawn(Holder, None, log)
-        key: Any = lambda message: object()  # noqa: E731
+
+        def key(message: Note) -> Any:
+            return object()
+
         router = Router(system, [ref], "consistent_hash", key=key)
         with pytest.raises(TypeError, match="a key must be"):
             router.tell(Note())

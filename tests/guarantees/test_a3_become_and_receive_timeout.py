@@ -206,7 +206,7 @@ async def test_a_signal_that_waits_behind_a_message_is_not_true_any_more() -> No
 
     class Sleepy(Sentry):
         @handler
-        async def knock(self, message: Knock) -> str:  # type: ignore[override]
+        async def knock(self, message: Knock) -> str:  # type: ignore[override] - the same handler, but async
             self.context.receive_timeout(1.0)
             self.seconds = 1.0
             await asyncio.sleep(0)

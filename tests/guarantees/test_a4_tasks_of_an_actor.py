@@ -302,7 +302,7 @@ async def test_no_more_threads_than_allowed_block_at_a_time() -> None:
         worker = await system.spawn(Worker, log)
         for _ in range(20):
             await worker.ask(Do(what=lambda actor: actor.context.run_blocking(block, Done)))
-        while len(log) < 20:  # noqa: ASYNC110
+        while len(log) < 20:  # noqa: ASYNC110 - two threads are on their way
             await asyncio.sleep(0)
     assert most <= 2
 

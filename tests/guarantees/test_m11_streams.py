@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -193,7 +193,7 @@ async def goes_on(parts: Any) -> None:
         await asyncio.sleep(0.01)
 
 
-Consumer = Callable[[Any], Awaitable[None]]
+Consumer = Callable[[Any], Coroutine[Any, Any, None]]
 
 
 @pytest.mark.parametrize("gate_at", [None, 3], ids=["while it waits for room", "while it awaits"])
@@ -206,7 +206,7 @@ async def test_the_generator_is_closed_when_the_consumer_leaves_fails_or_is_canc
     recorder = Recorder()
     async with ActorSystem(instruments=[recorder]) as system:
         counter = await system.spawn(Counter, log, Gate())
-        consuming = asyncio.create_task(consumer(counter.stream(Count(gate_at=gate_at), buffer=2)))  # type: ignore[arg-type]
+        consuming = asyncio.create_task(consumer(counter.stream(Count(gate_at=gate_at), buffer=2)))
         await settle()
         if consumer in (waits, goes_on):
             assert "closed" not in log
@@ -749,7 +749,7 @@ async def test_closing_it_ends_the_wait_of_its_consumer() -> None:
     async with ActorSystem() as system:
         counter = await system.spawn(Counter, [], gate)
         parts = counter.stream(Count(gate_at=1))
-        following = asyncio.create_task(goes_on(parts))  # type: ignore[arg-type]
+        following = asyncio.create_task(goes_on(parts))
         await gate.reached()
         await parts.aclose()
         await following
