@@ -8,7 +8,7 @@ import itertools
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
 
-from understudy._plans._spec import ChildSpec, check_name
+from understudy._plans._spec import ChildSpec, check_class, check_name
 from understudy._tree import Tree, node_of
 from understudy.actors._actor import Actor
 from understudy.actors._cell import Cell
@@ -34,7 +34,6 @@ from understudy.exceptions import (
     InvalidSpec,
     StartError,
     SystemCollapsed,
-    WrongActorType,
 )
 from understudy.instrument import Instrument, Statistics
 from understudy.reasons import ExitReason, Shutdown, is_abnormal, root_error
@@ -290,9 +289,8 @@ class ActorSystem:
             absolute = self._absolute(path)
             known = [node.path for node in itertools.islice(self.tree().walk(), _NEAREST)]
             raise ActorNotFound(path=absolute, nearest=difflib.get_close_matches(absolute, known, n=3))
-        factory = cell.spec.factory
-        if actor is not None and not issubclass(factory, actor):
-            raise WrongActorType(path=cell.path, expected=actor.__name__, actual=cell.class_name)
+        if actor is not None:
+            check_class(cell.spec, actor, cell.path)
         return ref_of(cell)
 
     @overload

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar, Unpack
 
 from understudy._plans._backoff import reset_default
 from understudy._plans._directives import OnFailure, check_on_failure
-from understudy.exceptions import InvalidSpec
+from understudy.exceptions import InvalidSpec, WrongActorType
 from understudy.mailbox._overflow import Mailbox
 from understudy.mailbox._rules import check_capacity
 
@@ -27,6 +27,7 @@ __all__ = [
     "Restart",
     "Shutdown",
     "check_bool",
+    "check_class",
     "check_count",
     "check_interruptible",
     "check_mailbox",
@@ -162,6 +163,16 @@ class ChildSpec(Generic[M]):
         return snake_case(getattr(self.factory, "__name__", type(self.factory).__name__))
 
 
+def check_class(spec: ChildSpec[Any], expected: type[Any], path: str) -> None:
+    """Refuse what *spec* makes, which is at *path*, if it is no *expected*.
+
+    Raises:
+        WrongActorType: Its class is another.
+    """
+    if not issubclass(spec.factory, expected):
+        raise WrongActorType(path=path, expected=expected.__name__, actual=spec.factory.__name__)
+
+
 @lru_cache
 def snake_case(name: str) -> str:
     """``HTTPServerPool`` as ``http_server_pool``; what no path may hold is replaced by ``_``."""
@@ -232,11 +243,11 @@ def check_mailbox(value: object, child: str) -> Mailbox:
         raise InvalidSpec(child=child, field="mailbox", problem=problem) from None
 
 
-def check_count(field: str, value: object, child: str) -> int:
-    """*value*, if it is a whole number from 0 on."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+def check_count(field: str, value: object, child: str, *, least: int = 0) -> int:
+    """*value*, if it is a whole number from *least* on."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return value
-    raise InvalidSpec(child=child, field=field, problem=f"must be an int from 0 up, got {value!r}")
+    raise InvalidSpec(child=child, field=field, problem=f"must be an int from {least} up, got {value!r}")
 
 
 def check_bool(field: str, value: object, child: str) -> bool:
@@ -277,12 +288,6 @@ def _check_on_restart(value: object, child: str) -> OnRestart:
     raise InvalidSpec(child=child, field="on_restart", problem=f"must be 'wait' or 'fail', got {value!r}")
 
 
-def _check_concurrency(value: object, child: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise InvalidSpec(child=child, field="max_concurrency", problem=f"must be an int from 1 up, got {value!r}")
-
-
 def check_seconds(field: str, value: object, child: str) -> float:
     """*value*, if it is a positive number of seconds, or ``math.inf``."""
     seconds = number_of(value)
@@ -312,7 +317,7 @@ _CHECKS: dict[str, Callable[[object, str], object]] = {
     "reset_after": partial(check_seconds, "reset_after"),
     "on_failure": check_on_failure,
     "max_handling_seconds": partial(check_seconds, "max_handling_seconds"),
-    "max_concurrency": _check_concurrency,
+    "max_concurrency": partial(check_count, "max_concurrency", least=1),
     "on_restart": _check_on_restart,
     "trap_exits": partial(check_bool, "trap_exits"),
     "stash": partial(check_count, "stash"),

@@ -8,9 +8,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, overload
 
+from understudy._plans._spec import check_class
 from understudy.actors._listeners import Ends, Listener, Listeners
 from understudy.actors._runtime import runtime_of
-from understudy.exceptions import ActorNotFound, InvalidSpec, KeyTaken, WrongActorType
+from understudy.exceptions import ActorNotFound, InvalidSpec, KeyTaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from understudy.actors._context import System
     from understudy.actors._ref import ActorRef
 
-__all__ = ["Entry", "Keys", "Registered", "Registry", "Unregistered", "class_checked"]
+__all__ = ["Entry", "Keys", "Registered", "Registry", "Unregistered"]
 
 M = TypeVar("M")
 
@@ -174,7 +175,7 @@ class Registry:
             known = [each for each in itertools.islice(self._entries, _NEAREST) if isinstance(each, str)]
             nearest = difflib.get_close_matches(key, known, n=3) if isinstance(key, str) else ()
             raise ActorNotFound(path=f"under key {key!r} of registry {self.name!r}", nearest=nearest)
-        return found if actor is None else class_checked(found, actor)
+        return _checked(found, actor)
 
     @overload
     def find(self, key: Hashable, actor: type[Actor[M]]) -> ActorRef[M] | None: ...
@@ -183,7 +184,7 @@ class Registry:
     def find(self, key: Hashable, actor: type[Actor[Any]] | None = None) -> ActorRef[Any] | None:
         """Like :meth:`lookup`, with None where there is no actor."""
         found = self._first(key)
-        return found if found is None or actor is None else class_checked(found, actor)
+        return None if found is None else _checked(found, actor)
 
     def entries(self, key: Hashable) -> tuple[Entry, ...]:
         """All entries under *key*, those that have been there longest first."""
@@ -239,13 +240,7 @@ class Registry:
         self._listeners.announce([(None, Unregistered(self.name, key, ref)) for key in keys])
 
 
-def class_checked(ref: ActorRef[Any], actor: type[Actor[M]]) -> ActorRef[M]:
-    """*ref*, if the class of its actor is *actor*.
-
-    Raises:
-        WrongActorType: It is another.
-    """
-    factory: Any = ref._cell.spec.factory  # pyright: ignore[reportPrivateUsage]
-    if not issubclass(factory, actor):
-        raise WrongActorType(path=ref.path, expected=actor.__name__, actual=factory.__name__)
+def _checked(ref: ActorRef[Any], actor: type[Actor[M]] | None) -> ActorRef[M]:
+    if actor is not None:
+        check_class(ref._cell.spec, actor, ref.path)  # pyright: ignore[reportPrivateUsage]
     return ref

@@ -6,13 +6,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from understudy._plans._keys import encoded
-from understudy._plans._spec import ChildSpec
+from understudy._plans._spec import ChildSpec, check_count
 from understudy.actors._asks import Ask, message_of, sender_of
 from understudy.actors._monitors import News
 from understudy.exceptions import ActorStopped, InvalidSpec, MailboxFull
 from understudy.instrument import Instrument
 from understudy.reasons import Shutdown
-from understudy.supervision._partition import partition_of
+from understudy.supervision._partition import check_numbered, partition_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -424,9 +424,7 @@ def _no_key(message: object) -> None:
 
 def check_workers(value: object, owner: str) -> int:
     """*value*, if it can be a number of workers."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise InvalidSpec(child=owner, field="workers", problem=f"must be an int from 1 up, got {value!r}")
+    return check_count("workers", value, owner, least=1)
 
 
 def check_queue(limit: object, overflow: object, owner: str) -> None:
@@ -438,18 +436,9 @@ def check_queue(limit: object, overflow: object, owner: str) -> None:
         raise InvalidSpec(child=owner, field="overflow", problem=problem)
 
 
-def check_worker(spec: object, who: str) -> None:
+def check_worker(spec: ChildSpec[Any], who: str) -> None:
     """Refuse what cannot be a worker of a pool."""
-    if not isinstance(spec, ChildSpec):
-        raise InvalidSpec(child=who, field="worker", problem=f"must be a child(...), got {spec!r}")
-    if spec.name is not None:
-        problem = f"must be left alone: workers are named after their numbers, got {spec.name!r}"
-        raise InvalidSpec(child=who, field="name", problem=problem)
-    defaults: dict[str, Any] = getattr(spec.factory, "defaults", {})
-    if (spec.get("restart") or defaults.get("restart")) == "temporary":
-        problem = "must be 'permanent' or 'transient': a pool would lose its workers one after another"
-        raise InvalidSpec(child=who, field="restart", problem=problem)
-    mailbox = spec.get("mailbox") or defaults.get("mailbox")
-    if getattr(mailbox, "policy", None) == "stop":
+    check_numbered(spec, who, "worker", "a pool would lose its workers one after another")
+    if getattr(spec.get("mailbox"), "policy", None) == "stop":
         problem = "must not have the policy 'stop': the queue of the pool says what becomes of too many jobs"
         raise InvalidSpec(child=who, field="mailbox", problem=problem)

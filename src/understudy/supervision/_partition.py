@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never
 from typing_extensions import TypeVar, Unpack
 
 from understudy._plans._keys import encoded
-from understudy._plans._spec import ChildSpec
+from understudy._plans._spec import ChildSpec, check_class, check_count
 from understudy._plans._strategies import Plan, plan
 from understudy.actors._child import child
 from understudy.actors._ref import ActorRef
@@ -21,7 +21,6 @@ from understudy.exceptions import (
     InvalidContext,
     InvalidSpec,
     NameTaken,
-    WrongActorType,
 )
 from understudy.reasons import Shutdown
 from understudy.supervision._supervisor import Supervisor, Tuning
@@ -70,7 +69,7 @@ class PartitionSupervisor(Supervisor[M]):
             problem = "are its partitions: define `partition(self, number)` instead, or use Supervisor"
             raise InvalidSpec(child=who, field="children", problem=problem)
         if "partitions" in cls.__dict__:
-            check_partitions(cls.__dict__["partitions"], who)
+            _check_partitions(cls.__dict__["partitions"], who)
 
     def partition(self, number: int) -> ChildSpec:
         """The declaration of partition *number*; like ``children`` it only declares, and may be called at any time.
@@ -82,7 +81,7 @@ class PartitionSupervisor(Supervisor[M]):
     def children(self) -> Sequence[ChildSpec]:
         """The partitions with which it begins."""
         who = f"class {type(self).__qualname__}"
-        return self._declare(range(check_partitions(getattr(self, "partitions", None), who)))
+        return self._declare(range(_check_partitions(getattr(self, "partitions", None), who)))
 
     def _understudy_plan(self, path: str, before: Plan | None = None) -> Plan:
         """With as many partitions as the incarnation *before* had in the end."""
@@ -150,7 +149,7 @@ def partition_supervisor(
     if tuning:
         problem = f"are partitions, {', '.join(Tuning.__annotations__)}, got {next(iter(tuning))!r}"
         raise InvalidSpec(child=who, field="options", problem=problem)
-    return child(DeclaredPartitions, partition, check_partitions(partitions, who), declared).options(name=name)
+    return child(DeclaredPartitions, partition, _check_partitions(partitions, who), declared).options(name=name)
 
 
 class Partitions(SupervisorRef[Never], Generic[M_contra]):
@@ -175,13 +174,8 @@ class Partitions(SupervisorRef[Never], Generic[M_contra]):
 
     def __init__(self, supervisor: ActorRef[Never], partition: type[Actor[M_contra]]) -> None:
         super().__init__(supervisor._cell)
-        factory: Any = self._cell.spec.factory
-        if not issubclass(factory, PartitionSupervisor):
-            raise WrongActorType(path=self.path, expected=PartitionSupervisor.__name__, actual=factory.__name__)
-        actual: Any = self._members().plan.children[0].factory
-        if not issubclass(actual, partition):
-            path = f"a partition of {self.path}"
-            raise WrongActorType(path=path, expected=partition.__name__, actual=actual.__name__)
+        check_class(self._cell.spec, PartitionSupervisor, self.path)
+        check_class(self._members().plan.children[0], partition, f"a partition of {self.path}")
 
     @property
     def partitions(self) -> int:
@@ -238,7 +232,7 @@ class Partitions(SupervisorRef[Never], Generic[M_contra]):
             AskCycle: Called in a handler of a partition that would have to end.
             InvalidTimeout: Not a positive number of seconds.
         """
-        count = check_partitions(partitions, f"resize of {self.path}")
+        count = _check_partitions(partitions, f"resize of {self.path}")
         timeout = check_timeout(timeout)
         family = await self._family()
         if self._cell.actor._resizing:
@@ -338,20 +332,20 @@ def partition_of(key: Key, partitions: int) -> int:
     return here
 
 
-def check_partitions(value: object, owner: str) -> int:
-    """*value*, if it can be a number of partitions."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise InvalidSpec(child=owner, field="partitions", problem=f"must be an int from 1 up, got {value!r}")
+def _check_partitions(value: object, owner: str) -> int:
+    return check_count("partitions", value, owner, least=1)
 
 
 def _check_partition(spec: object, who: str) -> None:
+    check_numbered(spec, who, "partition", "the keys of a temporary partition would have nowhere to go")
+
+
+def check_numbered(spec: object, who: str, what: str, loss: str) -> None:
+    """Refuse what cannot be one of several children with numbers for names; *loss* is why none may be temporary."""
     if not isinstance(spec, ChildSpec):
-        raise InvalidSpec(child=who, field="partition", problem=f"must be a child(...), got {spec!r}")
+        raise InvalidSpec(child=who, field=what, problem=f"must be a child(...), got {spec!r}")
     if spec.name is not None:
-        problem = f"must be left alone: partitions are named after their numbers, got {spec.name!r}"
+        problem = f"must be left alone: {what}s are named after their numbers, got {spec.name!r}"
         raise InvalidSpec(child=who, field="name", problem=problem)
-    restart = spec.get("restart") or getattr(spec.factory, "defaults", {}).get("restart")
-    if restart == "temporary":
-        problem = "must be 'permanent' or 'transient': the keys of a temporary partition would have nowhere to go"
-        raise InvalidSpec(child=who, field="restart", problem=problem)
+    if spec.get("restart") == "temporary":
+        raise InvalidSpec(child=who, field="restart", problem=f"must be 'permanent' or 'transient': {loss}")

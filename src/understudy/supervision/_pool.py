@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
-from understudy._plans._spec import ChildSpec
+from understudy._plans._spec import ChildSpec, check_class
 from understudy._plans._strategies import Plan
 from understudy.actors._asks import Ask, Letter
 from understudy.actors._child import child
 from understudy.actors._ref import ActorRef
 from understudy.actors._supervisor_ref import SupervisorRef, ref_of
 from understudy.actors._waiting import Waiting, check_timeout
-from understudy.exceptions import AskTimeout, InvalidContext, InvalidSpec, WrongActorType
+from understudy.exceptions import AskTimeout, InvalidContext, InvalidSpec
 from understudy.supervision._jobs import JobQueue, Overflow, check_queue, check_worker, check_workers
 from understudy.supervision._partition import Partitions, PartitionSupervisor
 
@@ -198,17 +198,13 @@ class Pool(SupervisorRef[M_contra]):
     def __init__(self, supervisor: ActorRef[Never], worker: type[Actor[M_contra]]) -> None:
         super().__init__(supervisor._cell)
         cell = self._cell
-        factory: Any = cell.spec.factory
-        if not issubclass(factory, WorkerPool):
-            raise WrongActorType(path=self.path, expected=WorkerPool.__name__, actual=factory.__name__)
+        check_class(cell.spec, WorkerPool, self.path)
         if cell.dead:
             raise cell.stopped_error()
         plan = None if cell.family is None else cell.family.plan
         if not isinstance(plan, PoolPlan) or plan.jobs is None:
             raise InvalidContext(what=self.path, problem="has not started yet, so it has no workers")
-        actual: Any = plan.children[0].factory
-        if not issubclass(actual, worker):
-            raise WrongActorType(path=f"a worker of {self.path}", expected=worker.__name__, actual=actual.__name__)
+        check_class(plan.children[0], worker, f"a worker of {self.path}")
         self._worker = worker
         self._jobs = plan.jobs
         self._jobs.belong_to(cell)

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, TypeVar, TypeVarTuple, Unpack, cast, overload
 
-from understudy._plans._spec import ChildSpec, check_name, check_shutdown, snake_case
+from understudy._plans._spec import ChildSpec, check_class, check_name, check_shutdown, snake_case
 from understudy._plans._strategies import free_name
 from understudy.actors._ref import ActorRef
 from understudy.actors._supervisor_ref import SupervisorRef, ref_of
 from understudy.actors._waiting import Waiting, check_timeout
-from understudy.exceptions import ActorStopped, InvalidContext, InvalidSpec, NameTaken, WrongActorType
+from understudy.exceptions import ActorStopped, InvalidContext, InvalidSpec, NameTaken
 from understudy.supervision._dynamic import DynamicSupervisor
 from understudy.supervision._task import Outcome, Task, TaskHandle, all_ended
 from understudy.supervision._task_map import Flight, TaskMap
@@ -86,9 +86,7 @@ class Tasks(SupervisorRef[Never]):
 
     def __init__(self, supervisor: ActorRef[Never]) -> None:
         super().__init__(supervisor._cell)
-        factory: Any = self._cell.spec.factory
-        if not issubclass(factory, TaskSupervisor):
-            raise WrongActorType(path=self.path, expected=TaskSupervisor.__name__, actual=factory.__name__)
+        check_class(self._cell.spec, TaskSupervisor, self.path)
 
     async def run(self, function: Callable[[Unpack[Ts]], Awaitable[R]], *args: *Ts, timeout: float | None = None) -> R:
         """Run ``function(*args)`` as a task, and return what it returns.
