@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from understudy.actors._asks import Ask
-from understudy.actors._waiting import Waiting, check_timeout
+from understudy.actors._round import Round
+from understudy.actors._waiting import check_timeout
 from understudy.exceptions import AskCycle, UnderstudyError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable
 
+    from understudy.actors._asks import Ask
     from understudy.actors._ref import ActorRef
     from understudy.messages import Asks
 
@@ -60,79 +61,51 @@ async def ask_many(
         return []
     for ref, _ in pairs:
         ref._cell.check_loop()  # pyright: ignore[reportPrivateUsage]
-    return await _Round(pairs, timeout).run()
-
-
-class _Round:
-    """Asks with one deadline."""
-
-    def __init__(self, pairs: list[tuple[ActorRef[Any], Any]], timeout: float | None) -> None:
-        self.waiting = Waiting.now()
-        self.refs = [ref for ref, _ in pairs]
-        self.runtime = self.refs[0]._cell.runtime  # pyright: ignore[reportPrivateUsage]
-        self.now = self.runtime.env.now()
-        default = self.runtime.settings.ask_timeout
-        seconds = max(self.waiting.seconds(timeout, message, self.now, default) for _, message in pairs)
-        self.asks = [self._ask(ref, message, seconds) for ref, message in pairs]
-        # Those that wait for room. There are few, so each has a task for it.
-        self.puts: list[asyncio.Task[None]] = []
-
-    def _ask(self, ref: ActorRef[Any], message: Any, seconds: float) -> Ask:
-        future: asyncio.Future[Any] = self.runtime.env.loop.create_future()
-        return Ask(message, self.waiting.cell, future, ref._cell, seconds, self.now + seconds)  # pyright: ignore[reportPrivateUsage]
-
-    async def run(self) -> list[Any]:
+    runtime = pairs[0][0]._cell.runtime  # pyright: ignore[reportPrivateUsage]
+    puts: list[asyncio.Task[None]] = []
+    with Round(runtime, timeout, [message for _, message in pairs]) as round_:
         try:
-            for ref, ask in zip(self.refs, self.asks, strict=True):
-                self._send(ref, ask)
-            self.runtime.dispatcher.run_ahead()
-            pending = [ask.future for ask in self.asks if not ask.future.done()]
-            if pending:
-                await asyncio.wait(pending)
-            return [_outcome(ask) for ask in self.asks]
-        except asyncio.CancelledError:
-            for ask in self.asks:
-                if ask.answered:
-                    path = ask.sender_path or "(asker)"
-                    self.runtime.dead_letter(ask.future.result(), path, ask.cell.path, "late reply")
-            raise
+            for ref, message in pairs:
+                put = _send(round_, ref, message)
+                if put is not None:
+                    puts.append(put)
+            runtime.dispatcher.run_ahead()
+            await round_.settled()
+            return round_.take_all()
         finally:
-            for put in self.puts:
+            for put in puts:
                 put.cancel()
-            for ask in self.asks:
-                self.waiting.end(ask)
-                ask.give_up()
-
-    def _send(self, ref: ActorRef[Any], ask: Ask) -> None:
-        cell = ask.cell
-        if cell.gate is not None:
-            cell.refuse(ask.message, ask.sender_path)
-            ask.fail(cell.stopped_error(ask.message))
-            return
-        try:
-            self.waiting.begin(cell, ask, ask.message)
-        except AskCycle as error:
-            ask.fail(error)
-            return
-        if cell.make_mailbox().offer(ask):
-            self._sent(ask)
-        else:
-            put = self._put(ref, ask)
-            self.puts.append(self.runtime.env.start_task(put, name=f"ask:{cell.path}", context=Context()))
-
-    def _sent(self, ask: Ask) -> None:
-        ask.cell.wake()
-        self.runtime.asks.add(ask, self.runtime.env.now())
-
-    async def _put(self, ref: ActorRef[Any], ask: Ask) -> None:
-        try:
-            await ref._put_ask(ask, ask.seconds)  # pyright: ignore[reportPrivateUsage]
-        except UnderstudyError as error:
-            ask.fail(error)
-        else:
-            self._sent(ask)
 
 
-def _outcome(ask: Ask) -> Any:
-    error = ask.future.exception()
-    return ask.future.result() if error is None else error
+def _send(round_: Round, ref: ActorRef[Any], message: Any) -> asyncio.Task[None] | None:
+    """Ask; where there is no room yet, a task does. There are few of those, so each has one of its own."""
+    cell = ref._cell  # pyright: ignore[reportPrivateUsage]
+    ask = round_.ask(cell, message)
+    if cell.gate is not None:
+        cell.refuse(message, ask.sender_path)
+        ask.fail(cell.stopped_error(message))
+        return None
+    try:
+        round_.waiting.begin(cell, ask, message)
+    except AskCycle as error:
+        ask.fail(error)
+        return None
+    if not cell.make_mailbox().offer(ask):
+        put = _put(round_, ref, ask)
+        return cell.runtime.env.start_task(put, name=f"ask:{cell.path}", context=Context())
+    _sent(round_, ask)
+    return None
+
+
+async def _put(round_: Round, ref: ActorRef[Any], ask: Ask) -> None:
+    try:
+        await ref._put_ask(ask, ask.seconds)  # pyright: ignore[reportPrivateUsage]
+    except UnderstudyError as error:
+        ask.fail(error)
+    else:
+        _sent(round_, ask)
+
+
+def _sent(round_: Round, ask: Ask) -> None:
+    ask.cell.wake()
+    round_.accepted(ask)

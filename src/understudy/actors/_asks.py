@@ -166,6 +166,10 @@ class Ask(Letter):
         """Whether there is a reply that is no error."""
         return self.future.done() and not self.future.cancelled() and self.future.exception() is None
 
+    def late(self, outcome: object) -> None:
+        """Nobody waits for the *outcome* of its handler any more: that becomes a dead letter."""
+        self.cell.runtime.dead_letter(outcome, self.sender_path or "(asker)", self.cell.path, "late reply")
+
     def give_up(self) -> None:
         """Nobody waits from here on; an error that nobody has fetched is no news."""
         if not self.future.done():

@@ -500,7 +500,7 @@ class Inbox(ABC):
         if ask is not None:
             # One that has been put aside is not answered by what the handler returns, nor one that is promised.
             if ask.in_hand and not ask.promised and not ask.reply(result):
-                self.runtime.dead_letter(result, ask.sender_path or "(asker)", self.path, "late reply")
+                ask.late(result)
         elif type(result) is Continue:
             self.give_back(self.make_mailbox(), Onward(result.message, self))
 
@@ -522,13 +522,13 @@ class Inbox(ABC):
         if ask is None:
             self.runtime.instruments.emit(Instrument.refused, self.path, type(message).__name__, str(error))
         elif not ask.fail(error):
-            self.runtime.dead_letter(error, ask.sender_path or "(asker)", self.path, "late reply")
+            ask.late(error)
 
     def _withdrawn(self, error: BaseException, ask: Ask | None) -> None:
         """The handler was cancelled since nobody waits for it; an error of its own it made of that reaches nobody."""
         if ask is not None and not isinstance(error, CancelledError):
             without_traceback(error)
-            self.runtime.dead_letter(error, ask.sender_path or "(asker)", self.path, "late reply")
+            ask.late(error)
 
     def _unhandled(self, message: Any, ask: Ask | None, item: Any) -> None:
         if ask is not None:

@@ -189,7 +189,7 @@ class ActorRef(Generic[M_contra]):
             return reply
         except asyncio.CancelledError:
             if ask.answered:  # in the tick of the cancellation, which wins
-                runtime.dead_letter(ask.future.result(), ask.sender_path or "(asker)", cell.path, "late reply")
+                ask.late(ask.future.result())
             raise
         finally:
             waiting.end(ask)

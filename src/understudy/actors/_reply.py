@@ -75,7 +75,7 @@ class Reply(Generic[R_contra]):
         ask = self._ask
         self._promises.pop(ask, None)
         if not wanted:
-            ask.cell.runtime.dead_letter(what, ask.sender_path or "(asker)", ask.cell.path, "late reply")
+            ask.late(what)
         return wanted
 
     def __repr__(self) -> str:

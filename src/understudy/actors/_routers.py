@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, Ty
 
 from understudy._plans._keys import encoded
 from understudy.actors._addresses import Address
-from understudy.actors._asks import Ask, find_cycle
+from understudy.actors._asks import find_cycle
+from understudy.actors._round import Round
 from understudy.actors._runtime import runtime_of
 from understudy.actors._supervisor_ref import ref_of
-from understudy.actors._waiting import Waiting, check_timeout
+from understudy.actors._waiting import check_timeout
 from understudy.exceptions import ActorNotFound, AskCycle, InvalidSpec, UnderstudyError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from understudy._plans._keys import Key
     from understudy.actors._actor import Actor
+    from understudy.actors._asks import Ask
     from understudy.actors._context import System
     from understudy.actors._ref import ActorRef
     from understudy.actors._runtime import Runtime
@@ -295,10 +297,11 @@ class Broadcast(_Fan[M_contra]):
             InvalidTimeout: Not a positive number of seconds.
         """
         seconds = check_timeout(timeout)
-        asks = _Asks(self._runtime, self._some(message), message, seconds, holds=True)
-        async with asks:
-            await asks.settled(first=False)
-            return asks.outcomes()
+        refs = self._some(message)
+        with Round(self._runtime, seconds, [message]) as round_:
+            _ask_all(round_, refs, message, holds=True)
+            await round_.settled()
+            return round_.take_all()
 
 
 class ScatterGather(_Fan[M_contra]):
@@ -338,88 +341,51 @@ class ScatterGather(_Fan[M_contra]):
             InvalidTimeout: Not a positive number of seconds.
         """
         seconds = check_timeout(timeout)
-        asks = _Asks(self._runtime, self._some(message), message, seconds, holds=False)
-        async with asks:
-            await asks.settled(first=True)
-            reply: R = asks.winner()
+        refs = self._some(message)
+        with Round(self._runtime, seconds, [message]) as round_:
+            _ask_all(round_, refs, message, holds=False)
+            first = await _first(round_)
+            if first is None:
+                _raise_first([(ask.cell.path, ask.future.exception()) for ask in round_.asks])
+            assert first is not None
+            reply: R = round_.take(first)
             return reply
 
 
-class _Asks:
-    """The same question to several at once: without tasks, so that nothing can be left behind."""
-
-    def __init__(
-        self, runtime: Runtime, refs: Sequence[ActorRef[Any]], message: object, timeout: float | None, *, holds: bool
-    ) -> None:
-        """*holds*: each of them is waited for, so a circle with one of them is for ever."""
-        self._runtime = runtime
-        self._now = runtime.env.now()
-        self._waiting = Waiting.now()
-        self._seconds = self._waiting.seconds(timeout, message, self._now, runtime.settings.ask_timeout)
-        self._taken: list[Ask] = []
-        self._winner: Ask | None = None
-        self._asks: list[Ask] = []
-        for ref in refs:
-            self._begin(ref, message, holds)
-        runtime.dispatcher.run_ahead()
-
-    def _begin(self, ref: ActorRef[Any], message: object, holds: bool) -> None:
-        cell, waiting = ref._cell, self._waiting  # pyright: ignore[reportPrivateUsage]
+def _ask_all(round_: Round, refs: Sequence[ActorRef[Any]], message: object, *, holds: bool) -> None:
+    """Ask all at once. *holds*: each of them is waited for, so a circle with one of them is for ever."""
+    waiting = round_.waiting
+    for ref in refs:
+        cell = ref._cell  # pyright: ignore[reportPrivateUsage]
         cell.check_loop()
-        future: asyncio.Future[Any] = self._runtime.env.loop.create_future()
-        ask = Ask(message, waiting.cell, future, cell, self._seconds, self._now + self._seconds)
-        self._asks.append(ask)
+        ask = round_.ask(cell, message)
         circle = None if waiting.cell is None else find_cycle(waiting.cell, cell)
         if circle is not None:
             ask.fail(AskCycle(chain=circle, message=message))
         elif cell.accept(ask):
-            self._runtime.asks.add(ask, self._now)
+            round_.accepted(ask)
             if holds:
                 waiting.begin(cell, ask, message)
         else:
             cell.refuse(message, ask.sender_path)
             ask.fail(cell.stopped_error(message) if cell.gate is not None else cell.full_error(message))
+    round_.runtime.dispatcher.run_ahead()
 
-    async def __aenter__(self) -> None:
-        pass
 
-    async def __aexit__(self, *_: object) -> None:
-        for ask in self._asks:
-            self._waiting.end(ask)
-            if ask.answered and ask not in self._taken:
-                reply, asker = ask.future.result(), ask.sender_path or "(asker)"
-                self._runtime.dead_letter(reply, asker, ask.cell.path, "late reply")
-            ask.give_up()
+async def _first(round_: Round) -> Ask | None:
+    """The ask that is answered first; None if all end without a reply."""
+    over: asyncio.Future[Ask | None] = round_.runtime.env.loop.create_future()
+    left = len(round_.asks)
 
-    async def settled(self, *, first: bool) -> None:
-        """Wait until all have ended, or until the *first* has been answered."""
-        over: asyncio.Future[None] = self._runtime.env.loop.create_future()
-        left = len(self._asks)
+    def ended(ask: Ask, _: object) -> None:
+        nonlocal left
+        left -= 1
+        if not over.done() and (ask.answered or not left):
+            over.set_result(ask if ask.answered else None)
 
-        def ended(ask: Ask, _: object) -> None:
-            nonlocal left
-            left -= 1
-            if first and self._winner is None and ask.answered:
-                self._winner = ask
-            if not over.done() and (self._winner is not None or not left):
-                over.set_result(None)
-
-        for ask in self._asks:
-            ask.future.add_done_callback(partial(ended, ask))
-        await over
-
-    def outcomes(self) -> list[Any]:
-        """Of each the reply, or the error."""
-        self._taken = self._asks
-        return [ask.future.exception() or ask.future.result() for ask in self._asks]
-
-    def winner(self) -> Any:
-        """The first reply."""
-        if self._winner is None:
-            _raise_first([(ask.cell.path, ask.future.exception()) for ask in self._asks])
-        assert self._winner is not None
-        self._taken = [self._winner]
-        return self._winner.future.result()
+    for ask in round_.asks:
+        ask.future.add_done_callback(partial(ended, ask))
+    return await over
 
 
 def by_rendezvous(key: Key, refs: Sequence[ActorRef[M]]) -> ActorRef[M]:
