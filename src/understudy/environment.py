@@ -153,26 +153,42 @@ class Environment:
 class Blocking:
     """Threads for calls that block, no more than *limit* at a time; made with the first call."""
 
-    __slots__ = ("_env", "_executor", "_limit", "calls")
+    __slots__ = ("_calls", "_env", "_executor", "_limit")
 
     def __init__(self, env: Environment, limit: int) -> None:
         self._env = env
         self._limit = limit
         self._executor: concurrent.futures.ThreadPoolExecutor | None = None
-        self.calls = 0
-        """How many run, or wait for a thread."""
+        # Those that run, or wait for a thread. Threads change it too, each by one operation that cannot be interrupted.
+        self._calls: set[object] = set()
+
+    @property
+    def calls(self) -> int:
+        """How many run, or wait for a thread; whether or not anybody still waits for them."""
+        return len(self._calls)
 
     async def call(self, function: Callable[[], T]) -> T:
         """Call *function* in a thread and wait for it; if that is cancelled, the thread is not."""
         if self._executor is None:
             self._executor = concurrent.futures.ThreadPoolExecutor(self._limit, "understudy-blocking")
-        self.calls += 1
-        future = self._env.loop.run_in_executor(self._executor, function)
-        future.add_done_callback(self._ended)
-        return await future
+        call, calls = object(), self._calls
+        began = False
 
-    def _ended(self, future: asyncio.Future[Any]) -> None:
-        self.calls -= 1
+        def counted() -> T:
+            nonlocal began
+            began = True
+            calls.add(call)  # once more, if it was cancelled in the very moment in which it began
+            try:
+                return function()
+            finally:
+                calls.discard(call)
+
+        calls.add(call)
+        try:
+            return await self._env.loop.run_in_executor(self._executor, counted)
+        finally:
+            if not began:  # it never will
+                calls.discard(call)
 
     def close(self) -> None:
         """Start no more; what runs in a thread runs on."""

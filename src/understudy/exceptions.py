@@ -197,10 +197,14 @@ class Refused(UnderstudyError):
 class Unhandled(UnderstudyError):
     """The actor has no handler for this type of message. It is unharmed."""
 
-    def __init__(self, *, path: str, message: object) -> None:
+    def __init__(self, *, path: str, message: object, remedy: str = "") -> None:
         self.path = path
         self.message = message
-        super().__init__(f"{path} has no handler for {_name(message)}")
+        self.remedy = remedy
+        what = _name(message)
+        if isinstance(message, type):
+            what, remedy = f"the class {message.__name__}", remedy or f"send an instance, {message.__name__}(...)"
+        super().__init__(f"{path} has no handler for {what}{remedy and ': '}{remedy}")
 
 
 class AskTimeout(UnderstudyError, TimeoutError):

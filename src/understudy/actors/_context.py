@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
-from understudy._plans._spec import ChildSpec
+from understudy._plans._spec import ChildSpec, check_function
 from understudy.actors._asks import Letter, Onward, Private, message_of
 from understudy.actors._child import as_spec
 from understudy.actors._life import Turn
 from understudy.actors._monitors import Monitor, link, unlink
 from understudy.actors._owned import PipeFailed
 from understudy.actors._quiet import Quiet
+from understudy.actors._ref import check_ref
 from understudy.actors._reply import Promises, Reply, promise
 from understudy.actors._supervisor_ref import ref_of, started
 from understudy.actors._timers import check_delay
 from understudy.actors._waiting import Waiting, check_timeout, frame_now, hand_now
-from understudy.exceptions import ChildAlreadyPresent, InvalidContext, NameTaken
+from understudy.exceptions import ChildAlreadyPresent, InvalidContext, InvalidSpec, NameTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Hashable
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 
     from understudy.actors._actor import Actor, Supervises
     from understudy.actors._cell import Cell
@@ -204,15 +207,28 @@ class Context:
         Args:
             ref: Whom to watch.
             pact: Without a handler for ``Terminated``, the end of that actor is a failure of this one.
+
+        Raises:
+            InvalidSpec: *ref* is no ref.
+            InvalidContext: It is of a system in another event loop.
         """
         cell = self._alive
+        target = check_ref(ref, f"watch of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
+        target.check_loop()
         book: dict[Monitor, None] = vars(self._actor).setdefault("_understudy_monitors", {})
-        monitor = Monitor(cell, ref, ref._cell, book, pact=pact)  # pyright: ignore[reportPrivateUsage]
+        monitor = Monitor(cell, ref, target, book, pact=pact)
         monitor.begin()
         return monitor
 
     def unwatch(self, monitor: Monitor) -> None:
-        """Cancel *monitor*: nothing of it is handled any more, not even what waits in the mailbox."""
+        """Cancel *monitor*: nothing of it is handled any more, not even what waits in the mailbox.
+
+        Raises:
+            InvalidSpec: It is not what :meth:`watch` has returned.
+        """
+        if not isinstance(monitor, Monitor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            problem = f"must be what `watch` has returned, got {monitor!r}"
+            raise InvalidSpec(child=f"unwatch of {self.path}", field="monitor", problem=problem)
         monitor.cancel()
 
     def link(self, ref: ActorRef[Any]) -> None:
@@ -221,14 +237,22 @@ class Context:
         It is as if by ``kill``, with the reason of the first, and the restart type decides what follows. An actor with
         ``"trap_exits": True`` in its options gets a :class:`understudy.LinkExit` instead. Links are between identities:
         they outlive restarts. Linking twice is linking once.
+
+        Raises:
+            InvalidSpec: *ref* is no ref.
+            InvalidContext: It is of a system in another event loop.
         """
         cell = self._alive
-        link(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
+        target = check_ref(ref, f"link of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
+        target.check_loop()
+        link(cell, ref_of(cell), target, ref)
 
     def unlink(self, ref: ActorRef[Any]) -> None:
         """Undo :meth:`link`; it is no error if there is none."""
         cell = self._alive
-        unlink(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
+        target = check_ref(ref, f"unlink of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
+        target.check_loop()
+        unlink(cell, ref_of(cell), target, ref)
 
     def tell_next(self, message: object) -> None:
         """Have *message* handled before all that waits, like :class:`understudy.Continue`; several in their order.
@@ -322,7 +346,11 @@ class Context:
         Args:
             function: Usually a method.
             keep: Keep the present one beneath, for :meth:`unbecome`; by default the new one takes its place.
+
+        Raises:
+            InvalidSpec: *function* cannot be called.
         """
+        self._check_callables("become", function=function)
         self._alive.own().become(function, keep=keep)
 
     def unbecome(self) -> bool:
@@ -337,8 +365,15 @@ class Context:
         It is cancelled when the incarnation ends, which waits for it within its grace; one that resists is abandoned.
         If it fails, the actor does; that it is cancelled is no failure. It has neither a deadline nor the context
         variables of who starts it, and must not touch the actor's state across an ``await``.
+
+        Raises:
+            InvalidSpec: It is no coroutine.
         """
-        return self._alive.own().owned.start(coroutine, name)
+        if not asyncio.iscoroutine(coroutine):
+            problem = f"must be what an `async def` returns when it is called, got {coroutine!r}"
+            raise InvalidSpec(child=f"start_task of {self.path}", field="coroutine", problem=problem)
+        with _started_or_closed(coroutine):
+            return self._alive.own().owned.start(coroutine, name)
 
     def pipe_to_self(
         self,
@@ -354,9 +389,18 @@ class Context:
         Args:
             awaitable: What to wait for.
             to: Makes the message out of the result.
-            failed: Makes it out of an error; by default a :class:`understudy.PipeFailed`.
+            failed: Makes it out of an error; by default a :class:`understudy.PipeFailed`. That what was awaited has
+                been cancelled by somebody else is one too, a ``concurrent.futures.CancelledError``.
+
+        Raises:
+            InvalidSpec: *awaitable* cannot be awaited, or one of the others cannot be called.
         """
-        self._alive.own().owned.pipe(awaitable, to, failed)
+        with _started_or_closed(awaitable):
+            self._check_callables("pipe_to_self", to=to, failed=failed)
+            if not inspect.isawaitable(awaitable):
+                problem = f"must be a coroutine, a task or a future, got {awaitable!r}"
+                raise InvalidSpec(child=f"pipe_to_self of {self.path}", field="awaitable", problem=problem)
+            self._alive.own().owned.pipe(awaitable, to, failed)
 
     def run_blocking(
         self,
@@ -374,9 +418,20 @@ class Context:
             function: Called without arguments; it must not touch the actor.
             to: Makes the message out of the result, in the event loop.
             failed: Makes it out of an error.
+
+        Raises:
+            InvalidSpec: One of the three cannot be called, or *function* is an ``async def``.
         """
+        self._check_callables("run_blocking", function=function, to=to, failed=failed)
+        if inspect.iscoroutinefunction(function):
+            problem = f"must not be an `async def`: use start_task or pipe_to_self, got {function!r}"
+            raise InvalidSpec(child=f"run_blocking of {self.path}", field="function", problem=problem)
         cell = self._alive
         cell.own().owned.pipe(cell.runtime.blocking.call(function), to, failed)
+
+    def _check_callables(self, call: str, **functions: object) -> None:
+        for name, function in functions.items():
+            check_function(name, function, f"{call} of {self.path}")
 
     def register(self, key: Hashable, value: Any = None) -> None:
         """Enter this actor into ``system.registry`` under *key*, or set the value of that entry.
@@ -431,6 +486,17 @@ class Context:
         if not accepted:
             cell.refuse(message, cell.path)
         return accepted
+
+
+@contextmanager
+def _started_or_closed(awaitable: object) -> Generator[None, None, None]:
+    """A coroutine that is refused is closed, or Python complains that nobody has awaited it."""
+    try:
+        yield
+    except BaseException:
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()
+        raise
 
 
 def _is_plain(item: Any) -> bool:

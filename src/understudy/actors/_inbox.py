@@ -26,7 +26,7 @@ from understudy.exceptions import (
     Unhandled,
 )
 from understudy.instrument import Instrument
-from understudy.messages import Continue, Terminated
+from understudy.messages import Continue, StreamMessage, Terminated
 from understudy.reasons import Crashed, ExitReason, Shutdown, StartFailed, frames_of, without_traceback
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ _OURS = tuple(
 )
 _SPECIAL = frozenset({Continue, CoroutineType})
 """What a ``def`` handler may return that is no reply, or by mistake."""
+
+
+def _remedy(message: object, ask: Ask) -> str:
+    """What to do instead, where an ask and a request for a stream have been mixed up."""
+    streamed = isinstance(message, StreamMessage)
+    if streamed == (type(ask) is StreamAsk):
+        return ""
+    return "it is answered in parts, use `stream`" if streamed else "it is not answered in parts, use `ask`"
 
 
 def _die(actor: Any, news: Terminated) -> None:
@@ -532,7 +540,7 @@ class Inbox(ABC):
 
     def _unhandled(self, message: Any, ask: Ask | None, item: Any) -> None:
         if ask is not None:
-            ask.fail(Unhandled(path=self.path, message=message))
+            ask.fail(Unhandled(path=self.path, message=message, remedy=_remedy(message, ask)))
         else:
             self.runtime.dead_letter(message, self.path, sender_of(item), "unhandled")
 
@@ -595,7 +603,7 @@ class Inbox(ABC):
             for each in item.items:
                 self.lose(each, reason)
             return
-        if type(item) is News and item.void:
+        if isinstance(item, News | Private) and item.void:
             return
         message = message_of(item)
         self.runtime.dead_letter(message, self.path, sender_of(item), str(reason))

@@ -134,6 +134,8 @@ class Link:
         self._ref = ref
 
     def __call__(self, reason: ExitReason) -> None:
+        # The other direction has nobody to tell of any more, and would keep the dead actor.
+        self._cell.unobserve(Link(self._ref._cell, self._ref))  # pyright: ignore[reportPrivateUsage]
         if not is_abnormal(reason) or self._cell.dead:
             return
         if self._cell.traps_exits:

@@ -15,7 +15,7 @@ from understudy.actors._asks import Ask, Letter
 from understudy.actors._streams import Stream
 from understudy.actors._waiting import Waiting, check_timeout
 from understudy.environment import thread_id
-from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, InvalidSpec, MailboxFull
+from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, InvalidSpec, MailboxFull, UnderstudyError
 from understudy.mailbox._errors import QueueClosed, QueueFull
 from understudy.reasons import Shutdown
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from understudy.messages import Asks, Streams
     from understudy.reasons import ExitReason
 
-__all__ = ["ActorRef"]
+__all__ = ["ActorRef", "check_ref", "letter_from"]
 
 M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
@@ -79,6 +79,7 @@ class ActorRef(Generic[M_contra]):
 
         Raises:
             InvalidContext: Called outside of the event loop of the system.
+            InvalidSpec: *sender* is no ref.
         """
         cell = self._cell
         # Whoever makes the event loop take a turn must be in it. That another loop of this very thread puts a message
@@ -89,7 +90,7 @@ class ActorRef(Generic[M_contra]):
         if cell.gate is None:
             if mailbox is None:
                 mailbox = cell.make_mailbox()
-            item = message if sender is None else Letter(message, sender._cell)
+            item = message if sender is None else letter_from(sender, message, self)
             # The usual case of `offer`, without the call.
             if len(mailbox.items) < mailbox.append_below:
                 mailbox.items.append(item)
@@ -103,7 +104,7 @@ class ActorRef(Generic[M_contra]):
                     cell.queued = True
                     cell.runtime.dispatcher.push(cell)
                 return True
-        cell.refuse(message, None if sender is None else sender.path)
+        cell.refuse(message, None if sender is None else check_ref(sender, f"tell to {self.path}", "sender").path)
         return False
 
     def tell_quietly(self, message: M_contra) -> bool:
@@ -228,6 +229,28 @@ class ActorRef(Generic[M_contra]):
         patience = check_timeout(timeout) or settings.stream_timeout
         limit = settings.stream_buffer if buffer is None else check_buffer(buffer, self.path)
         return Stream(self, message, patience, limit)
+
+    _queues = False
+    """Whether messages go into a queue of somebody else's instead of the actor's mailbox."""
+
+    @property
+    def _accepts(self) -> bool:
+        """Whether messages are accepted; not by who has ended for good or is about to."""
+        return self._cell.gate is None
+
+    @property
+    def _load(self) -> tuple[bool, int]:
+        """What makes one preferable to others, the smaller the more: whether it is down, and what it has to do."""
+        cell = self._cell
+        return not cell.running, cell.waiting + (cell.hand is not None) + len(cell.turns or ())
+
+    def _ask_now(self, ask: Ask) -> UnderstudyError | None:
+        """Put *ask* where it belongs, or return what its asker gets: there is no room, or nobody. Never waits."""
+        cell = self._cell
+        if cell.accept(ask):
+            return None
+        cell.refuse(ask.message, ask.sender_path)
+        return cell.stopped_error(ask.message) if cell.gate is not None else cell.full_error(ask.message)
 
     async def _send_later(self, message: M_contra, timeout: float | None) -> None:
         cell, waiting, token = self._cell, Waiting.now(), object()
@@ -408,6 +431,18 @@ class ActorRef(Generic[M_contra]):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.is_instance_schema(ActorRef)
+
+
+def check_ref(ref: ActorRef[R], where: str, field: str = "ref") -> ActorRef[R]:
+    """*ref*, if it is one; *where* it was given, and as what."""
+    if isinstance(ref, ActorRef):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return ref
+    raise InvalidSpec(child=where, field=field, problem=f"must be the ref of an actor, got {ref!r}")
+
+
+def letter_from(sender: ActorRef[Any], message: object, to: ActorRef[Any]) -> Letter:
+    """*message* with its *sender*, for the actor at *to*."""
+    return Letter(message, check_ref(sender, f"tell to {to.path}", "sender")._cell)  # pyright: ignore[reportPrivateUsage]
 
 
 def check_buffer(buffer: object, path: str) -> int:
