@@ -51,6 +51,11 @@ class Belongings:
         return self._stash
 
     @property
+    def aside(self) -> tuple[Any, ...]:
+        """What is in its stash, in its order."""
+        return () if self._stash is None else self._stash.contents
+
+    @property
     def owned(self) -> Owned:
         """Its tasks."""
         if self._owned is None:

@@ -31,6 +31,11 @@ class Stash:
         """How many there are."""
         return len(self._items)
 
+    @property
+    def contents(self) -> tuple[Any, ...]:
+        """What is in it, in its order: messages and envelopes."""
+        return tuple(self._items)
+
     def add(self, message: object) -> None:
         """Put *message*, which is in hand, aside; an ask with its asker, who goes on waiting.
 
