@@ -97,7 +97,7 @@ class Helper(Actor[Work | Later | Delegate]):
         return message.number
 
     @handler
-    def later(self, message: Later) -> Reply[int] | None:
+    def later(self, message: Later) -> Reply[int]:
         promised = self.context.reply_later(message)
         match message.way:
             case "timer" | "twice":
@@ -107,12 +107,9 @@ class Helper(Actor[Work | Later | Delegate]):
                     self.use(message.number, promised)
             case "task":
                 self.context.start_task(self.answer(message, promised))
-            case "keep":
-                self.kept[message.number] = promised
-                return promised
             case _:
                 pass  # forgotten: the asker hears of it at once
-        return None
+        return promised
 
     async def answer(self, message: Later, promised: Reply[int]) -> None:
         await asyncio.sleep(message.seconds)
