@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from understudy.actors._asks import Letter, Onward
+from understudy.actors._asks import Arrival, Letter, Onward
 from understudy.messages import LinkExit, Terminated
 from understudy.reasons import NotFound, is_abnormal
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from understudy.actors._ref import ActorRef
     from understudy.reasons import ExitReason
 
-__all__ = ["Link", "Monitor", "News", "link", "placed", "unlink"]
+__all__ = ["Link", "Monitor", "News", "is_exempt", "link", "placed", "unlink", "weighed"]
 
 
 class _Edge:
@@ -45,6 +45,16 @@ def placed(priority: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return _FIRST if type(item) is Onward else priority(item)
 
     return place
+
+
+def is_exempt(item: object) -> bool:
+    """Whether *item* gets into a mailbox whether there is room or not, and is never thrown away to make some."""
+    return isinstance(item, News | Arrival | Onward)
+
+
+def weighed(weigh: Callable[[Any], float]) -> Callable[[Any], float]:
+    """*weigh* of messages; what is exempt from the capacity weighs nothing, and is none of its business."""
+    return lambda item: 0 if is_exempt(item) else weigh(item)
 
 
 class Heard(Protocol):

@@ -271,8 +271,10 @@ class ActorRef(Generic[M_contra]):
         if cell.policy != "block":
             cell.refuse(ask.message, ask.sender_path)
             raise cell.full_error(ask.message)
+        # Not counted from now: who asks many may come late to this one.
+        left = min(seconds, max(ask.deadline - cell.runtime.env.now(), _INSTANT))
         try:
-            await self._put(ask, ask.message, None if seconds == math.inf else seconds)
+            await self._put(ask, ask.message, None if left == math.inf else left)
         except TimeoutError:
             state = f"never accepted: {cell.waiting:,} waiting, and no room for more"
             raise AskTimeout(path=cell.path, message=ask.message, seconds=seconds, state=state) from None
@@ -454,6 +456,8 @@ def check_buffer(buffer: object, path: str) -> int:
 
 
 _STOPPED = Shutdown("stopped")
+_INSTANT = 1e-9
+"""Seconds: the shortest wait."""
 
 
 class _Resolve:

@@ -9,7 +9,7 @@ import structlog
 
 from understudy.actors._asks import DeadlineQueue, message_of
 from understudy.actors._dispatcher import Dispatcher
-from understudy.actors._monitors import placed
+from understudy.actors._monitors import is_exempt, placed, weighed
 from understudy.environment import Blocking, Environment
 from understudy.instrument import Instrument, Instruments
 from understudy.mailbox._queue import AsyncMessageQueue
@@ -106,6 +106,10 @@ class Runtime:
         )
         if rules.policy == "stop":
             rules = replace(rules, policy="block")  # the queue goes on: it is the actor that fails
+        elif rules.policy == "drop_old":
+            rules = replace(rules, exempt=is_exempt)
+        if rules.weigh is not None:
+            rules = replace(rules, weigh=weighed(rules.weigh))
         return rules if rules.priority is None else replace(rules, priority=placed(rules.priority))
 
     def write_log(self, level: str, event: str, fields: dict[str, Any]) -> None:
