@@ -136,7 +136,11 @@ class Helper(Actor[Work | Later | Delegate]):
                 self.book.sim.violated(f"asks made by {self.context.path} end after the deadline of what it handles")
 
     async def ask_all(self, message: Delegate) -> list[int]:
-        asks = [(self.others[number % len(self.others)], Work(number=number)) for number in message.numbers]
+        # They take longer than some of the deadlines; those that are detached wait for all of it.
+        asks = [
+            (self.others[number % len(self.others)], Work(number=number, seconds=0.4 * (number % 3)))
+            for number in message.numbers
+        ]
         results = await ask_many(asks, timeout=1000.0)
         assert len(results) == len(asks)
         for number, result in zip(message.numbers, results, strict=True):
@@ -193,8 +197,9 @@ class Scene:
     def kind(self, number: int) -> Any:
         random = self.sim.random
         if random.random() < 0.5:
-            return Work(number=number, seconds=random.choice([0.0, 0.1]))
-        return Later(number=number, seconds=0.1, way=random.choice(["timer", "task", "forget"]))
+            return Work(number=number, seconds=random.choice([0.0, 0.1, 1.5]))
+        seconds = random.choice([0.1, 1.5])
+        return Later(number=number, seconds=seconds, way=random.choice(["timer", "task", "forget"]))
 
 
 @simulate(schedules=60, faults=Faults(crash=0.02, cancel=0.02, stall=STALL))

@@ -18,6 +18,7 @@ from understudy import (
     ActorStopped,
     ActorSystem,
     Broadcast,
+    ChildError,
     Children,
     DynamicSupervisor,
     Instrument,
@@ -226,7 +227,7 @@ class Yard:
         for _ in range(5):
             await asyncio.sleep(random.choice([0, 0.02, 0.1]))
             crew = Children(self.crew, Worker).refs
-            match random.choice(["hire", "fire", "kill", "kill", "stop", "resize", "leave", "pool", "drain"]):
+            match random.choice(["hire", "fire", "kill", "kill", "stop", "resize", "leave", "pool", "worker", "drain"]):
                 case "hire":
                     await self.hire()
                 case "fire" if crew:
@@ -239,6 +240,8 @@ class Yard:
                     await self.pool.resize(random.choice([1, 2, 3]))
                 case "leave":
                     self.system.groups.leave("yard", random.choice(self.listed))
+                case "worker":
+                    await self.replace(random.choice(self.pool.refs))
                 case "pool":
                     self.pool.kill()
                 case "drain" if random.random() < 0.3:
@@ -246,6 +249,13 @@ class Yard:
                     return
                 case _:
                     pass
+
+    async def replace(self, worker: ActorRef[Any]) -> None:
+        """Another actor takes the place of a worker of the pool; meanwhile jobs wait, also where there is no other."""
+        worker.stop()
+        await worker.wait_stopped()
+        with contextlib.suppress(ChildError):  # the pool has been restarted, or is about to, and its workers with it
+            await self.pool.restart_child(worker.path.rpartition("/")[2])
 
 
 async def trouble(yard: Yard) -> None:
