@@ -306,7 +306,7 @@ class Cell(Mortal):
         """The final end; for the parent, which has freed the name."""
         assert self.life is DOWN, self
         if self.family is not None:
-            self._bury_family()
+            self._bury_family()  # a method of its own: pyright takes the family for unknown here
         self.life = DEAD
         self.reason = reason
         if not self.for_good:
@@ -339,15 +339,8 @@ class Cell(Mortal):
         if self.family is not None:
             self.family.abandon_all()
         first = self.ending.final_reason() if self.ending is not None else self.reason
-        if self.job is not None or self.turns:
-            if self.job is not None:
-                self.job.cancel()
-            if self.turns:
-                self.turns.cancel()
-            self._abandon()
-        if self.belongings is not None:
-            self.belongings.interrupt()
-            self.belongings.abandon()
+        self.cancel_all()
+        self.abandon_all()
         reason = first if isinstance(first, Killed) else Killed(first=first)
         self._leave(reason)
         self.life = DOWN
@@ -367,11 +360,10 @@ class Cell(Mortal):
         if self.control is not None:
             self._serve_control()
         handled = 0
+        may_handle = True
         if self.life is STARTING and self.actor is None and self.ending is None:
             self._boot()
             may_handle = not self.runtime.dispatcher.context  # no handler shall see what `initialize` has set
-        else:
-            may_handle = True
         if may_handle and self.life is RUNNING and self.job is None and not self.attention:
             mailbox = self.mailbox
             if mailbox is not None:
@@ -583,17 +575,12 @@ class Cell(Mortal):
             self.belongings = Belongings(self)
         return self.belongings
 
-    @property
-    def turns(self) -> Turns | None:
-        """The reentrant handlers under way. Few actors have any, so they are kept by the instance."""
-        return None if self.actor is None else self.actor.__dict__.get("_understudy_turns")
-
     def start_turn(self, item: Any, message: Any, ask: Ask | None, handler: Handler) -> bool:
         """Handle *item* beside what else is under way; False: nothing more may be handled for now."""
-        turns = self.turns
-        if turns is None:
-            turns = self.actor.__dict__["_understudy_turns"] = Turns(self)
-        return turns.start(item, message, ask, handler)
+        belongings = self.own()
+        if belongings.turns is None:
+            belongings.turns = Turns(self)
+        return belongings.turns.start(item, message, ask, handler)
 
 
 def _is_ask(item: object) -> bool:

@@ -57,9 +57,6 @@ class Mortal(Inbox):
     @property
     @abstractmethod
     def down(self) -> bool: ...
-    @property
-    @abstractmethod
-    def turns(self) -> Turns | None: ...
     @abstractmethod
     def bury(self, reason: ExitReason) -> None: ...
     @abstractmethod
@@ -124,12 +121,7 @@ class Mortal(Inbox):
         ending, env = self.ending, self.runtime.env
         if not self._works or ending is None:
             return
-        if self.job is not None:
-            self.job.cancel()
-        if self.turns:
-            self.turns.cancel()
-        if self.belongings is not None:
-            self.belongings.interrupt()
+        self.cancel_all()
         # Timers fire a little early, so the deadline has an action of its own rather than a comparison with the clock.
         again = env.now() + self.runtime.settings.cancel_interval
         if again < ending.abandon_at:
@@ -140,20 +132,30 @@ class Mortal(Inbox):
     def _resisted(self) -> None:
         if self._works and self.ending is not None:
             self.ending.forced = True
-            self._abandon()
-            if self.belongings is not None:
-                self.belongings.abandon()
+            self.abandon_all()
             self.enqueue()
 
     @property
     def _works(self) -> bool:
         """Whether a task of this incarnation runs."""
-        return self.job is not None or bool(self.turns) or (self.belongings is not None and self.belongings.busy)
+        return self.job is not None or (self.belongings is not None and self.belongings.busy)
 
-    def _abandon(self) -> None:
-        """Give up on the job and the turns: from now on they are zombies, and their actor has no context."""
-        if self.turns:
-            self.turns.abandon()
+    @property
+    def turns(self) -> Turns | None:
+        """The reentrant handlers under way."""
+        return None if self.belongings is None else self.belongings.turns
+
+    def cancel_all(self) -> None:
+        """Cancel whatever of this incarnation runs, once more."""
+        if self.job is not None:
+            self.job.cancel()
+        if self.belongings is not None:
+            self.belongings.interrupt()
+
+    def abandon_all(self) -> None:
+        """Give up on whatever of this incarnation runs: from now on it is a zombie, and its actor has no context."""
+        if self.belongings is not None:
+            self.belongings.abandon()
         job, self.job = self.job, None
         if job is None:
             return
