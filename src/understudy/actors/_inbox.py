@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from understudy.actors._runtime import Runtime
     from understudy.mailbox._queue import AsyncMessageQueue
     from understudy.mailbox._rules import Policy
-    from understudy.messages import ChildEnded, ChildStarted
 
 __all__ = ["Inbox"]
 
@@ -126,7 +125,8 @@ class Inbox(ABC):
         self.waits: dict[object, Any] | None = None
         # Why the last incarnation ended; for a dead cell, why all did.
         self.reason: ExitReason | None = None
-        self.control: list[ChildStarted | ChildEnded] | None = None
+        # News of children that could not be dealt with at once: whose, of which incarnation; None: it is up.
+        self.control: list[tuple[Any, int, Ending | None]] | None = None
         # What few actors have; of this incarnation.
         self.belongings: Belongings | None = None
 
