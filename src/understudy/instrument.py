@@ -135,6 +135,18 @@ class Instruments:
             except Exception as error:
                 self._complain(f"{type(each).__qualname__}.crash_reported raised", error)
 
+    def listen(self, event: Callable[..., None], method: Callable[..., None]) -> None:
+        """From now on *method* is told of *event* too."""
+        tally = self._tally(event)
+        tally.methods = [*tally.methods, method]
+        tally.heard = True
+
+    def ignore(self, event: Callable[..., None], method: Callable[..., None]) -> None:
+        """*method*, which listens, does no more."""
+        tally = self._tally(event)
+        tally.methods = [each for each in tally.methods if each is not method]
+        tally.heard = bool(tally.methods)
+
     def count(self, event: Callable[..., None]) -> int:
         """How often it has happened."""
         tally = self._tallies.get(event)

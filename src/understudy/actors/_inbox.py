@@ -351,8 +351,8 @@ class Inbox(ABC):
             kind = type(item.message)
             found = table.private[kind] or (table[kind] if type(item) is Onward else None)
             return item.message, None, found or table.fallback
-        message = item.message if type(item) is Letter else item
-        return message, None, table[type(message)] or table.fallback
+        message = item.message if isinstance(item, Letter) else item
+        return message, item if isinstance(item, Ask) else None, table[type(message)] or table.fallback
 
     def _handler_of_news(self, news: News) -> Handler:
         if news.void:
@@ -497,9 +497,9 @@ class Inbox(ABC):
 
     def replied(self, result: Any, ask: Ask | None) -> None:
         """A handler has returned *result*."""
-        if ask is not None:
+        if ask is not None and not ask.promised:
             # One that has been put aside is not answered by what the handler returns, nor one that is promised.
-            if ask.in_hand and not ask.promised and not ask.reply(result):
+            if ask.in_hand and not ask.reply(result):
                 ask.late(result)
         elif type(result) is Continue:
             self.give_back(self.make_mailbox(), Onward(result.message, self))
