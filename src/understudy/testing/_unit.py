@@ -399,6 +399,11 @@ class FakeSystem:
         return self._unit.ref("/system/dead_letters")
 
     @property
+    def events(self) -> AsyncEventBus:
+        """Not without a system."""
+        return self._running()
+
+    @property
     def registry(self) -> Registry:
         """Not without a system."""
         return self._running()
@@ -409,7 +414,7 @@ class FakeSystem:
         return self._running()
 
     def _running(self) -> Never:
-        raise AssertionError("a unit has no system, and so no registry and no groups: test this with one")
+        raise AssertionError("a unit has no system, and so no event bus, no registry and no groups: test this with one")
 
     async def spawn(self, actor: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Write the spec down in ``spawned``; nothing is started."""
