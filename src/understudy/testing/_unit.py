@@ -13,6 +13,7 @@ from understudy._plans._strategies import free_name
 from understudy.actors._actor import Actor
 from understudy.actors._child import as_spec
 from understudy.actors._context import Context
+from understudy.actors._event_bus import AsyncEventBus
 from understudy.actors._groups import Groups
 from understudy.actors._ref import ActorRef
 from understudy.actors._registry import Registry
