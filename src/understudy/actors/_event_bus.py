@@ -295,7 +295,7 @@ class AsyncEventBus:
         if known is not None:
             return known
         if isinstance(subscriber, ActorRef):
-            ref: ActorRef[Any] = subscriber
+            ref = cast("ActorRef[Any]", subscriber)  # type: ignore[redundant-cast]  # pyright sees ActorRef[Unknown]
             subscription = self._subscribe_actor(topic, key, ref, mailbox, on_error)
         elif callable(subscriber):
             subscription = self._subscribe_callback(cell, topic, key, subscriber, mailbox, on_error)
