@@ -265,7 +265,7 @@ class Inbox(ABC):
                         self._check_sync(function, result)
                 except BaseException as error:
                     self.failed(error, item, None)
-            elif type(item) is Ask and (answer := direct.get(type(item.message))) is not None:
+            elif isinstance(item, Ask) and (answer := direct.get(type(item.message))) is not None:
                 if self._admit(item):
                     self._run_sync(answer, item, item.message, item)
             elif not self._handle_other(mailbox, item):
@@ -497,9 +497,9 @@ class Inbox(ABC):
 
     def replied(self, result: Any, ask: Ask | None) -> None:
         """A handler has returned *result*."""
-        if ask is not None and not ask.promised:
+        if ask is not None:
             # One that has been put aside is not answered by what the handler returns, nor one that is promised.
-            if ask.in_hand and not ask.reply(result):
+            if ask.in_hand and not ask.promised and not ask.reply(result):
                 ask.late(result)
         elif type(result) is Continue:
             self.give_back(self.make_mailbox(), Onward(result.message, self))
@@ -540,7 +540,7 @@ class Inbox(ABC):
         directive = self.directive(error)
         frames = self.frames(error)
         reason = Crashed(without_traceback(error), frames)
-        name = type(message).__name__
+        name = type(message_of(message)).__name__
         if ask is not None and ask.in_hand:
             failure = ActorFailed(path=self.path, message_type=name, reason=reason)
             failure.__cause__ = error
