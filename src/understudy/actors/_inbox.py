@@ -265,7 +265,7 @@ class Inbox(ABC):
                         self._check_sync(function, result)
                 except BaseException as error:
                     self.failed(error, item, None)
-            elif isinstance(item, Ask) and (answer := direct.get(type(item.message))) is not None:
+            elif type(item) is Ask and (answer := direct.get(type(item.message))) is not None:
                 if self._admit(item):
                     self._run_sync(answer, item, item.message, item)
             elif not self._handle_other(mailbox, item):
