@@ -23,6 +23,7 @@ MADE = $(VENV)/.made-$(WHICH)
 DEMO = $(VENV)/.demo-$(WHICH)
 TEST = $(VENV)/.test-$(WHICH)
 LINT = $(VENV)/.lint-$(WHICH)
+BENCH = $(VENV)/.bench-$(WHICH)
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 # Dependency groups came with pip 25.1.
 INSTALL_GROUPS = $(INSTALL) 'pip>=25.1' && $(INSTALL)
@@ -67,7 +68,7 @@ campaign: $(TEST) ## Simulate SCHEDULES runs of each scenario, and look for long
 	@echo 'campaign: $(SCHEDULES) schedules for each scenario (Python $(VERSION))'
 	@UNDERSTUDY_CAMPAIGN=1 UNDERSTUDY_SCHEDULES=$(SCHEDULES) $(RUN) -m pytest -q -n auto --timeout=3600 $(CAMPAIGN) $(ARGS)
 
-bench: $(DEMO) ## Run the benchmarks; ARGS go to them
+bench: $(BENCH) ## Run the benchmarks; ARGS go to them
 	@echo 'bench: python -m benchmarks $(ARGS) (Python $(VERSION))'
 	@$(RUN) -m benchmarks $(ARGS)
 
@@ -95,6 +96,11 @@ $(DEMO): pyproject.toml $(MADE)
 $(TEST): pyproject.toml $(MADE)
 	@echo 'setup: installing understudy[cli] and the test tools into $(VENV)'
 	@$(INSTALL_GROUPS) --editable '.[cli]' --group test
+	@touch $@
+
+$(BENCH): pyproject.toml $(MADE)
+	@echo 'setup: installing understudy[cli] and what it is measured against into $(VENV)'
+	@$(INSTALL_GROUPS) --editable '.[cli]' --group bench
 	@touch $@
 
 $(LINT): pyproject.toml $(MADE)

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
     from understudy.actors._cell import Cell
     from understudy.actors._quiet import Quiet
+    from understudy.actors._turns import Turns
 
 __all__ = ["Belongings"]
 
 
 class Belongings:
-    """Timers, stash, behaviours, tasks, and the receive timeout of one incarnation."""
+    """Timers, stash, behaviours, tasks, reentrant handlers, and the receive timeout of one incarnation."""
 
-    __slots__ = ("_base", "_behaviours", "_cell", "_owned", "_stash", "_timers", "quiet", "until_event")
+    __slots__ = ("_base", "_behaviours", "_cell", "_owned", "_stash", "_timers", "quiet", "turns", "until_event")
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -32,6 +33,7 @@ class Belongings:
         self._timers: Timers | None = None
         self._stash: Stash | None = None
         self._owned: Owned | None = None
+        self.turns: Turns | None = None
         self.quiet: Quiet | None = None
         # The key of a timer that the next message cancels.
         self.until_event: Hashable | None = None
@@ -64,8 +66,8 @@ class Belongings:
 
     @property
     def busy(self) -> bool:
-        """Whether a task of it runs."""
-        return bool(self._owned)
+        """Whether a task of it runs, or a reentrant handler."""
+        return bool(self._owned) or bool(self.turns)
 
     # Behaviour
 
@@ -121,6 +123,8 @@ class Belongings:
 
     def interrupt(self) -> None:
         """The incarnation is on its way out."""
+        if self.turns:
+            self.turns.cancel()
         if self._timers is not None:
             self._timers.cancel_all()
         if self.quiet is not None:
@@ -129,7 +133,9 @@ class Belongings:
             self._owned.cancel()
 
     def abandon(self) -> None:
-        """Give up on tasks that have not ended."""
+        """Give up on what has not ended."""
+        if self.turns:
+            self.turns.abandon()
         if self._owned is not None:
             self._owned.abandon()
 

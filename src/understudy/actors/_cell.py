@@ -37,7 +37,7 @@ from understudy.actors._reports import crash_report
 from understudy.actors._turns import Turns
 from understudy.exceptions import ActorStopped, InvalidSpec, StartTimeout
 from understudy.instrument import Instrument
-from understudy.messages import ChildEnded, ChildStarted, Continue, Ignore
+from understudy.messages import Continue, Ignore
 from understudy.reasons import (
     Crashed,
     ExitReason,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from understudy._plans._spec import ChildSpec
     from understudy._plans._strategies import Plan
     from understudy.actors._handler import Handler
+    from understudy.actors._life import Ending
     from understudy.actors._runtime import Runtime
     from understudy.mailbox._queue import AsyncMessageQueue
 
@@ -268,23 +269,27 @@ class Cell(Mortal):
             for ask in self.mailbox.remove(_is_ask):
                 self.lose(ask, self.why_not())
 
-    def post(self, signal: ChildStarted | ChildEnded) -> None:
-        """Control from a child: served at once, or in the next activation, whatever is in hand or waits.
+    def hear(self, child: Any, incarnation: int, ending: Ending | None) -> None:
+        """News of a child, that it is up or how it has ended: dealt with at once, or in the next activation.
+
+        What is in hand or waits does not matter.
 
         Not at once where a group is restarted: members that fail in one turn of the run queue are one failure. Nor if
         it follows from other news, so that what climbs a tall tree does not climb the stack.
         """
         runtime, family = self.runtime, self.family
-        if self.control is None and not runtime.serving and family is not None and not family.plan.restarts_groups:
+        if family is None:
+            return
+        if self.control is None and not runtime.serving and family.plan.strategy == "one_for_one":
             runtime.serving = True
             try:
-                self._serve(signal)
+                family.hear(child, incarnation, ending)
             finally:
                 runtime.serving = False
             return
         if self.control is None:
             self.control = []
-        self.control.append(signal)
+        self.control.append((child, incarnation, ending))
         self.enqueue()
 
     def observe(self, callback: Callable[[ExitReason], object]) -> None:
@@ -306,15 +311,16 @@ class Cell(Mortal):
         """The final end; for the parent, which has freed the name."""
         assert self.life is DOWN, self
         if self.family is not None:
-            self._bury_family()
+            self._bury_family()  # a method of its own: pyright takes the family for unknown here
         self.life = DEAD
         self.reason = reason
         if not self.for_good:
             self._shut(reason)
         self.gate = reason
-        observers, self.observers = self.observers, None
-        for callback in observers or ():
-            callback(reason)
+        if self.observers is not None:
+            observers, self.observers = self.observers, None
+            for callback in observers:
+                callback(reason)
         self.runtime.population -= 1
         instruments = self.runtime.instruments
         if self.came_up and instruments.noted(Instrument.actor_stopped):
@@ -339,15 +345,8 @@ class Cell(Mortal):
         if self.family is not None:
             self.family.abandon_all()
         first = self.ending.final_reason() if self.ending is not None else self.reason
-        if self.job is not None or self.turns:
-            if self.job is not None:
-                self.job.cancel()
-            if self.turns:
-                self.turns.cancel()
-            self._abandon()
-        if self.belongings is not None:
-            self.belongings.interrupt()
-            self.belongings.abandon()
+        self.cancel_all()
+        self.abandon_all()
         reason = first if isinstance(first, Killed) else Killed(first=first)
         self._leave(reason)
         self.life = DOWN
@@ -367,11 +366,10 @@ class Cell(Mortal):
         if self.control is not None:
             self._serve_control()
         handled = 0
+        may_handle = True
         if self.life is STARTING and self.actor is None and self.ending is None:
             self._boot()
             may_handle = not self.runtime.dispatcher.context  # no handler shall see what `initialize` has set
-        else:
-            may_handle = True
         if may_handle and self.life is RUNNING and self.job is None and not self.attention:
             mailbox = self.mailbox
             if mailbox is not None:
@@ -397,17 +395,11 @@ class Cell(Mortal):
                 self._watch_grace(ending)
 
     def _serve_control(self) -> None:
-        signals, self.control = self.control or (), None
-        for signal in signals:
-            self._serve(signal)
-
-    def _serve(self, signal: ChildStarted | ChildEnded) -> None:
-        if self.family is None:
-            return
-        if isinstance(signal, ChildEnded):
-            self.family.child_ended(signal)
-        else:
-            self.family.child_started(signal)
+        control, self.control = self.control or (), None
+        family = self.family
+        assert family is not None, self
+        for child, incarnation, ending in control:
+            family.hear(child, incarnation, ending)
 
     def settle(self) -> None:
         """RUNNING without a job: what next?"""
@@ -543,7 +535,7 @@ class Cell(Mortal):
         if instruments.noted(Instrument.actor_started):
             instruments.tell(Instrument.actor_started, self.path, self.incarnation)
         if self.parent is not None:
-            self.parent.post(ChildStarted(self.name, self.uid, self.incarnation))
+            self.parent.hear(self, self.incarnation, None)
         if self.draining is not None:
             self._arm(self.draining, self._drained)
         if not self.queued:
@@ -583,17 +575,12 @@ class Cell(Mortal):
             self.belongings = Belongings(self)
         return self.belongings
 
-    @property
-    def turns(self) -> Turns | None:
-        """The reentrant handlers under way. Few actors have any, so they are kept by the instance."""
-        return None if self.actor is None else self.actor.__dict__.get("_understudy_turns")
-
     def start_turn(self, item: Any, message: Any, ask: Ask | None, handler: Handler) -> bool:
         """Handle *item* beside what else is under way; False: nothing more may be handled for now."""
-        turns = self.turns
-        if turns is None:
-            turns = self.actor.__dict__["_understudy_turns"] = Turns(self)
-        return turns.start(item, message, ask, handler)
+        belongings = self.own()
+        if belongings.turns is None:
+            belongings.turns = Turns(self)
+        return belongings.turns.start(item, message, ask, handler)
 
 
 def _is_ask(item: object) -> bool:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from understudy.actors._runtime import Runtime
     from understudy.mailbox._queue import AsyncMessageQueue
     from understudy.mailbox._rules import Policy
-    from understudy.messages import ChildEnded, ChildStarted
 
 __all__ = ["Inbox"]
 
@@ -134,7 +133,8 @@ class Inbox(ABC):
         self.waits: dict[object, Any] | None = None
         # Why the last incarnation ended; for a dead cell, why all did.
         self.reason: ExitReason | None = None
-        self.control: list[ChildStarted | ChildEnded] | None = None
+        # News of children that could not be dealt with at once: whose, of which incarnation; None: it is up.
+        self.control: list[tuple[Any, int, Ending | None]] | None = None
         # What few actors have; of this incarnation.
         self.belongings: Belongings | None = None
 
@@ -359,8 +359,8 @@ class Inbox(ABC):
             kind = type(item.message)
             found = table.private[kind] or (table[kind] if type(item) is Onward else None)
             return item.message, None, found or table.fallback
-        message = item.message if type(item) is Letter else item
-        return message, None, table[type(message)] or table.fallback
+        message = item.message if isinstance(item, Letter) else item
+        return message, item if isinstance(item, Ask) else None, table[type(message)] or table.fallback
 
     def _handler_of_news(self, news: News) -> Handler:
         if news.void:
@@ -548,7 +548,7 @@ class Inbox(ABC):
         directive = self.directive(error)
         frames = self.frames(error)
         reason = Crashed(without_traceback(error), frames)
-        name = type(message).__name__
+        name = type(message_of(message)).__name__
         if ask is not None and ask.in_hand:
             failure = ActorFailed(path=self.path, message_type=name, reason=reason)
             failure.__cause__ = error

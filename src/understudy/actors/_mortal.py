@@ -27,7 +27,6 @@ from understudy.actors._life import (
 )
 from understudy.exceptions import InvalidActor
 from understudy.instrument import Instrument
-from understudy.messages import ChildEnded, ChildStarted
 from understudy.reasons import Crashed, ExitReason, Shutdown, without_traceback
 
 if TYPE_CHECKING:
@@ -70,13 +69,10 @@ class Mortal(Inbox):
     @property
     @abstractmethod
     def down(self) -> bool: ...
-    @property
-    @abstractmethod
-    def turns(self) -> Turns | None: ...
     @abstractmethod
     def bury(self, reason: ExitReason) -> None: ...
     @abstractmethod
-    def post(self, signal: ChildStarted | ChildEnded) -> None: ...
+    def hear(self, child: Any, incarnation: int, ending: Ending | None) -> None: ...
     @abstractmethod
     def start_failed(self, error: BaseException) -> None: ...
 
@@ -137,12 +133,7 @@ class Mortal(Inbox):
         ending, env = self.ending, self.runtime.env
         if not self._works or ending is None:
             return
-        if self.job is not None:
-            self.job.cancel()
-        if self.turns:
-            self.turns.cancel()
-        if self.belongings is not None:
-            self.belongings.interrupt()
+        self.cancel_all()
         # Timers fire a little early, so the deadline has an action of its own rather than a comparison with the clock.
         again = env.now() + self.runtime.settings.cancel_interval
         if again < ending.abandon_at:
@@ -153,20 +144,30 @@ class Mortal(Inbox):
     def _resisted(self) -> None:
         if self._works and self.ending is not None:
             self.ending.forced = True
-            self._abandon()
-            if self.belongings is not None:
-                self.belongings.abandon()
+            self.abandon_all()
             self.enqueue()
 
     @property
     def _works(self) -> bool:
         """Whether a task of this incarnation runs."""
-        return self.job is not None or bool(self.turns) or (self.belongings is not None and self.belongings.busy)
+        return self.job is not None or (self.belongings is not None and self.belongings.busy)
 
-    def _abandon(self) -> None:
-        """Give up on the job and the turns: from now on they are zombies, and their actor has no context."""
-        if self.turns:
-            self.turns.abandon()
+    @property
+    def turns(self) -> Turns | None:
+        """The reentrant handlers under way."""
+        return None if self.belongings is None else self.belongings.turns
+
+    def cancel_all(self) -> None:
+        """Cancel whatever of this incarnation runs, once more."""
+        if self.job is not None:
+            self.job.cancel()
+        if self.belongings is not None:
+            self.belongings.interrupt()
+
+    def abandon_all(self) -> None:
+        """Give up on whatever of this incarnation runs: from now on it is a zombie, and its actor has no context."""
+        if self.belongings is not None:
+            self.belongings.abandon()
         job, self.job = self.job, None
         if job is None:
             return
@@ -180,21 +181,21 @@ class Mortal(Inbox):
         """Take the steps of the end that can be taken; called whenever one of them may have become possible."""
         ending = self.ending
         assert ending is not None
-        turns = self.turns
+        belongings, family = self.belongings, self.family
+        turns = None if belongings is None else belongings.turns
         if turns:
             turns.end(ending)
         if self.job is not None or turns or self.life is DOWN or self.life is DEAD:
             return
-        family = self.family
         if ending.step is HANDLER:
             self.life = STOPPING
             ending.step = CHILDREN
             if family is not None:
                 self._stop_children(family, ending)
-            if self.belongings is not None:
-                self.belongings.interrupt()
+            if belongings is not None:
+                belongings.interrupt()
         if ending.step is CHILDREN:
-            if (family is not None and not family.stopped) or self._works:
+            if (family is not None and not family.stopped) or (belongings is not None and belongings.busy):
                 return
             ending.step = HOOK
             hook = self.table.shutdown
@@ -249,32 +250,32 @@ class Mortal(Inbox):
         without_traceback(error)
 
     def _go_down(self, ending: Ending) -> None:
-        reason = ending.final_reason()
+        ending.reason = reason = ending.final_reason()
         self._leave(reason)
         self.life = DOWN
         self.reason = reason
         if self.parent is None:
             self.bury(reason)
         else:
-            self.parent.post(
-                ChildEnded(self.name, self.uid, self.incarnation, reason, ending.directive, ending.ignored)
-            )
+            self.parent.hear(self, self.incarnation, ending)
 
     def _leave(self, reason: ExitReason) -> None:
         """Let go of the incarnation."""
         if self._timer is not None:
             self._arm(math.inf)
-        if self.actor is not None:
-            self.actor._understudy_leave(reason)
+        actor, self.actor = self.actor, None
+        if actor is not None:
+            actor._understudy_leave(reason)
             # A zombie of it, or whoever kept it, can do nothing to the next incarnation.
-            object.__setattr__(self.actor, "_understudy_cell", None)
-        self.actor = None
+            object.__setattr__(actor, "_understudy_cell", None)
         self.table = NO_HANDLERS
         self.ending = None
         self.attention = False
         self.ready = False
-        self.release()
-        self.take_onward()
+        if self.hand is not None or self.waits is not None:
+            self.release()
+        if self.mailbox is not None:
+            self.take_onward()
         if self.belongings is not None:
             self._end_belongings(self.belongings)
 
