@@ -82,6 +82,8 @@ class Mortal(Inbox):
         self.ending = ending = Ending(reason, hook=hook and not starting)
         self.attention = True
         self.ready = False
+        if self.standing is not None:
+            self.standing.dismiss(reason)
         if self._timer is not None:
             self._arm(math.inf)
         grace = self.option("shutdown")
@@ -253,6 +255,8 @@ class Mortal(Inbox):
         self.attention = False
         self.ready = False
         self.release()
+        if self.standing is not None:
+            self.standing.left(reason)
         self.take_onward()
         if self.belongings is not None:
             self._end_belongings(self.belongings)

@@ -77,7 +77,7 @@ class Watch:
                 told.append(f"{path} is handling {shown(message_of(cell.hand))}{_waits_for(cell)}")
             elif cell.turns:
                 told.append(f"{path} has {len(cell.turns)} reentrant handlers under way")
-            elif cell.waiting and cell.life is not Life.DEAD:
+            elif cell.waiting and cell.life is not Life.DEAD and not cell.suspended:
                 told.append(f"{path} has {cell.waiting} messages waiting")
         return told
 
@@ -327,5 +327,5 @@ class WakeUps(Monitor):
             mailbox = cell.mailbox
             if mailbox is None or (mailbox.collects and mailbox.burst_due() > self.watch.sim.loop.time()):
                 continue
-            if cell.life is Life.RUNNING and cell.job is None and mailbox.items:
+            if cell.life is Life.RUNNING and cell.job is None and mailbox.items and not cell.suspended:
                 self.broken(f"{cell.path} is idle, and {len(mailbox.items)} messages wait: a wake-up was lost")
