@@ -42,7 +42,9 @@ from understudy.exceptions import (
     MailboxFull,
     NameTaken,
     NoReply,
+    NotReplaced,
     Refused,
+    ReplaceTimeout,
     StartError,
     StartTimeout,
     SystemCollapsed,
@@ -139,6 +141,23 @@ EXAMPLES = [
         ConsumerSlow(path="/user/horn", message=Note(), seconds=30.0),
         "/user/horn closed the stream of Note: no part was taken within 30 s; take them faster, or raise `timeout=`",
         {"path": "/user/horn", "message": Note(), "seconds": 30.0},
+    ),
+    Example(
+        NotReplaced(path="/user/horn", what="state", problem="ValueError: no tone"),
+        "the state of /user/horn was not replaced, and is as it was: ValueError: no tone",
+        {"path": "/user/horn", "what": "state", "problem": "ValueError: no tone"},
+    ),
+    Example(
+        ReplaceTimeout(path="/user/horn", what="behaviour", seconds=5, state="handling Hold for 4.8 s, 2 waiting"),
+        "the behaviour of /user/horn was not replaced, and is as it was: "
+        "no turn within 5 s (handling Hold for 4.8 s, 2 waiting)",
+        {
+            "path": "/user/horn",
+            "what": "behaviour",
+            "problem": "no turn within 5 s (handling Hold for 4.8 s, 2 waiting)",
+            "seconds": 5,
+            "state": "handling Hold for 4.8 s, 2 waiting",
+        },
     ),
     Example(
         NoReply(path="/user/horn", message=Note()),
@@ -456,6 +475,8 @@ def test_the_tree_in_the_docstring_names_each_second_base() -> None:
         (InvalidActor, TypeError),
         (AskTimeout, TimeoutError),
         (StartTimeout, StartError),
+        (ReplaceTimeout, NotReplaced),
+        (ReplaceTimeout, TimeoutError),
         *((each, ChildError) for each in (ChildAlreadyStarted, ChildAlreadyPresent, ChildRunning, ChildRestarting)),
         (ChildNotFound, ChildError),
         (QueueFull, MailboxFull),
@@ -469,7 +490,8 @@ def test_an_error_is_caught_by_its_second_base_too(cls: type[UnderstudyError], b
 
 
 def test_no_error_of_the_runtime_is_taken_for_another_kind_by_accident() -> None:
-    allowed = {InvalidSpec: ValueError, InvalidTimeout: ValueError, InvalidActor: TypeError, AskTimeout: TimeoutError}
+    allowed = {InvalidSpec: ValueError, InvalidTimeout: ValueError, InvalidActor: TypeError}
+    allowed |= {AskTimeout: TimeoutError, ReplaceTimeout: TimeoutError}
     for cls in own_classes():
         for kind in (ValueError, TypeError, OSError, LookupError):
             assert issubclass(cls, kind) == issubclass(allowed.get(cls, Exception), kind), (cls, kind)
