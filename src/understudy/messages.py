@@ -173,6 +173,8 @@ class Traced:
     ``ended``       an incarnation has ended; the exit reason
     ``stopped``     the actor has ended for good; the exit reason, and this is the last
     =============== =====================================================================================
+
+    A message that was interrupted is ``lost`` too; one whose handler was given up on is that only.
     """
 
     event: TraceEvent

@@ -126,11 +126,16 @@ class Trace:
         else:
             self.tell("handled", message, result if type(result) is Continue else None)
 
+    @property
+    def _interrupts(self) -> bool:
+        """Whether the runtime has set its mark on the handler that runs: whatever that ends with means nothing."""
+        ending, frame = self._cell.ending, frame_now()
+        return (ending is not None and ending.interrupting) or (type(frame) is Turn and frame.recalled)
+
     def _raised(self, actor: object, hand: Any, message: object, error: BaseException) -> None:
-        ending = self._cell.ending
         if self._cell.actor is not actor or isinstance(error, GeneratorExit):
             return
-        if isinstance(error, Withdrawn) or (ending is not None and ending.interrupting):
+        if isinstance(error, Withdrawn) or self._interrupts:
             self.tell("interrupted", message)
         elif isinstance(error, Refused):
             self.tell("refused", message, error)
