@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,7 @@ from understudy import (
     ActorRef,
     ActorStopped,
     ActorSystem,
+    AskCycle,
     Continue,
     Crashed,
     DeadLetter,
@@ -216,6 +218,46 @@ async def test_reentrant_handlers_are_all_seen_and_all_waited_for() -> None:
         assert (await changed)["changed"]
         assert [await each for each in (*held, noted)] == [0, 1, 4]
         assert caller.debug.statistics().handled == 4
+
+
+class Own(Message[str]): ...
+
+
+class Impatient(Actor[Own | Hold]):
+    @handler(reentrant=True)
+    async def own(self, message: Own) -> str:
+        try:
+            await self.context.ref.debug.replace_state(put())
+        except AskCycle as error:
+            return str(error)
+        return "replaced"
+
+    @handler
+    async def hold(self, message: Hold) -> int:
+        await asyncio.sleep(2.0)
+        return 0
+
+
+@pytest.mark.asyncio
+async def test_a_reentrant_handler_cannot_wait_for_its_own_end_either() -> None:
+    async with ActorSystem() as system:
+        impatient = await system.spawn(Impatient)
+        assert await impatient.ask(Own()) == "waiting in a circle: /user/impatient -> /user/impatient"
+
+
+@pytest.mark.asyncio
+async def test_whoever_waits_for_a_turn_hears_at_once_that_there_will_be_none() -> None:
+    async with ActorSystem() as system:
+        impatient = await system.spawn(Impatient)
+        impatient.tell(Hold())
+        await settle()
+        waits = asyncio.create_task(impatient.debug.replace_state(put()))
+        await settle()
+        impatient.stop()
+        await settle()
+        assert waits.done()
+        assert isinstance(waits.exception(), ActorStopped)
+        assert impatient.status == "stopping"
 
 
 @pytest.mark.asyncio
@@ -610,6 +652,31 @@ async def test_a_refusal_an_interruption_and_a_late_reply_are_told() -> None:
 
 
 @pytest.mark.asyncio
+async def test_nothing_is_told_of_a_zombie_but_that_its_message_is_lost() -> None:
+    class Stubborn(Actor[Note]):
+        @handler
+        async def note(self, message: Note) -> int:
+            while not gate.went:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await gate.hold()
+            return 0
+
+    gate = Gate()
+    async with ActorSystem() as system:
+        stubborn = await system.spawn(Stubborn)
+        traces = await traced(system, stubborn)
+        stubborn.tell(Note())
+        await gate.reached()
+        stubborn.kill()
+        await asyncio.sleep(2)
+        gate.open()
+        await settle()
+        assert gate.went
+        told = [("received", Note()), ("lost", Note()), ("ended", None), ("started", None)]
+        assert pairs(traces) == told
+
+
+@pytest.mark.asyncio
 async def test_a_trace_leaves_no_mark_on_a_crash_report() -> None:
     recorder = Recorder()
     async with ActorSystem(instruments=[recorder]) as system:
@@ -698,6 +765,8 @@ async def test_a_change_sees_nothing_of_the_contexts_of_caller_and_handler_and_l
         def note(self, message: Note) -> int:
             found = MARK.get()
             MARK.set("of the handler")
+            # Where a task begins at once, the change has its turn in the very activation of this handler.
+            self.context.start_task(self.context.ref.debug.replace_state(change))
             return 1 if found == "clean" else 0
 
     found: list[str] = []
@@ -713,7 +782,8 @@ async def test_a_change_sees_nothing_of_the_contexts_of_caller_and_handler_and_l
         asked = asyncio.create_task(marks.ask(Note()))
         await marks.debug.replace_state(change)
         assert (await asked, await marks.ask(Note())) == (1, 1)
-        assert found == ["clean"]
+        await settle()
+        assert found == ["clean"] * 3
         assert MARK.get() == "of the caller"
 
 

@@ -54,8 +54,10 @@ class Book:
     def __init__(self, sim: Simulation) -> None:
         self.sim = sim
         self.suspended = False
-        self.inside = 0
-        """Handlers of the present incarnation that have begun and not ended."""
+        self.lives = 0
+        """How many instances have been made."""
+        self.inside: Counter[int] = Counter()
+        """By the instance, how many handlers have begun and not ended; those of a zombie end at any time."""
         self.cls: type[Actor[Any]] = Worker
         """What the actor is an instance of."""
         self.ran: Counter[int] = Counter()
@@ -74,8 +76,8 @@ class Book:
 
     def between(self, change: int) -> None:
         """A change is made."""
-        if self.inside:
-            self.sim.violated(f"the change {change} is made while {self.inside} handlers are under way")
+        if self.inside[self.lives]:
+            self.sim.violated(f"the change {change} is made while {self.inside[self.lives]} handlers are under way")
         self.ran[change] += 1
 
 
@@ -83,8 +85,8 @@ class Worker(Actor[Quick | Slow | Beside]):
     """Its attributes `left` and `right` are always the same."""
 
     def __init__(self, book: Book) -> None:
-        book.inside = 0
-        self.book = book
+        book.lives += 1
+        self.book, self.life = book, book.lives
         self.left = self.right = 0
 
     @handler
@@ -101,13 +103,13 @@ class Worker(Actor[Quick | Slow | Beside]):
         return await self._wait(message)
 
     async def _wait(self, message: Slow | Beside) -> int:
-        book = self.book
+        book, life = self.book, self.life
         book.begins(self, message.number)
-        book.inside += 1
+        book.inside[life] += 1
         try:
             await asyncio.sleep(message.seconds)
         finally:
-            book.inside -= 1
+            book.inside[life] -= 1
         return message.number
 
 
@@ -170,7 +172,7 @@ class Operator:
             if fails:
                 raise Oops
             self.book.cls = cls
-            return {"book": old.book, "left": number, "right": number}
+            return {"book": old.book, "life": old.life, "left": number, "right": number}
 
         await self._call(number, lambda timeout: self.ref.debug.replace_behaviour(cls, migrate, timeout=timeout))
 
