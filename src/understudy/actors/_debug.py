@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from understudy.actors._cell import Cell
     from understudy.actors._ref import ActorRef
     from understudy.actors._replacing import What
+    from understudy.messages import Traced
 
 __all__ = ["Debug"]
 
@@ -84,7 +85,7 @@ class Debug:
             cell.standing.suspended = False
             cell.interpose()
 
-    def trace(self, to: ActorRef[Any] | None) -> None:
+    def trace(self, to: ActorRef[Traced] | None) -> None:
         """From the next message on, tell the actor at *to* what this one does, as messages :class:`understudy.Traced`.
 
         One tracer at a time: another takes its place, None ends the trace, and so does the end for good of either. It
