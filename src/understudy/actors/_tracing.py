@@ -90,9 +90,9 @@ class Trace:
             try:
                 result = function(actor, message)
             except BaseException as error:
-                self._raised(actor, hand, message, error)
+                self._raised(message, error)
                 raise
-            self._returned(actor, hand, message, result)
+            self._returned(hand, message, result)
             return result
 
         @functools.wraps(function)
@@ -101,9 +101,11 @@ class Trace:
             try:
                 result = await function(actor, message)
             except BaseException as error:
-                self._raised(actor, hand, message, error)
+                if not isinstance(error, GeneratorExit) and self._lives:
+                    self._raised(message, error)
                 raise
-            self._returned(actor, hand, message, result)
+            if self._lives:
+                self._returned(hand, message, result)
             return result
 
         return replace(handler, function=call_async if handler.is_async else call)
@@ -117,9 +119,15 @@ class Trace:
         self.tell("received", message, None, sender_of(hand))
         return hand
 
-    def _returned(self, actor: object, hand: Any, message: object, result: object) -> None:
-        if self._cell.actor is not actor:
-            return  # a zombie
+    @property
+    def _lives(self) -> bool:
+        """Whether the async handler that runs has not been given up on: what a zombie does is not the actor's."""
+        job, frame = self._cell.job, frame_now()
+        if type(frame) is Turn:
+            return not frame.over
+        return job is not None and job.is_current
+
+    def _returned(self, hand: Any, message: object, result: object) -> None:
         asked = isinstance(hand, Ask) and type(hand) is not StreamAsk and hand.in_hand and not hand.promised
         if asked:
             self.tell("late" if hand.future.done() else "replied", message, result)
@@ -132,9 +140,7 @@ class Trace:
         ending, frame = self._cell.ending, frame_now()
         return (ending is not None and ending.interrupting) or (type(frame) is Turn and frame.recalled)
 
-    def _raised(self, actor: object, hand: Any, message: object, error: BaseException) -> None:
-        if self._cell.actor is not actor or isinstance(error, GeneratorExit):
-            return
+    def _raised(self, message: object, error: BaseException) -> None:
         if isinstance(error, Withdrawn) or self._interrupts:
             self.tell("interrupted", message)
         elif isinstance(error, Refused):
