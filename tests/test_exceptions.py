@@ -36,6 +36,7 @@ from understudy.exceptions import (
     InvalidActor,
     InvalidContext,
     InvalidSpec,
+    InvalidSubscription,
     InvalidTimeout,
     InvalidTransition,
     KeyTaken,
@@ -264,6 +265,11 @@ EXAMPLES = [
         {"actor": "Horn", "problem": "handler `play` takes two messages"},
     ),
     Example(
+        InvalidSubscription(field="topic", problem="must be a class of events, '*' or a function, got 7"),
+        "topic must be a class of events, '*' or a function, got 7",
+        {"field": "topic", "problem": "must be a class of events, '*' or a function, got 7"},
+    ),
+    Example(
         InvalidTimeout(value=-1),
         "timeout must be a positive number of seconds, math.inf or None, got -1",
         {"value": -1, "allowed": "a positive number of seconds, math.inf or None"},
@@ -470,6 +476,7 @@ def test_the_tree_in_the_docstring_names_each_second_base() -> None:
     ("cls", "base"),
     [
         (InvalidSpec, ValueError),
+        (InvalidSubscription, ValueError),
         (InvalidTimeout, ValueError),
         (InvalidTransition, RuntimeError),
         (InvalidActor, TypeError),
@@ -490,8 +497,14 @@ def test_an_error_is_caught_by_its_second_base_too(cls: type[UnderstudyError], b
 
 
 def test_no_error_of_the_runtime_is_taken_for_another_kind_by_accident() -> None:
-    allowed = {InvalidSpec: ValueError, InvalidTimeout: ValueError, InvalidActor: TypeError}
-    allowed |= {AskTimeout: TimeoutError, ReplaceTimeout: TimeoutError}
+    allowed = {
+        InvalidSpec: ValueError,
+        InvalidSubscription: ValueError,
+        InvalidTimeout: ValueError,
+        InvalidActor: TypeError,
+        AskTimeout: TimeoutError,
+        ReplaceTimeout: TimeoutError,
+    }
     for cls in own_classes():
         for kind in (ValueError, TypeError, OSError, LookupError):
             assert issubclass(cls, kind) == issubclass(allowed.get(cls, Exception), kind), (cls, kind)

@@ -12,8 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tests.cast import Collector, Holder, Note
 from understudy import ActorRef, ActorSystem, DeadLetter, Message
-from understudy.messages import ChildEnded, ChildStarted, reply_type
-from understudy.reasons import Normal
+from understudy.messages import reply_type
 
 T = TypeVar("T")
 
@@ -167,8 +166,6 @@ async def test_a_message_may_carry_a_ref() -> None:
     "signal",
     [
         DeadLetter(message="m", recipient="/user/a", sender=None, why="unhandled"),
-        ChildStarted(name="a", uid=1, incarnation=1),
-        ChildEnded(name="a", uid=1, incarnation=1, reason=Normal()),
     ],
     ids=lambda signal: type(signal).__name__,
 )

@@ -80,7 +80,7 @@ _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) el
 class Environment:
     """One for each system, bound to the event loop that runs it."""
 
-    __slots__ = ("_uids", "loop", "new_task", "now", "random", "stopwatch", "tasks", "thread")
+    __slots__ = ("_uids", "loop", "new_task", "now", "random", "stopwatch", "tasks", "thread", "wall")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -89,6 +89,8 @@ class Environment:
         own = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now: Callable[[], float] = time.monotonic if own else loop.time
         """Seconds on the event loop's clock, which may be virtual. All deadlines are points on it."""
+        self.wall: Callable[[], float] = time.time
+        """Seconds since 1970, to tell people when something was; no deadline depends on it."""
         self.stopwatch: Callable[[], float] = time.perf_counter
         """Seconds of real time, to measure how long this process has been computing."""
         self.random = random.Random()  # noqa: S311 - jitter and routing, no secrets

@@ -28,6 +28,7 @@
     +-- SystemCollapsed         the root gave up; carries the chain of reasons
     +-- InvalidSpec             also a ``ValueError``; at declaration
     +-- InvalidActor            also a ``TypeError``; at class creation
+    +-- InvalidSubscription     also a ``ValueError``; nobody was subscribed
     +-- InvalidTimeout          also a ``ValueError``
     +-- InvalidTransition       also a ``RuntimeError``; a state machine may not go there
     +-- InvalidContext          also a ``RuntimeError``; used at the wrong time or in the wrong place
@@ -61,6 +62,7 @@ __all__ = [
     "InvalidActor",
     "InvalidContext",
     "InvalidSpec",
+    "InvalidSubscription",
     "InvalidTimeout",
     "InvalidTransition",
     "KeyTaken",
@@ -403,6 +405,15 @@ class InvalidActor(UnderstudyError, TypeError):
         self.actor = actor
         self.problem = problem
         super().__init__(f"{actor}: {problem}")
+
+
+class InvalidSubscription(UnderstudyError, ValueError):
+    """Something that ``subscribe`` was given cannot be used; nobody was subscribed."""
+
+    def __init__(self, *, field: str, problem: str) -> None:
+        self.field = field
+        self.problem = problem
+        super().__init__(f"{field} {problem}")
 
 
 class InvalidTimeout(UnderstudyError, ValueError):

@@ -90,7 +90,7 @@ class Instruments:
     One that raises is reported to *complain* and does not keep the others from hearing.
     """
 
-    __slots__ = ("_complain", "_counts", "_listeners", "_methods", "_reported_to")
+    __slots__ = ("_complain", "_listeners", "_reported_to", "_tallies")
 
     def __init__(self, listeners: Sequence[Instrument], complain: Callable[[str, BaseException], None]) -> None:
         self._listeners = tuple(listeners)
@@ -98,8 +98,7 @@ class Instruments:
             each for each in self._listeners if type(each).crash_reported is not Instrument.crash_reported
         ]
         self._complain = complain
-        self._methods: dict[Callable[..., None], list[Callable[..., None]]] = {}
-        self._counts: dict[Callable[..., None], int] = {}
+        self._tallies: dict[Callable[..., None], _Tally] = {}
 
     def emit(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Count it, and call the method *event* of those who override it: ``emit(Instrument.late, name)``."""
@@ -108,14 +107,15 @@ class Instruments:
 
     def noted(self, event: Callable[..., None]) -> bool:
         """Count it; whether there is somebody to :meth:`tell`. For what is frequent and costly to tell of."""
-        counts = self._counts
-        counts[event] = counts.get(event, 0) + 1
-        methods = self._methods.get(event)
-        return bool(self._listening(event) if methods is None else methods)
+        tally = self._tallies.get(event)
+        if tally is None:
+            tally = self._tally(event)
+        tally.count += 1
+        return tally.heard
 
     def tell(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Tell of what has been noted."""
-        for method in self._listening(event):
+        for method in self._tally(event).methods:
             try:
                 method(*args, **kwargs)
             except Exception as error:
@@ -135,9 +135,22 @@ class Instruments:
             except Exception as error:
                 self._complain(f"{type(each).__qualname__}.crash_reported raised", error)
 
+    def listen(self, event: Callable[..., None], method: Callable[..., None]) -> None:
+        """From now on *method* is told of *event* too."""
+        tally = self._tally(event)
+        tally.methods = [*tally.methods, method]
+        tally.heard = True
+
+    def ignore(self, event: Callable[..., None], method: Callable[..., None]) -> None:
+        """*method*, which listens, does no more."""
+        tally = self._tally(event)
+        tally.methods = [each for each in tally.methods if each is not method]
+        tally.heard = bool(tally.methods)
+
     def count(self, event: Callable[..., None]) -> int:
         """How often it has happened."""
-        return self._counts.get(event, 0)
+        tally = self._tallies.get(event)
+        return 0 if tally is None else tally.count
 
     def statistics(self, *, actors: int, blocking: int) -> Statistics:
         """The counts of this moment."""
@@ -152,14 +165,24 @@ class Instruments:
             abandoned=self.count(Instrument.abandoned),
         )
 
-    def _listening(self, event: Callable[..., None]) -> list[Callable[..., None]]:
-        methods = self._methods.get(event)
-        if methods is None:
+    def _tally(self, event: Callable[..., None]) -> _Tally:
+        tally = self._tallies.get(event)
+        if tally is None:
             name = event.__name__
-            methods = self._methods[event] = [
-                getattr(each, name) for each in self._listeners if getattr(type(each), name) is not event
-            ]
-        return methods
+            overriding = (each for each in self._listeners if getattr(type(each), name) is not event)
+            tally = self._tallies[event] = _Tally([getattr(each, name) for each in overriding])
+        return tally
+
+
+class _Tally:
+    """How often an event has happened, and who wants to hear of it."""
+
+    __slots__ = ("count", "heard", "methods")
+
+    def __init__(self, methods: list[Callable[..., None]]) -> None:
+        self.count = 0
+        self.methods = methods
+        self.heard = bool(methods)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

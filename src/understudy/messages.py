@@ -8,7 +8,7 @@ answered with an ``int``. Inside one process an object of any class may be *told
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Asks",
-    "ChildEnded",
-    "ChildStarted",
     "Continue",
     "DeadLetter",
     "Ignore",
@@ -226,28 +224,6 @@ class LinkExit(Signal):
     ref: Any
     """The ref that was linked."""
     reason: ExitReason
-
-
-class ChildStarted(NamedTuple):
-    """Control: a child has come up."""
-
-    name: str
-    uid: int
-    incarnation: int
-
-
-class ChildEnded(NamedTuple):
-    """Control: an incarnation of a child has ended; posted exactly once for each.
-
-    *directive* is what the child's rules say of its failure; *ignored*: its ``initialize`` wished not to run.
-    """
-
-    name: str
-    uid: int
-    incarnation: int
-    reason: ExitReason
-    directive: str | None = None
-    ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from understudy.actors._dead_letters import (
     SubscribeDeadLetters,
     UnsubscribeDeadLetters,
 )
+from understudy.actors._event_bus import AsyncEventBus
 from understudy.actors._groups import Groups
 from understudy.actors._guardian import Guardian
 from understudy.actors._registry import Registry
@@ -129,6 +130,7 @@ class ActorSystem:
         self._runtime: Runtime | None = None
         self._guardians: dict[str, Cell] = {}
         self._dead_letters: ActorRef[Any] | None = None
+        self._events: AsyncEventBus | None = None
         # The tree's abnormal end, or an interrupt, if that is why the system stops.
         self._collapse: tuple[str, ExitReason] | None = None
         self._interrupted = False
@@ -313,6 +315,20 @@ class ActorSystem:
         return self._dead_letters
 
     @property
+    def events(self) -> AsyncEventBus:
+        """The event bus, with the name of the system for its session; its actor starts when this is first looked at."""
+        self._running()
+        if self._events is None:
+            self._understudy_adopt(AsyncEventBus(self.name))
+        assert self._events is not None
+        return self._events
+
+    def _understudy_adopt(self, bus: AsyncEventBus) -> None:
+        """*bus* is the event bus of this system."""
+        self._events = bus
+        bus._begin(self._guardians["system"])  # pyright: ignore[reportPrivateUsage]
+
+    @property
     def registry(self) -> Registry:
         """Actors by unique keys, one registry for all who like to use it."""
         self._running()
@@ -379,6 +395,9 @@ class ActorSystem:
         self._phase("system")
         # They are ours and quick, and the log shall be complete: they are not forced and have a moment of their own.
         deadline = max(deadline, runtime.env.now() + _MOMENT)
+        if self._events is not None:
+            end = runtime.env.start_task(self._events.close(), name="system:events", context=Context())
+            await self._join({end}, deadline)
         await self._write_rest(deadline)
         await self._end_guardian(self._guardians["system"], deadline, deadline)
         await self._run_tasks("after", deadline)
@@ -527,3 +546,11 @@ class ActorSystem:
                 return None
             cell = found.cell
         return None if cell is None or cell.status == "stopped" else cell
+
+
+def _home(name: str) -> ActorSystem:
+    """A system for an event bus that stands alone."""
+    return ActorSystem(name=name)
+
+
+AsyncEventBus._understudy_home = staticmethod(_home)  # pyright: ignore[reportPrivateUsage]

@@ -53,11 +53,6 @@ class Plan:
     auto_shutdown: AutoShutdown = "never"
     max_children: float = math.inf
 
-    @property
-    def restarts_groups(self) -> bool:
-        """Whether the failure of one may be a restart of others."""
-        return self.strategy != "one_for_one"
-
     def start_after(self, names: Iterable[str], specs: Mapping[str, ChildSpec]) -> dict[str, tuple[str, ...]]:
         """For each of *names*, in the order of their declaration, those that have to be up before it starts."""
         if not self.parallel:

@@ -151,11 +151,13 @@ class Actor(Generic[M]):
 
     def _understudy_leave(self, reason: ExitReason) -> None:
         """The incarnation has ended, however that came about; for the runtime."""
-        monitors: dict[Monitor, None] | None = self.__dict__.pop("_understudy_monitors", None)
-        for monitor in list(monitors or ()):
-            monitor.cancel()
-        promises: Promises | None = self.__dict__.pop("_understudy_promises", None)
-        if promises is not None:
+        kept = self.__dict__
+        if "_understudy_monitors" in kept:
+            monitors: dict[Monitor, None] = kept.pop("_understudy_monitors")
+            for monitor in list(monitors):
+                monitor.cancel()
+        if "_understudy_promises" in kept:
+            promises: Promises = kept.pop("_understudy_promises")
             promises.drop_all(reason)
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from understudy._plans._spec import ChildSpec
     from understudy.actors._runtime import Runtime
-    from understudy.messages import ChildEnded, ChildStarted
     from understudy.reasons import ExitReason
 
 __all__ = ["Book"]
@@ -53,12 +52,10 @@ class Book(Generic[C]):
     def _cell(self, spec: ChildSpec[Any], name: str) -> C:
         return self._make(self._owner.runtime, self._owner, spec, name)
 
-    def _find(self, signal: ChildStarted | ChildEnded) -> Child[C] | None:
-        """Whom *signal* is about; None when it is about somebody who is not there any more."""
-        child = self.children.get(signal.name)
-        if child is None or child.cell.uid != signal.uid or child.cell.incarnation != signal.incarnation:
-            return None
-        return child
+    def _find(self, cell: C, incarnation: int) -> Child[C] | None:
+        """Whom the news is about; None when it is about an incarnation that is not there any more."""
+        child = self.children.get(cell.name)
+        return child if child is not None and child.cell is cell and cell.incarnation == incarnation else None
 
     def _stays_listed(self, child: Child[C]) -> bool:
         return bool(child.cell.option("restart") != "temporary")

@@ -38,7 +38,7 @@ from understudy.actors._standing import Standing
 from understudy.actors._turns import Turns
 from understudy.exceptions import ActorStopped, InvalidSpec, StartTimeout
 from understudy.instrument import Instrument
-from understudy.messages import ChildEnded, ChildStarted, Continue, Ignore
+from understudy.messages import Continue, Ignore
 from understudy.reasons import (
     Crashed,
     ExitReason,
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from understudy._plans._spec import ChildSpec
     from understudy._plans._strategies import Plan
     from understudy.actors._handler import Handler
+    from understudy.actors._life import Ending
     from understudy.actors._runtime import Runtime
     from understudy.mailbox._queue import AsyncMessageQueue
 
@@ -284,23 +285,27 @@ class Cell(Mortal):
             for ask in self.mailbox.remove(_is_ask):
                 self.lose(ask, self.why_not())
 
-    def post(self, signal: ChildStarted | ChildEnded) -> None:
-        """Control from a child: served at once, or in the next activation, whatever is in hand or waits.
+    def hear(self, child: Any, incarnation: int, ending: Ending | None) -> None:
+        """News of a child, that it is up or how it has ended: dealt with at once, or in the next activation.
+
+        What is in hand or waits does not matter.
 
         Not at once where a group is restarted: members that fail in one turn of the run queue are one failure. Nor if
         it follows from other news, so that what climbs a tall tree does not climb the stack.
         """
         runtime, family = self.runtime, self.family
-        if self.control is None and not runtime.serving and family is not None and not family.plan.restarts_groups:
+        if family is None:
+            return
+        if self.control is None and not runtime.serving and family.plan.strategy == "one_for_one":
             runtime.serving = True
             try:
-                self._serve(signal)
+                family.hear(child, incarnation, ending)
             finally:
                 runtime.serving = False
             return
         if self.control is None:
             self.control = []
-        self.control.append(signal)
+        self.control.append((child, incarnation, ending))
         self.enqueue()
 
     def observe(self, callback: Callable[[ExitReason], object]) -> None:
@@ -328,9 +333,10 @@ class Cell(Mortal):
         if not self.for_good:
             self._shut(reason)
         self.gate = reason
-        observers, self.observers = self.observers, None
-        for callback in observers or ():
-            callback(reason)
+        if self.observers is not None:
+            observers, self.observers = self.observers, None
+            for callback in observers:
+                callback(reason)
         if self.standing is not None:
             self.standing.close(reason)
             self.standing = None
@@ -423,17 +429,11 @@ class Cell(Mortal):
             self._drained()
 
     def _serve_control(self) -> None:
-        signals, self.control = self.control or (), None
-        for signal in signals:
-            self._serve(signal)
-
-    def _serve(self, signal: ChildStarted | ChildEnded) -> None:
-        if self.family is None:
-            return
-        if isinstance(signal, ChildEnded):
-            self.family.child_ended(signal)
-        else:
-            self.family.child_started(signal)
+        control, self.control = self.control or (), None
+        family = self.family
+        assert family is not None, self
+        for child, incarnation, ending in control:
+            family.hear(child, incarnation, ending)
 
     def settle(self) -> None:
         """RUNNING without a job: what next?"""
@@ -580,7 +580,7 @@ class Cell(Mortal):
         if instruments.noted(Instrument.actor_started):
             instruments.tell(Instrument.actor_started, self.path, self.incarnation)
         if self.parent is not None:
-            self.parent.post(ChildStarted(self.name, self.uid, self.incarnation))
+            self.parent.hear(self, self.incarnation, None)
         if not self.queued:
             self.enqueue()
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from understudy.actors._actor import Actor, Supervises
     from understudy.actors._cell import Cell
+    from understudy.actors._event_bus import AsyncEventBus
     from understudy.actors._groups import Groups
     from understudy.actors._ref import ActorRef
     from understudy.actors._registry import Registry
@@ -51,6 +52,11 @@ class System(Protocol):
     @property
     def dead_letters(self) -> ActorRef[Any]:
         """The actor that knows of messages that were lost."""
+        ...
+
+    @property
+    def events(self) -> AsyncEventBus:
+        """The event bus."""
         ...
 
     @property

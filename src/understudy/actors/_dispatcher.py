@@ -121,7 +121,8 @@ class Dispatcher:
             self._ahead_until = now + self._slice
         elif now >= self._ahead_until:
             return
-        self._env.call_aside(self._run, self.context)
+        self._asked, self.slice_end = now, self._ahead_until
+        self._env.call_aside(self._run_first, self.context)
         if not self._queue:
             self.marked = False
 
@@ -148,14 +149,30 @@ class Dispatcher:
         if self._queue:
             self._mark()
 
+    def _run_first(self) -> None:
+        """Most often there is one cell, and nothing more when it has had its turn."""
+        self._under_way = True
+        try:
+            self._queue.popleft().activate(min(self._share, self._stretch))
+            if self.context:
+                self.context = Context()
+            elif self._queue:
+                self._run_slice(self._queue, self._limit)
+        except BaseException as error:
+            self._failed(error)
+        self._under_way = False
+
     def _run(self) -> None:
         self._under_way = True
         try:
             self._run_slice(self._queue, self._limit)
         except BaseException as error:
-            # No user code gets here; a defect of the runtime must not stop all actors.
-            self._complain("an activation failed", error)
+            self._failed(error)
         self._under_way = False
+
+    def _failed(self, error: BaseException) -> None:
+        # No user code gets here; a defect of the runtime must not stop all actors.
+        self._complain("an activation failed", error)
 
     def _run_slice(self, queue: deque[Runnable], limit: int) -> None:
         stopwatch, context = self._env.stopwatch, self.context

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from understudy._plans._spec import ChildSpec
+    from understudy.actors._life import Ending
     from understudy.actors._runtime import Runtime
-    from understudy.messages import ChildEnded, ChildStarted
 
 __all__ = ["Family"]
 
@@ -48,7 +48,7 @@ class Family(Restarts[C]):
         # The boot has failed, and the owner is about to close.
         self._failed = False
         # Ends that came while booting and concern a group, which is complete only afterwards.
-        self._deferred: list[ChildEnded] = []
+        self._deferred: list[tuple[C, int, Ending]] = []
         self._closing: Order | None = None
 
     # Booting
@@ -106,10 +106,10 @@ class Family(Restarts[C]):
         self._boot = None
         self._owner.family_started()
         deferred, self._deferred = self._deferred, []
-        for signal in deferred:
-            child = self._find(signal)
+        for cell, incarnation, ending in deferred:
+            child = self._find(cell, incarnation)
             if child is not None and self._open:
-                self._decide(signal.name, child, signal)
+                self._decide(cell.name, child, ending)
 
     def _boot_failed(self, error: BaseException) -> None:
         # Those that are starting are stopped with the others, by the end of the owner; until then nobody is restarted,
@@ -172,50 +172,59 @@ class Family(Restarts[C]):
 
     # What happened
 
-    def child_started(self, signal: ChildStarted) -> None:
+    def hear(self, cell: C, incarnation: int, ending: Ending | None) -> None:
+        """A child has come up, or has ended."""
+        if ending is None:
+            self.child_started(cell, incarnation)
+        else:
+            self.child_ended(cell, incarnation, ending)
+
+    def child_started(self, cell: C, incarnation: int) -> None:
         """A child has come up."""
-        child = self._find(signal)
-        if child is None or child.cell.down:
+        child = self._find(cell, incarnation)
+        if child is None or cell.down:
             return
         child.started = child.up = True
         if child.kept is None:
             child.kept = True
-        if self.plan.dynamic and (child.spec.args or child.spec.kwargs) and child.cell.option("restart") == "temporary":
-            child.cell.spec = replace(child.spec, args=(), kwargs={})  # never needed again, and perhaps large
+        spec = cell.spec
+        if self.plan.dynamic and (spec.args or spec.kwargs) and cell.option("restart") == "temporary":
+            cell.spec = replace(spec, args=(), kwargs={})  # never needed again, and perhaps large
         if child.trouble is not None:
             child.trouble.up_since = self._now()
-        child.settle(None)
-        if self._boot is not None and signal.name not in self._record:
-            self._record.append(signal.name)  # a restart meanwhile does not change its place
+        if child.waiters is not None:
+            child.settle(None)
+        if self._boot is not None and cell.name not in self._record:
+            self._record.append(cell.name)  # a restart meanwhile does not change its place
         if self._group is not None:
-            self._member_started(signal.name)
+            self._member_started(cell.name)
         if self._boot is not None:
-            self._boot_step(signal.name)
+            self._boot_step(cell.name)
 
-    def child_ended(self, signal: ChildEnded) -> None:
-        """An incarnation of a child has ended: bury it, keep it or start it anew."""
-        child, name, group = self._find(signal), signal.name, self._group
+    def child_ended(self, cell: C, incarnation: int, ending: Ending) -> None:
+        """An incarnation of a child has ended: bury it, keep it or start it anew. Told exactly once of each."""
+        child, name, group = self._find(cell, incarnation), cell.name, self._group
         if child is None:
             return
         child.up = False
         if not self._open:
             self._ended_while_closing(name, child)
-        elif signal.ignored or child.cell.for_good:
-            if child.kept is None and signal.ignored:
+        elif ending.ignored or cell.for_good:
+            if child.kept is None and ending.ignored:
                 child.kept = True
-            self._let_go(name, child, signal.reason, ignored=signal.ignored)
+            self._let_go(name, child, ending.reason, ignored=ending.ignored)
             if self._boot is not None:
                 self._boot_step(name)
         elif self._boot is not None and name in self._boot.active:
-            self._boot_failed(start_error(child.cell.path, signal.reason))
+            self._boot_failed(start_error(cell.path, ending.reason))
         elif group is not None and name in group.stops:
             self._member_stopped(group, name)
         elif not child.started and not (group is not None and group.starting(name)):
-            self._let_go(name, child, signal.reason)
+            self._let_go(name, child, ending.reason)
         elif self._boot is not None and self.plan.strategy != "one_for_one":
-            self._deferred.append(signal)
+            self._deferred.append((cell, incarnation, ending))
         else:
-            self._decide(name, child, signal)
+            self._decide(name, child, ending)
 
     def end_kept(self, name: str) -> None:
         """A child that is down shall end for good: now, if it waits for the owner, for a delay or for its turn.

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from understudy.actors._standing import Standing
     from understudy.mailbox._queue import AsyncMessageQueue
     from understudy.mailbox._rules import Policy
-    from understudy.messages import ChildEnded, ChildStarted
 
 __all__ = ["Inbox"]
 
@@ -130,7 +129,8 @@ class Inbox(ABC):
         self.waits: dict[object, Any] | None = None
         # Why the last incarnation ended; for a dead cell, why all did.
         self.reason: ExitReason | None = None
-        self.control: list[ChildStarted | ChildEnded] | None = None
+        # News of children that could not be dealt with at once: whose, of which incarnation; None: it is up.
+        self.control: list[tuple[Any, int, Ending | None]] | None = None
         # What few actors have; of this incarnation.
         self.belongings: Belongings | None = None
         # Likewise, through all of them.
@@ -364,8 +364,8 @@ class Inbox(ABC):
             kind = type(item.message)
             found = table.private[kind] or (table[kind] if type(item) is Onward else None)
             return item.message, None, found or table.fallback
-        message = item.message if type(item) is Letter else item
-        return message, None, table[type(message)] or table.fallback
+        message = item.message if isinstance(item, Letter) else item
+        return message, item if isinstance(item, Ask) else None, table[type(message)] or table.fallback
 
     def _handler_of_news(self, news: News) -> Handler:
         if news.void:
@@ -510,9 +510,9 @@ class Inbox(ABC):
 
     def replied(self, result: Any, ask: Ask | None) -> None:
         """A handler has returned *result*."""
-        if ask is not None:
+        if ask is not None and not ask.promised:
             # One that has been put aside is not answered by what the handler returns, nor one that is promised.
-            if ask.in_hand and not ask.promised and not ask.reply(result):
+            if ask.in_hand and not ask.reply(result):
                 ask.late(result)
         elif type(result) is Continue:
             self.give_back(self.make_mailbox(), Onward(result.message, self))

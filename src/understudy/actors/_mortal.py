@@ -14,7 +14,6 @@ from understudy.actors._inbox import Inbox
 from understudy.actors._life import CHILDREN, DEAD, DOWN, HANDLER, HOOK, NEW, STARTING, STOPPING, Ending, Job, Life
 from understudy.exceptions import InvalidActor
 from understudy.instrument import Instrument
-from understudy.messages import ChildEnded, ChildStarted
 from understudy.reasons import Crashed, ExitReason, Shutdown, without_traceback
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Mortal(Inbox):
     @abstractmethod
     def bury(self, reason: ExitReason) -> None: ...
     @abstractmethod
-    def post(self, signal: ChildStarted | ChildEnded) -> None: ...
+    def hear(self, child: Any, incarnation: int, ending: Ending | None) -> None: ...
     @abstractmethod
     def start_failed(self, error: BaseException) -> None: ...
 
@@ -171,21 +170,21 @@ class Mortal(Inbox):
         """Take the steps of the end that can be taken; called whenever one of them may have become possible."""
         ending = self.ending
         assert ending is not None
-        turns = self.turns
+        belongings, family = self.belongings, self.family
+        turns = None if belongings is None else belongings.turns
         if turns:
             turns.end(ending)
         if self.job is not None or turns or self.life is DOWN or self.life is DEAD:
             return
-        family = self.family
         if ending.step is HANDLER:
             self.life = STOPPING
             ending.step = CHILDREN
             if family is not None:
                 self._stop_children(family, ending)
-            if self.belongings is not None:
-                self.belongings.interrupt()
+            if belongings is not None:
+                belongings.interrupt()
         if ending.step is CHILDREN:
-            if (family is not None and not family.stopped) or self._works:
+            if (family is not None and not family.stopped) or (belongings is not None and belongings.busy):
                 return
             ending.step = HOOK
             hook = self.table.shutdown
@@ -230,34 +229,34 @@ class Mortal(Inbox):
         without_traceback(error)
 
     def _go_down(self, ending: Ending) -> None:
-        reason = ending.final_reason()
+        ending.reason = reason = ending.final_reason()
         self._leave(reason)
         self.life = DOWN
         self.reason = reason
         if self.parent is None:
             self.bury(reason)
         else:
-            self.parent.post(
-                ChildEnded(self.name, self.uid, self.incarnation, reason, ending.directive, ending.ignored)
-            )
+            self.parent.hear(self, self.incarnation, ending)
 
     def _leave(self, reason: ExitReason) -> None:
         """Let go of the incarnation."""
         if self._timer is not None:
             self._arm(math.inf)
-        if self.actor is not None:
-            self.actor._understudy_leave(reason)
+        actor, self.actor = self.actor, None
+        if actor is not None:
+            actor._understudy_leave(reason)
             # A zombie of it, or whoever kept it, can do nothing to the next incarnation.
-            object.__setattr__(self.actor, "_understudy_cell", None)
-        self.actor = None
+            object.__setattr__(actor, "_understudy_cell", None)
         self.table = NO_HANDLERS
         self.ending = None
         self.attention = False
         self.ready = False
-        self.release()
+        if self.hand is not None or self.waits is not None:
+            self.release()
         if self.standing is not None:
             self.standing.left(reason)
-        self.take_onward()
+        if self.mailbox is not None:
+            self.take_onward()
         if self.belongings is not None:
             self._end_belongings(self.belongings)
 

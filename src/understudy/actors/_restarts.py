@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from understudy._plans._spec import ChildSpec
+    from understudy.actors._life import Ending
     from understudy.actors._runtime import Runtime
-    from understudy.messages import ChildEnded
 
 __all__ = ["Group", "Restarts"]
 
@@ -79,11 +79,11 @@ class Restarts(Book[C]):
 
     # Deciding
 
-    def _decide(self, name: str, child: Child[C], signal: ChildEnded) -> None:
-        reason = signal.reason
-        if signal.directive == "escalate":
+    def _decide(self, name: str, child: Child[C], ending: Ending) -> None:
+        reason = ending.reason
+        if ending.directive == "escalate":
             self._end_owner(Crashed(_failure(child.cell.path, reason)))
-        elif signal.directive == "stop" or not restarts(child.cell.option("restart"), reason):
+        elif ending.directive == "stop" or not restarts(child.cell.option("restart"), reason):
             self._let_go(name, child, reason)
             self._significant_ended(name, child)
         elif self._within_limits(name, child, reason):

@@ -13,6 +13,7 @@ from understudy._plans._strategies import free_name
 from understudy.actors._actor import Actor
 from understudy.actors._child import as_spec
 from understudy.actors._context import Context
+from understudy.actors._event_bus import AsyncEventBus
 from understudy.actors._groups import Groups
 from understudy.actors._ref import ActorRef
 from understudy.actors._registry import Registry
@@ -405,6 +406,11 @@ class FakeSystem:
         return self._unit.ref("/system/dead_letters")
 
     @property
+    def events(self) -> AsyncEventBus:
+        """Not without a system."""
+        return self._running()
+
+    @property
     def registry(self) -> Registry:
         """Not without a system."""
         return self._running()
@@ -415,7 +421,7 @@ class FakeSystem:
         return self._running()
 
     def _running(self) -> Never:
-        raise AssertionError("a unit has no system, and so no registry and no groups: test this with one")
+        raise AssertionError("a unit has no system, and so no event bus, no registry and no groups: test this with one")
 
     async def spawn(self, actor: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Write the spec down in ``spawned``; nothing is started."""

@@ -1,0 +1,46 @@
+"""What is published: ``Event``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from understudy.messages import Message
+
+__all__ = ["Event", "EventGap"]
+
+
+class Event(Message):
+    """Something that has happened, for whoever wants to know; subclass it and add fields.
+
+    ::
+
+        class OrderPaid(Event):
+            order: int
+            cents: int
+
+        bus.publish_nowait(OrderPaid(order=17, cents=4200))
+
+    An event is frozen, and the bus never changes one: what subscribers get is a copy that says where and when it was
+    published. The same object may be published again, also to another bus.
+    """
+
+    id: str = ""
+    """Unique; given when it is first published, and kept when the copy is published again."""
+    session_id: str = ""
+    """That of the bus."""
+    sequence: int = Field(default=0, ge=0)
+    """1, 2, 3, ...: the place among the events of the bus; 0 before it is published."""
+    time: float = 0.0
+    """When it was published, in seconds since 1970 (UTC)."""
+    source: str | None = None
+    """Who published it: what it says itself, else the path of the actor in whose ``async def`` handler that was."""
+
+
+class EventGap(Event):
+    """For a subscriber that has resumed too late: events from *first_missed* to *last_missed* are not kept any more.
+
+    They are those of its topic that may have been among them: some of these numbers may belong to other topics.
+    """
+
+    first_missed: int
+    last_missed: int

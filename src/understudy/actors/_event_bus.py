@@ -1,0 +1,532 @@
+"""``AsyncEventBus``: who publishes does not know who listens.
+
+An event goes from its publisher straight into the queue of each subscriber. The bus actor, at ``/system/events``, has
+no part in that: it is the supervisor of the subscribers, and says how things stand.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast, overload
+
+from understudy._plans._strategies import Plan, free_name
+from understudy.actors._actor import Supervises
+from understudy.actors._child import child
+from understudy.actors._event import Event, EventGap
+from understudy.actors._event_log import EventLog
+from understudy.actors._event_readers import EventStream, Once
+from understudy.actors._handler import handler
+from understudy.actors._publication import Publication, Published
+from understudy.actors._ref import ActorRef
+from understudy.actors._runtime_events import Announcer
+from understudy.actors._subscriber import AsyncSubscriber, Subscriber
+from understudy.actors._subscriptions import (
+    ActorSubscription,
+    OnError,
+    Subscription,
+    Table,
+    Topic,
+    check_on_error,
+    check_topic,
+    is_async,
+    key_of,
+    label_of,
+)
+from understudy.actors._waiting import Waiting, check_timeout
+from understudy.exceptions import ActorStopped, AskCycle, InvalidContext, InvalidSubscription
+from understudy.messages import Message
+from understudy.reasons import Shutdown
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Hashable
+    from types import TracebackType
+
+    from understudy._plans._spec import ChildSpec, Options
+    from understudy.actors._cell import Cell
+    from understudy.actors._runtime import Runtime
+    from understudy.actors._runtime_events import RuntimeEvent
+    from understudy.mailbox._overflow import Mailbox
+    from understudy.reasons import ExitReason
+
+__all__ = ["AsyncEventBus", "BusStatistics", "CountEvents"]
+
+E = TypeVar("E", bound=Event)
+
+DEFAULT_KEEP = 100
+
+
+@dataclass(frozen=True, slots=True)
+class BusStatistics:
+    """How things stand at one moment."""
+
+    subscribers: int
+    published: int
+    """Events since the start."""
+    refused: int
+    """Deliveries for which there was no room, of the subscribers there are."""
+    failures: int
+    """How often callbacks and predicates of the subscribers there are have raised."""
+
+
+class CountEvents(Message[BusStatistics]):
+    """Asked of the bus actor: how things stand."""
+
+
+class Events(Supervises[CountEvents]):
+    """The bus actor. Subscribers outlive its restarts, with what waits in their queues."""
+
+    defaults: ClassVar[Options] = {"shutdown": "infinity"}
+
+    def __init__(self, bus: AsyncEventBus) -> None:
+        self._bus = bus
+
+    def _understudy_plan(self, path: str, before: Plan | None = None) -> Plan:
+        return Plan(children=self._bus._kept())  # pyright: ignore[reportPrivateUsage]
+
+    @handler
+    def count(self, message: CountEvents) -> BusStatistics:
+        return self._bus.statistics()
+
+
+class AsyncEventBus:
+    """Publish and subscribe, inside one process and one event loop.
+
+    That of a system is ``system.events``. One that stands alone is entered::
+
+        async with AsyncEventBus("session-1") as bus:
+            bus.subscribe(OrderPaid, ship)
+            await bus.publish(OrderPaid(order=17, cents=4200))
+
+    Each subscriber has a queue of its own, which is bounded, and gets the events in the order of their publication,
+    one at a time. One that fails, hangs or is slow hurts only itself. Who subscribes or cancels during a publication
+    does so from the next event on. Nothing is promised of the order between two subscribers.
+
+    At most once: an event that finds no room in the queue of a subscriber is a dead letter, is counted in
+    ``subscription.refused``, and goes to the others all the same.
+
+    Args:
+        session_id: Which all events of this bus carry.
+        keep: How many events of each class are kept for those who subscribe with ``after=``.
+    """
+
+    _understudy_home: ClassVar[Callable[[str], Any]]
+    """Makes the system of a bus that stands alone; set by the layer above."""
+
+    def __init__(self, session_id: str, *, keep: int = DEFAULT_KEEP) -> None:
+        self.session_id = _check_session(session_id)
+        self._table = Table()
+        self._log = EventLog(_check_whole("keep", keep, "a number of events from 0 on"))
+        self._sequence = 0
+        # What makes the ids of this bus's events differ from all others.
+        self._token = ""
+        self._numbers: dict[str, int] = {}
+        self._cell: Cell | None = None
+        # The system of one that stands alone; else what publishes the events of the system that has it.
+        self._home: Any = None
+        self._announcer: Announcer | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not entered" if self._cell is None else f"{len(self._table)} subscribers"
+        return f"<AsyncEventBus {self.session_id!r}, {state}>"
+
+    # Its life
+
+    async def __aenter__(self) -> Self:
+        if self._cell is not None:
+            raise InvalidContext(what=f"event bus {self.session_id!r}", problem="it runs already, or has run")
+        self._home = AsyncEventBus._understudy_home("events")
+        system = await self._home.__aenter__()
+        system._understudy_adopt(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.close(drain=error is None)
+        finally:
+            if self._home is not None:
+                await self._home.__aexit__(kind, error, trace)
+
+    def _begin(self, guardian: Cell) -> None:
+        """Start the bus actor below *guardian*; for the system, whose events it publishes unless it is its own."""
+        runtime = guardian.runtime
+        self._token = f"{runtime.env.random.getrandbits(64):016x}"
+        self._cell = cell = guardian.spawn(child(Events, self).options(name="events"), _nobody(runtime), declared=True)
+        cell.observe(self._ended)
+        if self._home is None:
+            self._announcer = Announcer(runtime.instruments, self._announce, cell.path)
+        runtime.dispatcher.run_ahead()
+
+    def _ended(self, reason: ExitReason) -> None:
+        self._closed = True
+        for subscription in self._table:
+            self._end(subscription, drain=False, timeout=None)
+
+    def _kept(self) -> tuple[ChildSpec[Any], ...]:
+        """The subscribers of the incarnation before, for the next one."""
+        family = None if self._cell is None else self._cell.family
+        own = [] if family is None else [each.cell for each in family.children.values()]
+        return tuple(cell.spec for cell in own if cell.down and not cell.dead and not cell.for_good)
+
+    async def close(self, *, drain: bool = True, timeout: float | None = 5.0) -> None:
+        """Refuse further events, and end all subscriptions; returns when the subscribers have ended.
+
+        A callback that calls this is not waited for, nor is one that waits for it.
+
+        Args:
+            drain: Let the subscribers handle what waits in their queues; else it becomes dead letters.
+            timeout: Seconds for that, after which what is left is dead letters. None: no limit.
+
+        Raises:
+            InvalidTimeout: Not a positive number of seconds.
+        """
+        timeout = check_timeout(timeout)
+        self._closed = True
+        if self._cell is None:
+            return
+        self._cell.check_loop()
+        ended = [self._end(each, drain=drain, timeout=timeout) for each in self._table]
+        waiting, dispatcher = Waiting.now(), self._cell.runtime.dispatcher
+        dispatcher.run_ahead()
+        for subscription in ended:
+            if subscription is not None:
+                await self._ended_of(subscription, waiting)
+
+    def _end(self, subscription: Subscription, *, drain: bool, timeout: float | None) -> Cell | None:
+        subscription.active = False
+        self._forget(subscription)
+        return subscription.end(drain=drain, timeout=timeout)
+
+    def _forget(self, subscription: Subscription) -> None:
+        if self._table.remove(subscription) and self._announcer is not None:
+            self._announcer.unsubscribed(subscription)
+
+    async def _ended_of(self, cell: Cell, waiting: Waiting) -> None:
+        token = object()
+        try:
+            waiting.begin(cell, token, None)
+        except AskCycle:
+            return
+        ended: asyncio.Future[None] = cell.runtime.env.loop.create_future()
+
+        def tell(reason: ExitReason) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        cell.observe(tell)
+        try:
+            await ended
+        finally:
+            waiting.end(token)
+            cell.unobserve(tell)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether :meth:`close` has been called, or the bus has ended otherwise: it takes no more events."""
+        return self._closed
+
+    @property
+    def ref(self) -> ActorRef[CountEvents]:
+        """The bus actor."""
+        return ActorRef(self._running())
+
+    # Subscribing
+
+    @overload
+    def subscribe(
+        self,
+        topic: type[E],
+        subscriber: Callable[[E | EventGap], object] | Callable[[E], object] | ActorRef[E],
+        *,
+        mailbox: Mailbox | float | None = None,
+        on_error: OnError = "keep",
+        after: int | None = None,
+    ) -> Subscription: ...
+    @overload
+    def subscribe(
+        self,
+        topic: Literal["*"] | Callable[[Any], object],
+        subscriber: Callable[[Any], object] | ActorRef[Any],
+        *,
+        mailbox: Mailbox | float | None = None,
+        on_error: OnError = "keep",
+        after: int | None = None,
+    ) -> Subscription: ...
+    def subscribe(
+        self,
+        topic: Topic,
+        subscriber: Callable[[Any], object] | ActorRef[Any],
+        *,
+        mailbox: Mailbox | float | None = None,
+        on_error: OnError = "keep",
+        after: int | None = None,
+    ) -> Subscription:
+        """Let *subscriber* have the events of *topic*, from the next one on. Never waits.
+
+        The same callback or actor is subscribed to the same topic once: the second call gives the subscription that
+        there is.
+
+        Args:
+            topic: A class of events, which stands for its subclasses too; ``"*"`` for all events; or a function that
+                says whether it wants an event, which runs while the event is being published and has to be quick.
+            subscriber: A function of the event, a coroutine function, anything that can be called and perhaps returns
+                something to be awaited; or the ref of an actor, which is told the event.
+            mailbox: The queue of a callback: a capacity, or a ``Mailbox``. An actor has its own.
+            on_error: What becomes of a callback that raises. ``"keep"``: it is logged, and gets the next event. A
+                number: that many failures end the subscription. A ref: the failure is that actor's, as if its own
+                handler had raised it, and its supervisor decides.
+            after: Begin with the events after that sequence number, as far as they are kept. If some that may belong to
+                the topic are not, an :class:`EventGap` comes first.
+
+        Raises:
+            InvalidSubscription: The topic, the subscriber or an option cannot be used.
+            ActorStopped: The bus is closed, or the actor has ended.
+            InvalidContext: Called outside of the event loop of the bus.
+        """
+        cell = self._running()
+        cell.check_loop()
+        topic, on_error, after = check_topic(topic), check_on_error(on_error), self._check_after(after)
+        key: Hashable = (key_of(topic), key_of(subscriber))
+        known = self._table.get(key)
+        if known is not None:
+            return known
+        if isinstance(subscriber, ActorRef):
+            ref = cast("ActorRef[Any]", subscriber)  # type: ignore[redundant-cast]  # pyright sees ActorRef[Unknown]
+            subscription = self._subscribe_actor(topic, key, ref, mailbox, on_error)
+        elif callable(subscriber):
+            subscription = self._subscribe_callback(cell, topic, key, subscriber, mailbox, on_error)
+        else:
+            raise InvalidSubscription(field="subscriber", problem=f"must be a function or a ref, got {subscriber!r}")
+        return self._add(subscription, after)
+
+    def _subscribe_actor(
+        self, topic: Topic, key: Hashable, ref: ActorRef[Any], mailbox: object, on_error: OnError
+    ) -> ActorSubscription:
+        if mailbox is not None:
+            raise InvalidSubscription(field="mailbox", problem=f"belongs to a callback; {ref.path} has one of its own")
+        if on_error != "keep":
+            problem = f"is about callbacks; what a failure of {ref.path} means is its supervisor's decision"
+            raise InvalidSubscription(field="on_error", problem=problem)
+        target = ref._cell  # pyright: ignore[reportPrivateUsage]
+        target.check_loop()
+        if target.gate is not None:
+            raise target.stopped_error()
+        subscription = ActorSubscription(topic, key, ref.path, self._cancelled)
+        subscription.begin(target)
+        return subscription
+
+    def _subscribe_callback(
+        self,
+        bus: Cell,
+        topic: Topic,
+        key: Hashable,
+        callback: Callable[[Any], Any],
+        mailbox: Mailbox | float | None,
+        on_error: OnError,
+    ) -> ActorSubscription:
+        taken = bus.family.children if bus.family is not None else {}
+        name = free_name(label_of(callback), taken, self._numbers)
+        path = f"{bus.path}/{name}"
+        subscription = ActorSubscription(topic, key, path, self._cancelled, callback=callback, on_error=on_error)
+        kind = AsyncSubscriber if is_async(callback) else Subscriber
+        spec: ChildSpec[Any] = child(kind, subscription).options(name=name, on_failure={BaseException: "resume"})
+        if mailbox is not None:
+            spec = spec.options(mailbox=mailbox)
+        subscription.begin(bus.spawn(spec, _nobody(bus.runtime), declared=True))
+        return subscription
+
+    def _add(self, subscription: Subscription, after: int | None) -> Subscription:
+        self._table.add(subscription)
+        if self._announcer is not None:
+            self._announcer.subscribed(subscription)
+        if after is not None:
+            for event in self._log.since(after, subscription.topic, self._gap):
+                if subscription.wants(event) or isinstance(event, EventGap):
+                    subscription.put(event)
+        return subscription
+
+    def _cancelled(self, subscription: Subscription) -> None:
+        self._forget(subscription)
+        subscription.end(drain=True)
+
+    def subscriber_count(self, topic: Topic | None = None) -> int:
+        """How many subscriptions there are, or how many to exactly that *topic*."""
+        return len(self._table) if topic is None else sum(each.topic == topic for each in self._table)
+
+    def clear(self, topic: Topic | None = None) -> None:
+        """Cancel all subscriptions, or those to exactly that *topic*."""
+        for subscription in self._table:
+            if topic is None or subscription.topic == topic:
+                subscription.cancel()
+
+    # Publishing
+
+    def publish_nowait(self, event: E) -> E:
+        """Put *event* into the queues of its subscribers, and return it as they see it.
+
+        Raises:
+            ActorStopped: The bus is closed; carries the event.
+            InvalidContext: Called outside of the event loop of the bus.
+        """
+        stamped = self._stamp(event, Waiting.now())
+        for subscription in self._table.of(type(stamped)):
+            if subscription.wants(stamped):
+                subscription.put(stamped)
+        return stamped
+
+    async def publish(self, event: E, *, timeout: float | None = None) -> Published[E]:
+        """Put *event* into the queues of its subscribers, and wait until each has handled it.
+
+        A subscriber that is itself waiting for this publication, directly or not, is not waited for: its event is
+        queued like all others, so that a publication inside a callback never waits for ever. When the time is up, or
+        the caller is cancelled, those that have not handled the event yet will still do so.
+
+        Args:
+            timeout: Seconds to wait at most; what is left of the ask in hand is another bound.
+
+        Raises:
+            ActorStopped: The bus is closed; carries the event.
+            InvalidTimeout: Not a positive number of seconds.
+            InvalidContext: Called outside of the event loop of the bus.
+        """
+        timeout = check_timeout(timeout)
+        waiting = Waiting.now()
+        stamped = self._stamp(event, waiting)
+        runtime = self._running().runtime
+        deadline = math.inf if timeout is None else runtime.env.now() + timeout
+        if waiting.ask is not None:
+            deadline = min(deadline, waiting.ask.deadline)
+        publication = Publication(runtime, stamped, waiting)
+        publication.deliver(self._table.of(type(stamped)))
+        await publication.wait(deadline)
+        return Published(stamped, publication.report())
+
+    def _stamp(self, event: E, waiting: Waiting) -> E:
+        if not isinstance(event, Event):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidSubscription(field="event", problem=f"must be an Event, got {type(event).__name__}")
+        cell = self._cell
+        if cell is None or self._closed:
+            raise self._not_running(event)
+        cell.check_loop()
+        self._sequence += 1
+        # Not validated again: what the publisher made is valid, and so is this.
+        stamp: dict[str, object] = {
+            "id": event.id or f"{self._token}-{self._sequence}",
+            "session_id": self.session_id,
+            "sequence": self._sequence,
+            "time": cell.runtime.env.wall(),
+            "source": event.source or (None if waiting.cell is None else waiting.cell.path),
+        }
+        stamped = event.model_copy(update=stamp)
+        self._log.add(stamped)
+        return stamped
+
+    def _announce(self, event: RuntimeEvent) -> None:
+        """Publish what the runtime says; that one finds no room for it is no dead letter."""
+        if not self._closed:
+            stamped = self._stamp(event, Waiting.now())
+            for subscription in self._table.of(type(stamped)):
+                if subscription.wants(stamped):
+                    subscription.put_quietly(stamped)
+
+    def _gap(self, first: int, last: int) -> EventGap:
+        assert self._cell is not None
+        return EventGap(
+            session_id=self.session_id, time=self._cell.runtime.env.wall(), first_missed=first, last_missed=last
+        )
+
+    # Reading
+
+    async def wait_for(
+        self, topic: type[E], predicate: Callable[[E], object] | None = None, *, timeout: float | None = None
+    ) -> E:
+        """The next event of *topic* for which *predicate* says yes, published from now on.
+
+        Raises:
+            TimeoutError: There was none in time.
+            ActorStopped: The bus is, or was, closed.
+            InvalidTimeout: Not a positive number of seconds.
+        """
+        timeout = check_timeout(timeout)
+        cell = self._running()
+        cell.check_loop()
+        once = Once(check_topic(topic), predicate, cell, self._forget)
+        self._add(once, None)
+        return cast("E", await once.wait(timeout))
+
+    def stream(self, topic: type[E], *, mailbox: int = 1_000, after: int | None = None) -> EventStream[E]:
+        """The events of *topic* from now on, for ``async for``; it ends when the bus is closed.
+
+        ::
+
+            with bus.stream(OrderPaid) as paid:
+                async for event in paid:
+                    ...
+
+        What is not taken in time waits, up to *mailbox* events; further ones are lost and counted in ``refused``.
+
+        Args:
+            topic: A class of events.
+            mailbox: How many events may wait.
+            after: As for :meth:`subscribe`.
+
+        Raises:
+            InvalidSubscription: The topic or an option cannot be used.
+            ActorStopped: The bus is closed.
+        """
+        cell = self._running()
+        cell.check_loop()
+        stream: EventStream[E] = EventStream(check_topic(topic), mailbox, cell, self._cancelled)
+        self._add(stream, self._check_after(after))
+        return stream
+
+    def statistics(self) -> BusStatistics:
+        """How things stand."""
+        table = list(self._table)
+        return BusStatistics(
+            subscribers=len(table),
+            published=self._sequence,
+            refused=sum(each.refused for each in table),
+            failures=sum(each.failures for each in table),
+        )
+
+    def _check_after(self, after: object) -> int | None:
+        if after is None:
+            return None
+        allowed = f"the number of an event that was published, from 0 to {self._sequence}"
+        return _check_whole("after", after, allowed, self._sequence)
+
+    def _running(self) -> Cell:
+        if self._cell is None or self._closed:
+            raise self._not_running(None)
+        return self._cell
+
+    def _not_running(self, event: object) -> ActorStopped | InvalidContext:
+        if self._cell is None and not self._closed:
+            what = f"event bus {self.session_id!r}"
+            return InvalidContext(what=what, problem="it does not run yet: use it inside of `async with`")
+        path = "/system/events" if self._cell is None else self._cell.path
+        return ActorStopped(path=path, reason=Shutdown("the event bus is closed"), message=event)
+
+
+def _nobody(runtime: Runtime) -> asyncio.Future[None]:
+    """Waits for no start."""
+    future: asyncio.Future[None] = runtime.env.loop.create_future()
+    future.cancel()
+    return future
+
+
+def _check_session(session_id: object) -> str:
+    if isinstance(session_id, str) and session_id:
+        return session_id
+    raise InvalidSubscription(field="session_id", problem=f"must be a text that is not empty, got {session_id!r}")
+
+
+def _check_whole(field: str, value: object, allowed: str, most: float = math.inf) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
+        return value
+    raise InvalidSubscription(field=field, problem=f"must be {allowed}, got {value!r}")

@@ -1,0 +1,166 @@
+"""One event on its way to those who wait for it to have been handled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
+
+from typing_extensions import TypeVar
+
+from understudy.actors._asks import Ask
+from understudy.actors._event import Event
+from understudy.actors._streams import Bound
+from understudy.exceptions import ActorFailed, AskCycle, MailboxFull
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    from understudy.actors._runtime import Runtime
+    from understudy.actors._subscriptions import Subscription
+    from understudy.actors._waiting import Waiting
+
+__all__ = ["Outcome", "Publication", "Published", "Status"]
+
+E_co = TypeVar("E_co", bound=Event, covariant=True, default=Event)
+
+Status: TypeAlias = Literal["handled", "failed", "refused", "queued", "pending"]
+"""
+- ``handled``: it has been handled.
+- ``failed``: the callback or the actor has raised; ``error`` says what. Or it has ended first: an ``ActorStopped``.
+- ``refused``: there was no room for it, or it was thrown away to make room for others; it is a dead letter.
+- ``queued``: it is in the queue and nobody waits for it to be handled: a reader of ``stream`` or ``wait_for`` takes it
+  when it likes, and a subscriber that itself waits for this publication would have been waited for in vain.
+- ``pending``: the time was up; it will still be handled.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of one event at one subscriber."""
+
+    subscription: Subscription
+    status: Status
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published(Generic[E_co]):
+    """What has become of one event."""
+
+    event: E_co
+    """As subscribers see it: with its sequence number and the time."""
+    outcomes: tuple[Outcome, ...]
+    """One for each subscriber whose topic it belongs to, in the order of their subscriptions."""
+
+    @property
+    def handled(self) -> bool:
+        """Whether each of them has handled it."""
+        return all(outcome.status == "handled" for outcome in self.outcomes)
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        """Those that have raised, or have not got it."""
+        return tuple(outcome for outcome in self.outcomes if outcome.status in ("failed", "refused"))
+
+
+class Delivery(Ask):
+    """The event for one subscriber: an ask that nobody waits for alone, and that is never too late to be handled."""
+
+    __slots__ = ("publication",)
+
+    def __init__(self, publication: Publication, cell: Any) -> None:
+        runtime = publication.runtime
+        super().__init__(
+            publication.event, publication.waiting.cell, runtime.env.loop.create_future(), cell, math.inf, math.inf
+        )
+        self.publication: Publication = publication
+
+    def reply(self, value: object) -> bool:
+        """It has been handled; nobody is interested in the value."""
+        if super().reply(None):
+            self.publication.settled(self)
+        return True
+
+    def fail(self, error: BaseException) -> bool:
+        """It has not been handled."""
+        if super().fail(error):
+            self.future.exception()  # it is no news to the event loop
+            self.publication.settled(self)
+        return True
+
+
+class Publication:
+    """Counts down those that are still to handle the event."""
+
+    __slots__ = ("_all_settled", "_deliveries", "_pending", "event", "runtime", "waiting")
+
+    def __init__(self, runtime: Runtime, event: Event, waiting: Waiting) -> None:
+        self.runtime = runtime
+        self.event = event
+        self.waiting = waiting
+        # What each subscriber has got: the delivery, or what is known of it already.
+        self._deliveries: list[tuple[Subscription, Delivery | Status]] = []
+        self._pending = 0
+        self._all_settled: asyncio.Future[None] | None = None
+
+    def deliver(self, subscriptions: Iterable[Subscription]) -> None:
+        """Put the event into the queue of each of *subscriptions* that wants it."""
+        for subscription in subscriptions:
+            if subscription.wants(self.event):
+                self._deliveries.append((subscription, self._deliver(subscription)))
+
+    def _deliver(self, subscription: Subscription) -> Delivery | Status:
+        cell = subscription.cell
+        if cell is None:
+            return "queued" if subscription.put(self.event) else "refused"
+        delivery = Delivery(self, cell)
+        try:
+            self.waiting.begin(cell, delivery, self.event)
+        except AskCycle:
+            return "queued" if subscription.put(self.event) else "refused"
+        if not subscription.put(delivery):
+            self.waiting.end(delivery)
+            return "refused"
+        self._pending += 1
+        return delivery
+
+    def settled(self, delivery: Delivery) -> None:
+        """One less to wait for."""
+        self._pending -= 1
+        self.waiting.end(delivery)
+        if not self._pending and self._all_settled is not None and not self._all_settled.done():
+            self._all_settled.set_result(None)
+
+    async def wait(self, deadline: float) -> None:
+        """Wait until all have settled, not longer than until *deadline*."""
+        runtime = self.runtime
+        runtime.dispatcher.run_ahead()
+        try:
+            if self._pending:
+                done = self._all_settled = runtime.env.loop.create_future()
+                runtime.asks.add(Bound(done, deadline, lambda: done.set_result(None)), runtime.env.now())
+                await done
+        finally:
+            for _, delivery in self._deliveries:
+                if isinstance(delivery, Delivery):
+                    self.waiting.end(delivery)
+
+    def report(self) -> tuple[Outcome, ...]:
+        """What has become of it so far."""
+        return tuple(_outcome(subscription, delivery) for subscription, delivery in self._deliveries)
+
+
+def _outcome(subscription: Subscription, delivery: Delivery | Status) -> Outcome:
+    if not isinstance(delivery, Delivery):
+        return Outcome(subscription, delivery)
+    if not delivery.future.done():
+        return Outcome(subscription, "pending")
+    error = delivery.future.exception()
+    if error is None:
+        return Outcome(subscription, "handled")
+    if isinstance(error, MailboxFull):
+        return Outcome(subscription, "refused", error)
+    cause = error.__cause__ if isinstance(error, ActorFailed) else None
+    return Outcome(subscription, "failed", cause or error)

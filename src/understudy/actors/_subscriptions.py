@@ -1,0 +1,294 @@
+"""Who gets which events: subscriptions, and the table that is looked up at each publication."""
+
+from __future__ import annotations
+
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
+
+from understudy._plans._spec import number_of, snake_case
+from understudy.actors._asks import message_of
+from understudy.actors._event import Event
+from understudy.actors._ref import ActorRef
+from understudy.exceptions import InvalidSubscription
+from understudy.reasons import Crashed, Shutdown, frames_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+    from types import TracebackType
+
+    from understudy.actors._cell import Cell
+    from understudy.actors._publication import Delivery
+    from understudy.reasons import ExitReason
+
+__all__ = [
+    "ActorSubscription",
+    "OnError",
+    "Subscription",
+    "Table",
+    "Topic",
+    "check_on_error",
+    "check_topic",
+    "is_async",
+    "key_of",
+    "label_of",
+    "may_be",
+    "name_of",
+]
+
+Topic: TypeAlias = "type[Event] | Literal['*'] | Callable[[Any], object]"
+"""A class of events, with its subclasses; all events; or those for which a function says yes."""
+
+OnError: TypeAlias = "Literal['keep'] | int | ActorRef[Any]"
+"""What becomes of a callback that raises: it is kept, removed after so many times, or its failure is an actor's."""
+
+
+class Subscription:
+    """One subscriber, until it is cancelled: what ``subscribe`` returns. A context manager: leaving cancels."""
+
+    __slots__ = ("__weakref__", "_cancelled", "active", "failures", "key", "name", "refused", "topic")
+
+    def __init__(self, topic: Topic, key: Hashable, name: str, cancelled: Callable[[Subscription], None]) -> None:
+        self.topic = topic
+        # What makes two subscriptions the same.
+        self.key = key
+        self.name = name
+        """For reports: the path of the actor that gets the events."""
+        self.active = True
+        """Whether events that are published from now on go to it."""
+        self.refused = 0
+        """How many events it has not got, for want of room in its queue."""
+        self.failures = 0
+        """How often its callback, or its predicate, has raised."""
+        self._cancelled = cancelled
+
+    @property
+    def cell(self) -> Cell | None:
+        """The actor that handles the events, where it is one."""
+        return None
+
+    def put(self, item: Event | Delivery) -> bool:
+        """Queue an event; False: there was no room, or nobody is there any more."""
+        raise NotImplementedError
+
+    def put_quietly(self, event: Event) -> bool:
+        """The same, and an event that is refused leaves no trace but in ``refused``."""
+        return self.put(event)
+
+    def end(self, *, drain: bool, timeout: float | None = None) -> Cell | None:
+        """Where the subscriber is the bus's own, end it: at once, or when it has handled what waits; its cell."""
+        return None
+
+    def cancel(self) -> None:
+        """No event that is published from now on is for this one; those that wait are still handled. Idempotent."""
+        if self.active:
+            self.active = False
+            self._cancelled(self)
+
+    def wants(self, event: Event) -> bool:
+        """Whether *event*, whose class is of the topic, is one of those."""
+        if isinstance(self.topic, type) or self.topic == "*":
+            return True
+        try:
+            return bool(cast("Callable[[Event], object]", self.topic)(event))
+        except Exception as error:
+            self.failed(error)
+            return False
+
+    def failed(self, error: BaseException) -> None:
+        """Its callback or its predicate has raised *error*."""
+        self.failures += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    def __repr__(self) -> str:
+        return f"<Subscription of {self.name} to {name_of(self.topic)}{'' if self.active else ', cancelled'}>"
+
+
+class ActorSubscription(Subscription):
+    """That of an actor: one that was there, or one that the bus has made around a callback."""
+
+    __slots__ = ("_cell", "callback", "on_error")
+
+    def __init__(
+        self,
+        topic: Topic,
+        key: Hashable,
+        name: str,
+        cancelled: Callable[[Subscription], None],
+        *,
+        callback: Callable[[Any], Any] | None = None,
+        on_error: OnError = "keep",
+    ) -> None:
+        super().__init__(topic, key, name, cancelled)
+        self.callback = callback
+        self.on_error = on_error
+
+    def begin(self, cell: Cell) -> None:
+        """*cell* is the actor; when it ends for good, so does this."""
+        self._cell = cell
+        cell.observe(self._gone)
+
+    @property
+    def cell(self) -> Cell:
+        """The actor that handles the events."""
+        return self._cell
+
+    def put(self, item: Event | Delivery) -> bool:
+        """Queue an event; one that is refused becomes a dead letter."""
+        if self._offer(item):
+            return True
+        event: Event = message_of(item)
+        self._cell.refuse(event, event.source)
+        return False
+
+    def put_quietly(self, event: Event) -> bool:
+        """The same, and an event that is refused leaves no trace but in ``refused``."""
+        return self._offer(event)
+
+    def _offer(self, item: Event | Delivery) -> bool:
+        accepted = self._cell.accept(item)
+        if not accepted:
+            self.refused += 1
+        return accepted
+
+    def failed(self, error: BaseException) -> None:
+        """See to it as ``on_error`` says."""
+        self.failures += 1
+        if isinstance(self.on_error, int):
+            if self.failures >= self.on_error:
+                self.cancel()
+        elif isinstance(self.on_error, ActorRef):
+            self.on_error._cell.exit(Crashed(error, frames_of(error.__traceback__)))  # pyright: ignore[reportPrivateUsage]
+
+    def _gone(self, reason: ExitReason) -> None:
+        self.cancel()
+
+    def end(self, *, drain: bool, timeout: float | None = None) -> Cell | None:
+        """Where the subscriber is the bus's own, end it: at once, or when it has handled what waits; its cell."""
+        cell = self._cell
+        if self.callback is None:
+            cell.unobserve(self._gone)
+            return None
+        if drain:
+            cell.request_drain(timeout)
+        else:
+            cell.request_stop(Shutdown("the event bus is closed"))
+        return cell
+
+
+class Table:
+    """All subscriptions in their order. What a publication has looked up does not change under its hands."""
+
+    __slots__ = ("_by_key", "_of")
+
+    def __init__(self) -> None:
+        self._by_key: dict[Hashable, Subscription] = {}
+        # For each class of events that has been published since the last change, those that may want them.
+        self._of: dict[type[Event], tuple[Subscription, ...]] = {}
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(tuple(self._by_key.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, key: Hashable) -> Subscription | None:
+        """The subscription with that key."""
+        return self._by_key.get(key)
+
+    def add(self, subscription: Subscription) -> None:
+        """One more, from the next publication on."""
+        self._by_key[subscription.key] = subscription
+        self._of = {}
+
+    def remove(self, subscription: Subscription) -> bool:
+        """One less, from the next publication on; False: it was not there."""
+        if self._by_key.get(subscription.key) is not subscription:
+            return False
+        del self._by_key[subscription.key]
+        self._of = {}
+        return True
+
+    def of(self, kind: type[Event]) -> tuple[Subscription, ...]:
+        """Those whose topic events of the class *kind* may belong to."""
+        found = self._of.get(kind)
+        if found is None:
+            found = self._of[kind] = tuple(each for each in self._by_key.values() if may_be(each.topic, kind))
+        return found
+
+
+def may_be(topic: Topic, kind: type[Event]) -> bool:
+    """Whether an event of the class *kind* may belong to *topic*; of a predicate that is only known for each event."""
+    return issubclass(kind, topic) if isinstance(topic, type) else True
+
+
+def name_of(topic: object) -> str:
+    """For people."""
+    if isinstance(topic, str):
+        return repr(topic)
+    return str(getattr(topic, "__qualname__", None) or repr(topic))
+
+
+def check_topic(topic: object) -> Topic:
+    """*topic*, if it is one.
+
+    Raises:
+        InvalidSubscription: It is no class of events, not ``"*"`` and no function.
+    """
+    if isinstance(topic, type):
+        if issubclass(topic, Event):
+            return topic
+        raise InvalidSubscription(field="topic", problem=f"must be a subclass of Event, got {topic.__qualname__}")
+    if topic == "*" or callable(topic):
+        return cast("Topic", topic)
+    raise InvalidSubscription(field="topic", problem=f"must be a class of events, '*' or a function, got {topic!r}")
+
+
+def check_on_error(value: object) -> OnError:
+    """*value*, if it says what becomes of a callback that raises.
+
+    Raises:
+        InvalidSubscription: It does not.
+    """
+    if value == "keep" or isinstance(value, ActorRef):
+        return cast("OnError", value)
+    number = number_of(value)
+    if isinstance(value, int) and number is not None and number >= 1:
+        return value
+    problem = f"must be 'keep', a number of failures from 1 on, or the ref of the actor that shall fail, got {value!r}"
+    raise InvalidSubscription(field="on_error", problem=problem)
+
+
+def key_of(callback: Any) -> Hashable:
+    """What makes two callbacks the same: being equal, or being one object if that cannot be found out."""
+    try:
+        hash(callback)
+    except TypeError:
+        owner = getattr(callback, "__self__", None)  # a method of something that has no hash
+        return id(callback) if owner is None else (id(owner), getattr(callback, "__func__", None))
+    return cast("Hashable", callback)
+
+
+def is_async(callback: Callable[..., object]) -> bool:
+    """Whether *callback* is declared ``async``; what is not may return something to be awaited all the same."""
+    inner = _inner(callback)
+    return iscoroutinefunction(inner) or iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004
+
+
+def label_of(callback: Callable[..., object]) -> str:
+    """What the actor around *callback* is called, unless that is taken."""
+    inner = _inner(callback)
+    return snake_case(str(getattr(inner, "__name__", type(inner).__name__)).strip("<>"))
+
+
+def _inner(callback: Any) -> Any:
+    while isinstance(callback, partial):
+        callback = callback.func
+    return callback
