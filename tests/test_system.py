@@ -109,6 +109,7 @@ async def test_the_tree_as_json_has_the_same_facts() -> None:
         "status": "running",
         "incarnation": 1,
         "waiting": 0,
+        "suspended": False,
         "restarts": 0,
         "children": [],
     }

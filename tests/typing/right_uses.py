@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import concurrent.futures
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Never, assert_type
 
 import understudy
 from understudy import (
     Actor,
     ActorRef,
+    ActorState,
+    ActorStatistics,
     ActorSystem,
     Broadcast,
     ChildInfo,
@@ -18,8 +20,10 @@ from understudy import (
     ChildSpec,
     Continue,
     DeadLetter,
+    Debug,
     ExitReason,
     Group,
+    InHand,
     Joined,
     Left,
     Mailbox,
@@ -37,6 +41,8 @@ from understudy import (
     Supervisor,
     SupervisorRef,
     Terminated,
+    Traced,
+    TraceEvent,
     UnderstudyError,
     Unregistered,
     Via,
@@ -344,6 +350,41 @@ async def a_pool_is_used_like_a_ref(system: ActorSystem) -> None:
     meter: ActorRef[Observe] = pool
     meter.tell(Observe(value=1))
     Router(system, pool)
+
+
+# --- Debugging verbs --------------------------------------------------------------------------------------------------
+
+
+class Gauge(Meter):
+    """Another meter."""
+
+
+def of_a_meter(old: Meter) -> dict[str, int]:
+    return {"total": old.total}
+
+
+async def verbs_say_what_they_return(meter: ActorRef[Observe], tracer: ActorRef[Traced]) -> None:
+    assert_type(meter.debug, Debug)
+    state = meter.debug.get_state()
+    assert_type(state, ActorState)
+    assert_type(state.in_hand, tuple[InHand, ...])
+    assert_type(state.state, Mapping[str, Any])
+    assert_type(meter.debug.statistics(), ActorStatistics)
+    assert_type(meter.debug.statistics().up_since, float | None)
+    assert_type(meter.debug.suspend(), None)
+    assert_type(meter.debug.resume(), None)
+    assert_type(meter.debug.trace(tracer), None)
+    assert_type(meter.debug.trace(None), None)
+    assert_type(await meter.debug.replace_state(lambda state: {**state, "total": 0}, timeout=1.0), Mapping[str, Any])
+    await meter.debug.replace_behaviour(Gauge)
+    await meter.debug.replace_behaviour(Gauge, of_a_meter, timeout=math.inf)
+
+
+class Tracer(Actor[Traced]):
+    @handler
+    def traced(self, message: Traced) -> None:
+        assert_type(message.event, TraceEvent)
+        assert_type(message.detail, object)
 
 
 # --- Promised replies, many asks, streams -----------------------------------------------------------------------------

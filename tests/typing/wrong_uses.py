@@ -80,6 +80,13 @@ async def arguments_of_another_type(meter: ActorRef[Observe]) -> None:
     meter.tell(Observe(value=1), sender="me")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+async def verbs(meter: ActorRef[Observe], other: ActorRef[Ping]) -> None:
+    meter.debug.trace(other)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await meter.debug.replace_state(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await meter.debug.replace_state(lambda state: 5)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
+    await meter.debug.replace_behaviour(int)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 async def fields_of_another_type(meter: ActorRef[Observe | Total]) -> None:
     meter.tell(Observe(value="five"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     meter.tell(Observe())  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

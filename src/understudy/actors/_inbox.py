@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from understudy.actors._handler import HandlerTable
     from understudy.actors._life import Ending, Job
     from understudy.actors._runtime import Runtime
+    from understudy.actors._standing import Standing
     from understudy.mailbox._queue import AsyncMessageQueue
     from understudy.mailbox._rules import Policy
 
@@ -52,8 +53,10 @@ _OURS = tuple(
         "_belongings",
         "_owned",
         "_recall",
+        "_replacing",
         "_state_machine",
         "_streams",
+        "_tracing",
         "_turns",
     )
 )
@@ -103,6 +106,7 @@ class Inbox(ABC):
         "reason",
         "runtime",
         "spec",
+        "standing",
         "table",
         "thread",
         "waits",
@@ -137,6 +141,8 @@ class Inbox(ABC):
         self.control: list[tuple[Any, int, Ending | None]] | None = None
         # What few actors have; of this incarnation.
         self.belongings: Belongings | None = None
+        # Likewise, through all of them.
+        self.standing: Standing | None = None
 
     # What the other half does
 
@@ -161,6 +167,8 @@ class Inbox(ABC):
     def start_turn(self, item: Any, message: Any, ask: Ask | None, handler: Handler) -> bool: ...
     @abstractmethod
     def force(self, *, keep: bool) -> None: ...
+    @abstractmethod
+    def note_loss(self, message: object, why: str) -> None: ...
     @abstractmethod
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None: ...
 
@@ -203,13 +211,18 @@ class Inbox(ABC):
 
     def refuse(self, message: object, sender: str | None) -> None:
         """*message* was not accepted and nobody waits to hear it."""
+        why = "mailbox full" if self.gate is None else str(self.gate)
+        self.note_loss(message, why)
         if self.gate is None:
             self.report_full()
-            self.runtime.dead_letter(message, self.path, sender, "mailbox full")
-            if self.policy == "stop":
-                self._overflowed(message)
-        else:
-            self.runtime.dead_letter(message, self.path, sender, str(self.gate))
+        self.runtime.dead_letter(message, self.path, sender, why)
+        if self.gate is None and self.policy == "stop":
+            self._overflowed(message)
+
+    def dead_letter(self, message: object, sender: str | None, why: str) -> None:
+        """*message*, which had been accepted, is lost."""
+        self.note_loss(message, why)
+        self.runtime.dead_letter(message, self.path, sender, why)
 
     @property
     def policy(self) -> Policy:
@@ -229,7 +242,7 @@ class Inbox(ABC):
         message = message_of(item)
         if isinstance(item, Ask):
             item.fail(self._no_room(message))
-        self.runtime.dead_letter(message, self.path, sender_of(item), "displaced by a newer message")
+        self.dead_letter(message, sender_of(item), "displaced by a newer message")
 
     def _no_room(self, message: object) -> MailboxFull:
         return MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message)
@@ -373,7 +386,7 @@ class Inbox(ABC):
             ask.in_hand = True
             return True
         ask.expire()
-        self.runtime.dead_letter(ask.message, self.path, ask.sender_path, "nobody waits for the reply any more")
+        self.dead_letter(ask.message, ask.sender_path, "nobody waits for the reply any more")
         return False
 
     def _run_sync(self, function: Callable[[Any, Any], Any], item: Any, message: Any, ask: Ask | None) -> None:
@@ -542,7 +555,7 @@ class Inbox(ABC):
         if ask is not None:
             ask.fail(Unhandled(path=self.path, message=message, remedy=_remedy(message, ask)))
         else:
-            self.runtime.dead_letter(message, self.path, sender_of(item), "unhandled")
+            self.dead_letter(message, sender_of(item), "unhandled")
 
     def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         directive = self.directive(error)
@@ -582,7 +595,7 @@ class Inbox(ABC):
 
     def use(self, table: HandlerTable) -> None:
         """Handle by *table*, from the next message on."""
-        self.table = table
+        self.table = table if self.standing is None else self.standing.shown(table)
         self.attention = True
 
     def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
@@ -606,6 +619,6 @@ class Inbox(ABC):
         if isinstance(item, News | Private) and item.void:
             return
         message = message_of(item)
-        self.runtime.dead_letter(message, self.path, sender_of(item), str(reason))
+        self.dead_letter(message, sender_of(item), str(reason))
         if isinstance(item, Ask):
             item.fail(ActorStopped(path=self.path, reason=reason, message=message))

@@ -12,6 +12,7 @@ from pydantic_core import core_schema
 from typing_extensions import TypeVar
 
 from understudy.actors._asks import Ask, Letter
+from understudy.actors._debug import Debug
 from understudy.actors._streams import Stream
 from understudy.actors._waiting import Waiting, check_timeout
 from understudy.environment import thread_id
@@ -276,7 +277,8 @@ class ActorRef(Generic[M_contra]):
         try:
             await self._put(ask, ask.message, None if left == math.inf else left)
         except TimeoutError:
-            state = f"never accepted: {cell.waiting:,} waiting, and no room for more"
+            suspended = ", suspended" if cell.suspended else ""
+            state = f"never accepted: {cell.waiting:,} waiting, and no room for more{suspended}"
             raise AskTimeout(path=cell.path, message=ask.message, seconds=seconds, state=state) from None
 
     async def _put(self, item: object, message: object, timeout: float | None) -> None:
@@ -358,6 +360,11 @@ class ActorRef(Generic[M_contra]):
     def when_stopped(self, callback: Callable[[ExitReason], object]) -> None:
         """Call *callback* with the reason at the final end, at once when that has come; for the runtime."""
         self._cell.observe(callback)
+
+    @property
+    def debug(self) -> Debug:
+        """The debugging verbs: look at the actor, suspend it, trace it, replace its state or its class."""
+        return Debug(self._cell)
 
     # Other threads
 

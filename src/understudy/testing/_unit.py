@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import concurrent.futures
 
     from understudy._plans._spec import ChildSpec
+    from understudy.actors._debug import Debug
     from understudy.messages import Asks
 
 __all__ = ["FakeContext", "FakeRef", "FakeSystem", "Told", "Unit", "unit"]
@@ -265,6 +266,11 @@ class FakeRef(ActorRef[Any]):
             callback(_STOPPED)
         else:
             self._observers.append(callback)
+
+    @property
+    def debug(self) -> Debug:
+        """Not without a system."""
+        raise AssertionError(f"{self.path} is a fake ref: its debugging verbs need a system")
 
     def tell_threadsafe(self, message: Any) -> None:
         """Write it down in ``told``."""
