@@ -50,8 +50,8 @@ def _code(owner: type, name: str) -> CodeType:
 _ACTIVATE = _code(Cell, "activate")
 _BOOT = _code(Cell, "_boot")
 _SHUTDOWN = _code(Mortal, "_run_shutdown")
-# With the name under which each has what it handles.
-_HANDLE = {_code(Inbox, "handle"): "item", _code(Inbox, "_run_sync"): "message"}
+# Both have what they handle in the variable `item`.
+_HANDLE = (_code(Inbox, "handle"), _code(Inbox, "_run_sync"))
 
 _INNERMOST = frozenset(
     {_ACTIVATE, _BOOT, _SHUTDOWN, *_HANDLE}
@@ -99,12 +99,9 @@ def _in_activation(frames: Sequence[FrameType]) -> Work:
         return cell.path, "constructor" if cell.actor is None else "initialize", None
     if inner.f_code is _SHUTDOWN:
         return cell.path, "shutdown", None
-    name = _HANDLE.get(inner.f_code)
-    return (
-        cell.path,
-        "runtime" if name is None else "handler",
-        None if name is None else _type_of(inner.f_locals.get(name)),
-    )
+    if inner.f_code in _HANDLE:
+        return cell.path, "handler", _type_of(inner.f_locals.get("item"))
+    return cell.path, "runtime", None
 
 
 def _in_task(task: asyncio.Task[Any]) -> Work:
@@ -127,9 +124,8 @@ def _in_task(task: asyncio.Task[Any]) -> Work:
 
 def _type_of(hand: Any) -> str | None:
     """The name of the type of what is in hand; of many, that of each."""
-    many: list[Any] | None = hand.messages if isinstance(hand, Bundle) else hand if type(hand) is list else None
-    if many is not None:
-        return f"list[{', '.join(dict.fromkeys(type(each).__name__ for each in many))}]"
+    if isinstance(hand, Bundle):
+        return f"list[{', '.join(dict.fromkeys(type(each).__name__ for each in hand.messages))}]"
     return None if hand is None else type(message_of(hand)).__name__
 
 

@@ -125,7 +125,9 @@ class Watchdog:
         seconds = self._vigil.settle()
         if seconds is None:
             return
-        sight, self._sight, self._told = self._sight, None, None
+        # What was told of was at it for long; what was seen last may have come after it, before the loop turned.
+        sight = self._told or self._sight
+        self._sight = self._told = None
         if sight is not None and self._vigil.is_blocking(seconds):
             self._vigil.blocked += 1
             self._over.append(replace(sight, seconds=seconds))
