@@ -136,7 +136,7 @@ class Watchdog:
     def _report(self, sight: LoopBlocked) -> None:
         told, self._told = self._told, sight
         fields = facts_of(sight)
-        if told is None or told.frames != sight.frames:
+        if told is None or (told.file, told.line) != (sight.file, sight.line):
             fields["stack"] = "\n".join(render(frame) for frame in sight.frames)
         self._write("warning", "event loop is blocked", fields)
 
