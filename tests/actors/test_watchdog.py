@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import math
 import subprocess
 import sys
 import textwrap
@@ -287,13 +288,18 @@ def test_a_system_that_is_never_left_does_not_keep_the_process_alive(tmp_path: P
 # By hand: what is seen and what is said
 
 
+def staged(**options: Any) -> ActorSystem:
+    """A system whose times are sums of powers of two, so that none is a little less than it should be."""
+    return ActorSystem(settings=Settings(slice_seconds=2**-11), **options)
+
+
 class Eye:
     """A watchdog that looks when it is told to, on a stopwatch that goes when it is told to."""
 
     def __init__(self, system: ActorSystem, limit: float = 1.0) -> None:
         runtime = runtime_of(system)
         self._env = runtime.env
-        self.now = self._env.stopwatch()
+        self.now = math.ceil(self._env.stopwatch()) + 1.0
         self.processor = 0.0
         self._env.stopwatch = lambda: self.now
         self._env.processor_time = lambda: self.processor
@@ -326,7 +332,7 @@ async def eye_on(system: ActorSystem, limit: float = 1.0) -> tuple[Eye, ActorRef
 
 @pytest.mark.asyncio
 async def test_a_blocking_is_reported_once_and_again_whenever_it_is_twice_as_long(log: Log) -> None:
-    async with ActorSystem() as system:
+    async with staged() as system:
         eye, ref = await eye_on(system)
 
         def block() -> None:
@@ -343,7 +349,7 @@ async def test_a_blocking_is_reported_once_and_again_whenever_it_is_twice_as_lon
 async def test_a_plain_handler_is_timed_from_the_beginning_of_its_slice(log: Log) -> None:
     """It need not have been looked at before: code that lets no other thread run is reported when it does again."""
     diary = Diary()
-    async with ActorSystem(instruments=[diary]) as system:
+    async with staged(instruments=[diary]) as system:
         eye, ref = await eye_on(system)
 
         await ref.ask(Flat(block=lambda: eye.look_after(10.0, worked=10.0)))
@@ -359,7 +365,7 @@ async def test_a_plain_handler_is_timed_from_the_beginning_of_its_slice(log: Log
 @pytest.mark.asyncio
 async def test_less_than_the_limit_is_not_reported(log: Log) -> None:
     diary = Diary()
-    async with ActorSystem(instruments=[diary]) as system:
+    async with staged(instruments=[diary]) as system:
         eye, ref = await eye_on(system)
         for kind in (Flat, Waits):
             await ref.ask(kind(block=lambda: eye.look_after(0.9)))
@@ -374,7 +380,7 @@ async def test_less_than_the_limit_is_not_reported(log: Log) -> None:
 @pytest.mark.asyncio
 async def test_many_short_handlers_are_not_taken_for_a_long_one(log: Log) -> None:
     """Each look finds the same handler at work, and the loop has turned in between."""
-    async with ActorSystem() as system:
+    async with staged() as system:
         eye, ref = await eye_on(system)
         for _ in range(50):
             await ref.ask(Flat(block=lambda: eye.look_after(0.7)))
@@ -394,7 +400,7 @@ async def test_an_idle_loop_is_not_reported_and_not_woken(log: Log, monkeypatch:
             woken.append(callback)
         return call_soon(callback, *args, **options)
 
-    async with ActorSystem() as system:
+    async with staged() as system:
         eye, _ = await eye_on(system)
         await eye.look_at_idle()
         eye.watchdog.look()  # while this task is at work: what is asked then costs no wake-up
@@ -412,7 +418,7 @@ async def test_an_idle_loop_is_not_reported_and_not_woken(log: Log, monkeypatch:
 @pytest.mark.asyncio
 async def test_an_async_handler_that_waits_for_long_is_not_reported(log: Log) -> None:
     gate = Gate()
-    async with ActorSystem() as system:
+    async with staged() as system:
         eye, _ = await eye_on(system)
         holder = await system.spawn(child(Holder, gate))
         holder.tell(Hold())
@@ -441,7 +447,7 @@ async def test_nothing_is_reported_after_the_end(log: Log) -> None:
 @pytest.mark.asyncio
 async def test_what_has_ended_just_before_the_watchdog_is_told_all_the_same() -> None:
     diary = Diary()
-    async with ActorSystem(instruments=[diary]) as system:
+    async with staged(instruments=[diary]) as system:
         eye, ref = await eye_on(system)
 
         def block() -> None:
@@ -461,7 +467,7 @@ async def test_what_has_ended_just_before_the_watchdog_is_told_all_the_same() ->
 
 @pytest.mark.asyncio
 async def test_a_suspended_process_blames_nobody_and_says_how_long_it_was(log: Log) -> None:
-    async with ActorSystem() as system:
+    async with staged() as system:
         eye, ref = await eye_on(system)
         await ref.ask(Flat(block=lambda: eye.look_after(3600.0, worked=0.01)))
         await settle()
@@ -477,7 +483,7 @@ async def test_a_suspended_process_blames_nobody_and_says_how_long_it_was(log: L
 
 @pytest.mark.asyncio
 async def test_a_suspended_process_that_was_idle_names_nobody(log: Log) -> None:
-    async with ActorSystem() as system:
+    async with staged() as system:
         eye, _ = await eye_on(system)
         await eye.look_at_idle()
         await eye.look_at_idle(3600.0)
@@ -490,7 +496,7 @@ async def test_a_suspended_process_that_was_idle_names_nobody(log: Log) -> None:
 async def test_a_debugger_that_holds_the_program_is_no_blocking(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     diary = Diary()
     monkeypatch.setattr("understudy.actors._sight._DEBUGGERS", frozenset({__name__.partition(".")[0]}))
-    async with ActorSystem(instruments=[diary]) as system:
+    async with staged(instruments=[diary]) as system:
         eye, ref = await eye_on(system)
         for _ in range(3):
             await ref.ask(Flat(block=lambda: eye.look_after(100.0, worked=100.0)))
@@ -507,7 +513,7 @@ async def test_a_logger_that_fails_does_not_end_the_watchdog(capsys: pytest.Capt
         raise OSError("disk full")
 
     diary = Diary()
-    async with ActorSystem(instruments=[diary]) as system:
+    async with staged(instruments=[diary]) as system:
         eye, ref = await eye_on(system)
         log.on_line = fail
         await ref.ask(Flat(block=lambda: eye.look_after(10.0, worked=10.0)))
@@ -535,7 +541,7 @@ async def test_a_defect_of_the_watchdog_ends_it_and_is_told(log: Log, monkeypatc
     def fail(*_: object) -> Any:
         raise ZeroDivisionError
 
-    async with ActorSystem() as system:
+    async with staged() as system:
         eye, _ = await eye_on(system)
         monkeypatch.setattr(Watchdog, "look", fail)
         assert await asyncio.to_thread(eye.watchdog._look_on) is False
@@ -549,7 +555,7 @@ async def test_a_defect_of_the_watchdog_ends_it_and_is_told(log: Log, monkeypatc
 async def test_the_same_place_over_and_over_is_one_line_of_the_log_and_a_count(log: Log) -> None:
     """The lines that are written afterwards; each blocking has one of its own while it lasts."""
     diary = Diary()
-    async with ActorSystem(instruments=[diary]) as system:
+    async with staged(instruments=[diary]) as system:
         eye, ref = await eye_on(system)
         for _ in range(5):
             await ref.ask(Flat(block=lambda: eye.look_after(10.0, worked=10.0)))

@@ -86,8 +86,9 @@ async def test_however_many_are_flooded_the_event_loop_turns_in_time(kind: Any, 
         await turns.until(asyncio.gather(*(ref.wait_stopped() for ref in refs)))
         handled = min(20_000 // flooded, 10_000) * flooded
         assert sum(turns.seconds) == pytest.approx(handled * COST)
+        assert max(turns.seconds) < 0.010
         # The clock is read every few messages, and what is done ahead of a turn has a slice of its own.
-        assert max(turns.seconds) <= 4 * SLICE < 0.010
+        assert sum(turns.seconds) / len(turns.seconds) <= 2 * SLICE
 
 
 @pytest.mark.asyncio
