@@ -183,8 +183,9 @@ class ActorSystem:
         log = LogInstrument()
         runtime = self._runtime = Runtime.of(loop)(loop, self._settings, (log, *self._instruments), self)
         log.runtime = runtime
-        if self._settings.watchdog is not None:
+        if self._settings.watchdog is not None:  # first of all: where there is no thread to be had, nothing has begun
             self._watchdog = Watchdog(runtime, self._settings.watchdog, self.name)
+            self._watchdog.start()
         runtime.interrupt = self._interrupt
         self._registry, self._groups = Registry(self), Groups(runtime)
         self._stop_requested: asyncio.Future[None] = loop.create_future()
@@ -198,8 +199,6 @@ class ActorSystem:
             self._guardians[name] = cell = Cell(runtime, None, spec, name)
             cell.start()
         self._log = log
-        if self._watchdog is not None:
-            self._watchdog.start()
 
     async def _start(self) -> None:
         runtime, guardians = self._running(), self._guardians

@@ -248,6 +248,18 @@ async def test_a_system_that_does_not_start_leaves_no_thread() -> None:
 
 
 @pytest.mark.asyncio
+async def test_where_there_is_no_thread_to_be_had_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        async with ActorSystem(settings=Settings(watchdog=5.0)):
+            pytest.fail("it has started")
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.asyncio
 async def test_systems_side_by_side_have_a_watchdog_each() -> None:
     before = set(threading.enumerate())
     async with (
