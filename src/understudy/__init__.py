@@ -79,7 +79,7 @@ from understudy.exceptions import (
     UsageError,
     WrongActorType,
 )
-from understudy.instrument import CrashReport, Instrument
+from understudy.instrument import CrashReport, Instrument, LoopBlocked, LoopLag
 from understudy.mailbox import AsyncMessageQueue, Mailbox, PriorityMessageQueue, RollingBatch
 from understudy.messages import (
     Continue,
@@ -185,6 +185,8 @@ __all__ = [
     "Killed",
     "Left",
     "LinkExit",
+    "LoopBlocked",
+    "LoopLag",
     "Mailbox",
     "MailboxFull",
     "Message",

@@ -17,18 +17,21 @@ import sys
 import threading
 import time
 import traceback
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from contextvars import Context
-    from types import FrameType
+    from types import CodeType, FrameType
 
 __all__ = [
     "Blocking",
     "Environment",
+    "Patrol",
     "TaskRegistry",
+    "context_of_task",
     "forget_task",
+    "frames_in_hand",
     "frames_of_task",
     "nowhere",
     "running_loop",
@@ -80,7 +83,18 @@ _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) el
 class Environment:
     """One for each system, bound to the event loop that runs it."""
 
-    __slots__ = ("_uids", "loop", "new_task", "now", "random", "stopwatch", "tasks", "thread", "wall")
+    __slots__ = (
+        "_uids",
+        "loop",
+        "new_task",
+        "now",
+        "processor_time",
+        "random",
+        "stopwatch",
+        "tasks",
+        "thread",
+        "wall",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -93,6 +107,8 @@ class Environment:
         """Seconds since 1970, to tell people when something was; no deadline depends on it."""
         self.stopwatch: Callable[[], float] = time.perf_counter
         """Seconds of real time, to measure how long this process has been computing."""
+        self.processor_time: Callable[[], float] = time.process_time
+        """Seconds for which this process has had a processor, all its threads together."""
         self.random = random.Random()  # noqa: S311 - jitter and routing, no secrets
         self.new_task: Callable[..., asyncio.Task[Any]] = functools.partial(asyncio.Task, loop=loop, **_EAGER)
         """Make a task out of a coroutine, a ``name`` and a ``context``; for :meth:`start_task`."""
@@ -150,6 +166,43 @@ class Environment:
             self.tasks.add(task, on_done)
             task.add_done_callback(self.tasks.ended, context=context)
         return task
+
+    def patrol(self, look: Callable[[], bool], interval: float, name: str) -> Patrol:
+        """A thread, not yet started, that calls *look* again and again; see :class:`Patrol`."""
+        return Patrol(look, interval, name, self.loop)
+
+
+class Patrol:
+    """A thread of its own that calls *look* every *interval* seconds of real time until that says False, or `stop`.
+
+    No daemon, so whoever starts it has to stop it. One that was forgotten ends by itself when *loop* is closed or the
+    main thread has ended, and so does not hold up the end of the process for longer than the interval.
+    """
+
+    __slots__ = ("_interval", "_look", "_loop", "_stopped", "_thread")
+
+    def __init__(self, look: Callable[[], bool], interval: float, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._look = look
+        self._interval = interval
+        self._loop = loop
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=False)
+
+    def start(self) -> None:
+        """Begin; the first look is after the interval."""
+        self._thread.start()
+
+    def stop(self, patience: float) -> bool:
+        """End, and wait for that for no more than *patience* seconds; whether it has."""
+        self._stopped.set()
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        main = threading.main_thread()
+        while not self._stopped.wait(self._interval) and main.is_alive() and not self._loop.is_closed():
+            if not self._look():
+                return
 
 
 class Blocking:
@@ -261,6 +314,35 @@ def frames_of_task(task: asyncio.Task[Any]) -> list[FrameType]:
         else:
             # What `async for` and `__await__` put between two of them has no frame; the garbage collector sees through.
             waiting = next((each for each in gc.get_referents(waiting) if _frame_of(each) is not None), None)
+    return frames
+
+
+def context_of_task(task: asyncio.Task[Any]) -> Context | None:
+    """The context in which *task* runs; Python says it from 3.12 on, and the garbage collector always."""
+    return next((each for each in gc.get_referents(task) if isinstance(each, Context)), None)
+
+
+_RUN_ONCE: CodeType = getattr(asyncio.BaseEventLoop, "_run_once").__code__  # noqa: B009
+_RUN_CALLBACK: CodeType = getattr(asyncio.Handle, "_run").__code__  # noqa: B009
+
+
+def frames_in_hand(loop: asyncio.AbstractEventLoop, thread: int) -> list[FrameType]:
+    """What *loop*, which belongs to *thread*, is running: the frames of the callback, innermost first; none: it waits.
+
+    Can be called from any thread. An event loop of another make does not tell that it waits: then these are all the
+    frames of the thread. Private names; a test on each Python guards them.
+    """
+    frames: list[FrameType] = []
+    if not loop.is_running():
+        return frames
+    frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        if frame.f_code is _RUN_CALLBACK and frame.f_back is not None and frame.f_back.f_code is _RUN_ONCE:
+            return frames
+        if frame.f_code is _RUN_ONCE:
+            return []
+        frames.append(frame)
+        frame = frame.f_back
     return frames
 
 

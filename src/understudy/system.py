@@ -28,6 +28,7 @@ from understudy.actors._reporter import LogInstrument, Reporter
 from understudy.actors._runtime import Runtime
 from understudy.actors._settings import Settings
 from understudy.actors._supervisor_ref import ref_of
+from understudy.actors._watchdog import Watchdog
 from understudy.exceptions import (
     ActorNotFound,
     ActorStopped,
@@ -36,7 +37,7 @@ from understudy.exceptions import (
     StartError,
     SystemCollapsed,
 )
-from understudy.instrument import Instrument, Statistics
+from understudy.instrument import Instrument, LoopLag, Statistics
 from understudy.reasons import ExitReason, Shutdown, is_abnormal, root_error
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ _INSTANT = 1e-6
 """Timers fire a little early: what is due within that is due."""
 _MOMENT = 0.1
 """Seconds that what is quick gets even where there is no time left."""
+_PATIENCE = 1.0
+"""Seconds of real time for the watchdog's thread to end, which may be writing to a log that does not go on."""
 _NEAREST = 10_000
 """How many paths are looked through for names that come close to one that is not there."""
 
@@ -131,6 +134,7 @@ class ActorSystem:
         self._guardians: dict[str, Cell] = {}
         self._dead_letters: ActorRef[Any] | None = None
         self._events: AsyncEventBus | None = None
+        self._watchdog: Watchdog | None = None
         # The tree's abnormal end, or an interrupt, if that is why the system stops.
         self._collapse: tuple[str, ExitReason] | None = None
         self._interrupted = False
@@ -179,6 +183,9 @@ class ActorSystem:
         log = LogInstrument()
         runtime = self._runtime = Runtime.of(loop)(loop, self._settings, (log, *self._instruments), self)
         log.runtime = runtime
+        if self._settings.watchdog is not None:  # first of all: where there is no thread to be had, nothing has begun
+            self._watchdog = Watchdog(runtime, self._settings.watchdog, self.name)
+            self._watchdog.start()
         runtime.interrupt = self._interrupt
         self._registry, self._groups = Registry(self), Groups(runtime)
         self._stop_requested: asyncio.Future[None] = loop.create_future()
@@ -354,6 +361,11 @@ class ActorSystem:
         runtime = self._running()
         return runtime.instruments.statistics(actors=runtime.population, blocking=runtime.blocking.calls)
 
+    def loop_lag(self) -> LoopLag | None:
+        """How late the event loop has been, as its watchdog has seen it; None without ``Settings.watchdog``."""
+        self._running()
+        return None if self._watchdog is None else self._watchdog.lag()
+
     @property
     def abandoned(self) -> tuple[str, ...]:
         """Names of the tasks that would not end and were given up on."""
@@ -405,6 +417,8 @@ class ActorSystem:
         runtime.asks.close()
         runtime.dispatcher.close()
         runtime.blocking.close()
+        if self._watchdog is not None and not self._watchdog.stop(_PATIENCE):
+            runtime.complain("the watchdog's thread does not end", TimeoutError("it cannot write its report"))
         self._phase("stopped")
         self._closed.set_result(None)
 

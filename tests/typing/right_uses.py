@@ -24,8 +24,11 @@ from understudy import (
     ExitReason,
     Group,
     InHand,
+    Instrument,
     Joined,
     Left,
+    LoopBlocked,
+    LoopLag,
     Mailbox,
     Message,
     Name,
@@ -437,3 +440,22 @@ async def many_are_asked_at_once(meters: list[ActorRef[Observe | Total]], book: 
     assert_type(await ask_many([(book, Find(name="a"))]), list[str | UnderstudyError | None])
     with detached():
         assert_type(await meters[0].ask(Total()), int)
+
+
+async def the_lag_of_the_event_loop_is_known_if_it_is_watched(system: ActorSystem) -> None:
+    lag = system.loop_lag()
+    assert_type(lag, LoopLag | None)
+    if lag is not None:
+        assert_type((lag.last, lag.p99), tuple[float, float])
+        assert_type((lag.looks, lag.blocked), tuple[int, int])
+
+
+class Listens(Instrument):
+    def loop_blocked(self, report: LoopBlocked) -> None:
+        assert_type(report.actor, str | None)
+        assert_type(report.seconds, float)
+
+
+def a_watchdog_is_a_setting() -> None:
+    Settings(watchdog=0.1)
+    Settings(watchdog=None)

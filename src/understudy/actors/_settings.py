@@ -18,7 +18,7 @@ Finite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Settings(BaseModel):
     """Defaults of a system; an actor's class may say otherwise, and its spec has the last word.
 
-    All times are in seconds on the event loop's clock, but for ``slice_seconds``.
+    All times are in seconds on the event loop's clock, but for ``slice_seconds`` and ``watchdog``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +50,8 @@ class Settings(BaseModel):
     """How many messages an actor handles before the next has its turn."""
     slice_seconds: Finite = 0.0005
     """Real time for which all actors together hold the event loop in each of its turns."""
+    watchdog: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] | None = None
+    """Real time for which the event loop may be blocked before a thread reports who blocks it; None: no such thread."""
 
     @model_validator(mode="after")
     def _check_deadline(self) -> Self:
