@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from understudy.actors._reply import Reply
 from understudy.actors._streams import Stream
@@ -152,8 +152,8 @@ class FakeStream(Stream[Any]):
 
 
 def _parts(answer: Any, message: Any) -> Iterator[Any]:
-    if isinstance(answer, Iterable) and not isinstance(answer, str | bytes):
-        parts: Iterator[Any] = iter(cast("Iterable[Any]", answer))
-        return parts
-    name = type(message).__name__
-    raise AssertionError(f"{name} asks for a stream: unit.answer(ref, {name}, [part, ...]), not {answer!r}")
+    if isinstance(answer, str | bytes) or not hasattr(answer, "__iter__"):
+        name = type(message).__name__
+        raise AssertionError(f"{name} asks for a stream: unit.answer(ref, {name}, [part, ...]), not {answer!r}")
+    parts: Iterator[Any] = iter(answer)
+    return parts
