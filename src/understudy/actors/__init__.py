@@ -7,6 +7,7 @@ from understudy.actors._context import Context, System
 from understudy.actors._dead_letters import CountDeadLetters, SubscribeDeadLetters, UnsubscribeDeadLetters
 from understudy.actors._groups import Group, Groups, Joined, Left
 from understudy.actors._handler import handler
+from understudy.actors._monitors import Monitor
 from understudy.actors._owned import PipeFailed
 from understudy.actors._ref import ActorRef
 from understudy.actors._registry import Entry, Registered, Registry, Unregistered
@@ -32,6 +33,7 @@ __all__ = [
     "Groups",
     "Joined",
     "Left",
+    "Monitor",
     "Name",
     "PipeFailed",
     "Registered",
