@@ -277,6 +277,8 @@ def assigned(home: Module, node: ast.ClassDef, init: Function) -> Iterator[Membe
             text = docstring(init.body, index + 1)
             if text or every:
                 kind = home.segment(each.annotation) if isinstance(each, ast.AnnAssign) else types.get(target.attr)
+                if kind is None and isinstance(each.value, ast.Constant) and each.value.value is not None:
+                    kind = type(each.value.value).__name__
                 yield Member(target.attr, (f"{target.attr}: {kind}" if kind else target.attr,), text, is_attribute=True)
 
 

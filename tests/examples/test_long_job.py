@@ -59,6 +59,10 @@ class Bench:
         order = Count(job=job or self.job, below=BELOW, parts=PARTS, follower=self.ear.ref)
         return asyncio.create_task(self.counter.ask(order, timeout=timeout))
 
+    async def held(self, work: Work) -> None:
+        """Wait until the thread is where it holds; before that, a call could still be taken back."""
+        assert await asyncio.to_thread(work.held.wait, TIMEOUT)
+
     async def done(self, parts: int, *, resumed: int = 0) -> None:
         for number in range(resumed + 1, parts + 1):
             assert await self.ear.expect(Progress) == Progress(job=self.job, done=number, of=PARTS, resumed=resumed)
@@ -119,6 +123,7 @@ async def test_after_a_kill_the_draft_is_there_too_since_no_hook_has_run(tmp_pat
     async with bench(work, tmp_path) as b:
         answer = b.order()
         await b.done(2)
+        await b.held(work)
         b.counter.kill()
         with pytest.raises(NoReply) as none:
             await answer
@@ -137,6 +142,7 @@ async def test_called_off_by_a_message_it_leaves_nothing_and_the_counter_is_free
     async with bench(work, tmp_path) as b:
         answer = b.order()
         await b.done(2)
+        await b.held(work)
         assert await b.counter.ask(CallOff())
         with pytest.raises(Refused, match="called off"):
             await answer
@@ -157,6 +163,7 @@ async def test_when_the_asker_is_gone_it_is_called_off_after_the_part_in_hand(tm
     async with bench(work, tmp_path) as b:
         answer = b.order()
         await b.done(2)
+        await b.held(work)
         answer.cancel()
         with pytest.raises(asyncio.CancelledError):
             await answer
@@ -176,6 +183,7 @@ async def test_an_asker_who_waits_no_longer_is_gone_too(tmp_path: Path) -> None:
         answer = b.order(timeout=0.01)
         with pytest.raises(AskTimeout):
             await answer
+        await b.held(work)
         work.go.set()
         while type(news := await b.ear.expect(object)) is not CalledOff:
             assert type(news) is Progress
@@ -187,6 +195,7 @@ async def test_one_job_at_a_time_and_none_in_a_folder_that_is_not_there(tmp_path
     work = Work(hold_at=0)
     async with bench(work, tmp_path) as b:
         first = b.order()
+        await b.held(work)
         with pytest.raises(Refused, match=r"busy with job\.txt"):
             await b.order(tmp_path / "other.txt")
         work.go.set()
@@ -202,6 +211,7 @@ async def test_a_stop_does_not_wait_for_the_job_and_removes_the_draft(tmp_path: 
     async with bench(work, tmp_path) as b:
         answer = b.order()
         await b.done(2)
+        await b.held(work)
         b.counter.stop()
         assert await b.counter.wait_stopped() == Shutdown("stopped")
         assert not work.go.is_set()

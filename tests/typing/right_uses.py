@@ -24,6 +24,7 @@ from understudy import (
     Left,
     Mailbox,
     Message,
+    Monitor,
     Name,
     Pool,
     Registered,
@@ -284,6 +285,7 @@ class Watcher(Actor[Ping]):
 
     @handler
     def ping(self, message: Ping) -> None:
+        assert_type(self.monitor, Monitor)
         self.context.unwatch(self.monitor)
 
     @handler
