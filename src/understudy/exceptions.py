@@ -381,13 +381,14 @@ class WrongActorType(UnderstudyError):
 
 
 class SystemCollapsed(UnderstudyError):
-    """The tree given to the system ended abnormally. ``chain`` is who failed, outermost first."""
+    """The tree given to the system ended abnormally. ``chain`` says who failed, outermost first."""
 
     def __init__(self, *, system: str, path: str, reason: reasons.ExitReason) -> None:
         self.system = system
         self.path = path
         self.reason = reason
         self.chain = tuple(reasons.describe(reason))
+        """What has ended and why, a line each, outermost first."""
         steps = "".join(f"\n  because {line}" for line in self.chain[1:])
         super().__init__(f"system {system!r} collapsed: {path} ended: {self.chain[0]}{steps}")
 

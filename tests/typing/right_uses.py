@@ -31,6 +31,7 @@ from understudy import (
     LoopLag,
     Mailbox,
     Message,
+    Monitor,
     Name,
     Pool,
     Registered,
@@ -293,6 +294,7 @@ class Watcher(Actor[Ping]):
 
     @handler
     def ping(self, message: Ping) -> None:
+        assert_type(self.monitor, Monitor)
         self.context.unwatch(self.monitor)
 
     @handler

@@ -34,6 +34,7 @@ class Settings(BaseModel):
     shutdown: Finite = 5.0
     """The grace of an actor that is no supervisor, from the request to stop until force is used."""
     mailbox: Mailbox = Mailbox()
+    """How the mailboxes of actors are made that say nothing themselves."""
     stash: Annotated[int, Field(ge=0)] = 1_000
     """How many messages an actor may put aside at a time."""
     blocking_threads: Annotated[int, Field(ge=1)] = 32
