@@ -39,6 +39,7 @@ from understudy.actors import (
     handler,
     in_state,
 )
+from understudy.background import Background
 from understudy.exceptions import (
     ActorFailed,
     ActorNotFound,
@@ -132,6 +133,7 @@ __all__ = [
     "AskCycle",
     "AskTimeout",
     "AsyncMessageQueue",
+    "Background",
     "Broadcast",
     "ChildAlreadyPresent",
     "ChildAlreadyStarted",

@@ -12,6 +12,7 @@ import functools
 import gc
 import itertools
 import math
+import os
 import random
 import sys
 import threading
@@ -31,7 +32,9 @@ __all__ = [
     "forget_task",
     "frames_of_task",
     "nowhere",
+    "place",
     "running_loop",
+    "start_thread",
     "thread_id",
     "thread_test",
 ]
@@ -44,6 +47,9 @@ as all the rest of a tell."""
 
 thread_id = threading.get_ident
 """The number of this thread; nearly free."""
+
+place: Callable[[], object] = running_loop if sys.version_info >= (3, 12) else thread_id
+"""Where this code runs, as exactly as can be told for next to nothing: the event loop, on 3.11 the thread."""
 
 
 class _ThreadTest(threading.local):
@@ -60,6 +66,13 @@ _nobodys: Any = threading.RLock()
 
 nowhere: Callable[[], bool] = _nobodys._is_owned
 """Says no in every thread."""
+
+
+def start_thread(function: Callable[[], object], name: str) -> threading.Thread:
+    """Call *function* in a thread of its own, which does not keep the process from ending."""
+    thread = threading.Thread(target=function, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def thread_test() -> Callable[[], bool]:
@@ -80,11 +93,14 @@ _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) el
 class Environment:
     """One for each system, bound to the event loop that runs it."""
 
-    __slots__ = ("_uids", "loop", "new_task", "now", "random", "stopwatch", "tasks", "thread")
+    __slots__ = ("_process", "_uids", "loop", "new_task", "now", "place", "random", "stopwatch", "tasks", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.thread = thread_id()
+        self.place = loop if place is running_loop else self.thread
+        """What :data:`place` says here."""
+        self._process = os.getpid()
         # What asyncio's own loops do, without the call in between.
         own = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now: Callable[[], float] = time.monotonic if own else loop.time
@@ -100,6 +116,21 @@ class Environment:
     def next_uid(self) -> int:
         """A number that no other actor of this system has had."""
         return next(self._uids)
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is another process, which has but a copy of the event loop."""
+        return os.getpid() != self._process
+
+    def whereabouts(self) -> str:
+        """Where this is called, outside of the event loop, in words."""
+        if self.forked:
+            return f"in a fork of the process ({self._process}) that runs its event loop"
+        if self.loop.is_closed():
+            return "after its event loop has been closed"
+        if thread_id() != self.thread:
+            return f"in the thread {threading.current_thread().name!r}, outside of its event loop"
+        return "while its event loop does not run" if running_loop() is None else "in another event loop than its own"
 
     def call_at(self, when: float, callback: Callable[[], object]) -> asyncio.TimerHandle | None:
         """Call *callback* at *when* on the clock of :attr:`now`; None when that is never."""

@@ -16,6 +16,7 @@ from understudy.actors._reply import Promises, Reply, promise
 from understudy.actors._supervisor_ref import ref_of, started
 from understudy.actors._timers import check_delay
 from understudy.actors._waiting import Waiting, check_timeout, frame_now, hand_now
+from understudy.environment import place
 from understudy.exceptions import ChildAlreadyPresent, InvalidContext, NameTaken
 
 if TYPE_CHECKING:
@@ -124,6 +125,16 @@ class Context:
         return self._cell
 
     @property
+    def _here(self) -> Cell:
+        """For what does something, which only the event loop may; what merely tells who is there, threads may ask."""
+        cell = self._alive
+        if place() != cell.place:
+            raise cell.runtime.misplaced(
+                f"context of {cell.path}", "send a message by self.context.ref.tell_threadsafe"
+            )
+        return cell
+
+    @property
     def ref(self) -> ActorRef[Any]:
         """The actor's own ref."""
         return ref_of(self._alive)
@@ -205,7 +216,7 @@ class Context:
             ref: Whom to watch.
             pact: Without a handler for ``Terminated``, the end of that actor is a failure of this one.
         """
-        cell = self._alive
+        cell = self._here
         book: dict[Monitor, None] = vars(self._actor).setdefault("_understudy_monitors", {})
         monitor = Monitor(cell, ref, ref._cell, book, pact=pact)  # pyright: ignore[reportPrivateUsage]
         monitor.begin()
@@ -222,12 +233,12 @@ class Context:
         ``"trap_exits": True`` in its options gets a :class:`understudy.LinkExit` instead. Links are between identities:
         they outlive restarts. Linking twice is linking once.
         """
-        cell = self._alive
+        cell = self._here
         link(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
 
     def unlink(self, ref: ActorRef[Any]) -> None:
         """Undo :meth:`link`; it is no error if there is none."""
-        cell = self._alive
+        cell = self._here
         unlink(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
 
     def tell_next(self, message: object) -> None:
@@ -235,7 +246,7 @@ class Context:
 
         It is gone with the incarnation. It reaches handlers whose names begin with ``_``, and the others.
         """
-        cell = self._alive
+        cell = self._here
         before = cell.take_onward()
         cell.give_back(cell.make_mailbox(), *before, Onward(message, cell))
         cell.wake()
@@ -245,7 +256,7 @@ class Context:
     @property
     def timers(self) -> Timers:
         """Messages to oneself, later: ``self.context.timers.after("retry", 5.0, Retry())``."""
-        return self._alive.own().timers
+        return self._here.own().timers
 
     def receive_timeout(self, seconds: float | None) -> None:
         """Be told by a :class:`understudy.ReceiveTimeout` when no message has come for *seconds*; None: no more.
@@ -256,8 +267,8 @@ class Context:
         Raises:
             InvalidTimeout: Not a positive, finite number of seconds.
         """
-        belongings = self._alive.own()
-        quiet = None if seconds is None else Quiet(self._alive, check_delay(seconds))
+        belongings = self._here.own()
+        quiet = None if seconds is None else Quiet(self._here, check_delay(seconds))
         if belongings.quiet is not None:
             belongings.quiet.stop()
         belongings.quiet = quiet
@@ -274,16 +285,16 @@ class Context:
         Raises:
             MailboxFull: As many are stashed as the option ``stash`` allows (1,000 by default).
         """
-        self._alive.own().stash.add(message)
+        self._here.own().stash.add(message)
 
     def unstash_all(self) -> None:
         """Handle next, in their order, all that are stashed now. What is stashed again waits for the next time."""
-        self._alive.own().stash.release()
+        self._here.own().stash.release()
 
     @property
     def stashed(self) -> int:
         """How many messages are stashed."""
-        return len(self._alive.own().stash)
+        return len(self._here.own().stash)
 
     async def receive(self, predicate: Callable[[Any], object], *, timeout: float | None = None) -> Any:
         """In an ``async def`` handler: the next message that *predicate* is true of, out of turn.
@@ -300,7 +311,7 @@ class Context:
             InvalidTimeout: Not a positive number of seconds.
             InvalidContext: Not called in an ``async def`` handler or hook of this actor.
         """
-        cell, timeout = self._alive, check_timeout(timeout)
+        cell, timeout = self._here, check_timeout(timeout)
         if Waiting.now().cell is not cell:
             problem = "works in the actor's own async handlers and hooks only"
             raise InvalidContext(what=f"receive of {cell.path}", problem=problem)
@@ -323,11 +334,11 @@ class Context:
             function: Usually a method.
             keep: Keep the present one beneath, for :meth:`unbecome`; by default the new one takes its place.
         """
-        self._alive.own().become(function, keep=keep)
+        self._here.own().become(function, keep=keep)
 
     def unbecome(self) -> bool:
         """Go back to what was there before the last :meth:`become`; False: the handlers of the class are."""
-        return self._alive.own().unbecome()
+        return self._here.own().unbecome()
 
     # What runs beside
 
@@ -338,7 +349,7 @@ class Context:
         If it fails, the actor does; that it is cancelled is no failure. It has neither a deadline nor the context
         variables of who starts it, and must not touch the actor's state across an ``await``.
         """
-        return self._alive.own().owned.start(coroutine, name)
+        return self._here.own().owned.start(coroutine, name)
 
     def pipe_to_self(
         self,
@@ -356,7 +367,7 @@ class Context:
             to: Makes the message out of the result.
             failed: Makes it out of an error; by default a :class:`understudy.PipeFailed`.
         """
-        self._alive.own().owned.pipe(awaitable, to, failed)
+        self._here.own().owned.pipe(awaitable, to, failed)
 
     def run_blocking(
         self,
@@ -375,7 +386,7 @@ class Context:
             to: Makes the message out of the result, in the event loop.
             failed: Makes it out of an error.
         """
-        cell = self._alive
+        cell = self._here
         cell.own().owned.pipe(cell.runtime.blocking.call(function), to, failed)
 
     def register(self, key: Hashable, value: Any = None) -> None:
@@ -387,12 +398,12 @@ class Context:
         Raises:
             KeyTaken: Another actor has the key; carries its ref.
         """
-        cell = self._alive
+        cell = self._here
         cell.runtime.system.registry.register(key, ref_of(cell), value)
 
     def join(self, group: Hashable) -> None:
         """Make this actor a member of *group* in ``system.groups``, unless it is one; for ``initialize``."""
-        cell = self._alive
+        cell = self._here
         groups, ref = cell.runtime.system.groups, ref_of(cell)
         if ref not in groups.members(group):
             groups.join(group, ref)
@@ -414,7 +425,7 @@ class Context:
         Raises:
             InvalidContext: The message in hand was not asked, or the reply to it has been promised already.
         """
-        cell = self._alive
+        cell = self._here
         # A `def` handler has no frame; code of a message that is over has the frame of that.
         hand = cell.hand if frame_now() is None else hand_now()
         promises: Promises = vars(self._actor).setdefault("_understudy_promises", Promises())
@@ -422,11 +433,11 @@ class Context:
 
     def stop(self) -> None:
         """End normally after the message in hand. A permanent actor is restarted then, and that counts."""
-        self._alive.request_end()
+        self._here.request_end()
 
     def tell_self(self, message: object) -> bool:
         """Put *message* into the own mailbox; it reaches handlers whose names begin with ``_``, and only this way."""
-        cell = self._alive
+        cell = self._here
         accepted = cell.accept(Private(message, cell))
         if not accepted:
             cell.refuse(message, cell.path)
