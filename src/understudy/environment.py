@@ -136,6 +136,17 @@ class Environment:
         """Call *callback* at *when* on the clock of :attr:`now`; None when that is never."""
         return None if when == math.inf else self.loop.call_at(when, callback)
 
+    def call_from_thread(self, function: Callable[[T], object], argument: T) -> None:
+        """In any thread: call *function* in the event loop, when a task would begin that is ordered now.
+
+        Raises:
+            RuntimeError: The event loop is closed.
+        """
+        if _EAGER:
+            self.loop.call_soon_threadsafe(function, argument)
+        else:  # a task begins a turn later than it is made
+            self.loop.call_soon_threadsafe(self.loop.call_soon, function, argument)
+
     def call_aside(self, function: Callable[[], object], context: Context) -> None:
         """Call *function* in *context* in the middle of a task, as if the event loop had: there is no current task.
 

@@ -339,14 +339,15 @@ class ActorRef(Generic[M_contra]):
     def tell_threadsafe(self, message: M_contra) -> None:
         """:meth:`tell`, from any thread, also from that of the event loop.
 
-        Messages of one thread arrive in the order sent. Nothing is known of the outcome: a refused message becomes a
-        dead letter. One that is still on its way when the event loop is closed is lost.
+        Messages of one thread arrive in the order sent, those of :meth:`ask_threadsafe` among them. Nothing is known of
+        the outcome: a refused message becomes a dead letter. One that is still on its way when the event loop is closed
+        is lost.
 
         Raises:
             ActorStopped: The event loop of the system is closed; carries the message.
             InvalidContext: This is a fork of the process of the system.
         """
-        self._order(lambda: self._cell.runtime.env.loop.call_soon_threadsafe(self.tell, message), message)
+        self._order(lambda: self._cell.runtime.env.call_from_thread(self.tell, message), message)
 
     def ask_threadsafe(
         self, message: Asks[M_contra, R], *, timeout: float | None = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from understudy.environment import running_loop
 from understudy.exceptions import InvalidContext
@@ -102,13 +103,7 @@ class Errand(Generic[T]):
         if task.done():
             self._end(task)
             return
-
-        def cancel(future: concurrent.futures.Future[T]) -> None:
-            if future.cancelled():
-                with suppress(RuntimeError):  # the loop is closed, and so nothing runs in it
-                    self._env.loop.call_soon_threadsafe(task.cancel)
-
-        self.future.add_done_callback(cancel)
+        self.future.add_done_callback(functools.partial(_pass_on, task))
 
     def _end(self, task: asyncio.Task[T | _Failure] | None) -> None:
         self._over = True
@@ -139,11 +134,22 @@ class _Failure:
 
 
 async def _outcome(body: Callable[[], Awaitable[T]]) -> T | _Failure:
-    # No method: its frame, which the error keeps, would hold the future that will hold the error.
+    # No method, and no task in its variables: its frame, which the error keeps, would hold what will hold the error.
     try:
         return await body()
     except BaseException as error:
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
         return _Failure(error)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _pass_on(task: asyncio.Task[Any], future: concurrent.futures.Future[Any]) -> None:
+    """Cancel *task* if *future* has been."""
+    if future.cancelled():
+        with suppress(RuntimeError):  # the loop is closed, and so nothing runs in it
+            task.get_loop().call_soon_threadsafe(task.cancel)
