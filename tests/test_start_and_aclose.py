@@ -1,4 +1,4 @@
-"""`start` and `aclose`: a system that begins and ends in different tasks, as in a notebook or in hooks of a framework."""
+"""`start` and `aclose`: a system that begins and ends in different tasks, as in a notebook or a framework's hooks."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from understudy.exceptions import InvalidContext
 from understudy.runner import run
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
+    from understudy.environment import Thread
     from understudy.system import ActorSystem
 
 __all__ = ["Background"]
@@ -63,7 +63,7 @@ class Background:
         self.system = system
         """Its calls are for :meth:`call`."""
         self._loop_factory = loop_factory
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
         # Done when the tree has started, or will not.
         self._up: concurrent.futures.Future[Environment] = concurrent.futures.Future()
         # What is to be raised on leaving.

@@ -29,6 +29,7 @@ __all__ = [
     "Blocking",
     "Environment",
     "TaskRegistry",
+    "Thread",
     "forget_task",
     "frames_of_task",
     "nowhere",
@@ -68,9 +69,12 @@ nowhere: Callable[[], bool] = _nobodys._is_owned
 """Says no in every thread."""
 
 
-def start_thread(function: Callable[[], object], name: str) -> threading.Thread:
+Thread = threading.Thread
+
+
+def start_thread(function: Callable[[], object], name: str) -> Thread:
     """Call *function* in a thread of its own, which does not keep the process from ending."""
-    thread = threading.Thread(target=function, name=name, daemon=True)
+    thread = Thread(target=function, name=name, daemon=True)
     thread.start()
     return thread
 
