@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import structlog
 
@@ -29,15 +30,15 @@ def count(writer: ActorRef[Add | WordsOf], text: str) -> str:
         return f"{text!r} failed: {failed.__cause__}"
 
 
-def main() -> int:
-    """The exit code."""
+def main() -> None:
+    """From the start of the actors to their end."""
     logging = structlog.make_filtering_bound_logger(50)  # "critical": what the log would say, the script says itself
     structlog.configure(wrapper_class=logging)
     try:
         with Background(ActorSystem(child(Words, Counter()).options(name="words"))) as background:
             writer = background.call(background.system.lookup, "words/writer", Writer)
             with ThreadPoolExecutor(4) as threads:
-                for line in threads.map(lambda text: count(writer, text), TEXTS):
+                for line in threads.map(partial(count, writer), TEXTS):
                     print(line)
             print("most:", writer.ask_threadsafe(WordsOf(most=3)).result(timeout=5.0))
             print(count(writer, "crash"))
@@ -46,8 +47,6 @@ def main() -> int:
             background.call(background.system.wait_stopped)
     except SystemCollapsed as collapse:
         print(collapse)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":
