@@ -12,6 +12,7 @@ from understudy import (
     Actor,
     ActorRef,
     ActorSystem,
+    Background,
     Broadcast,
     ChildInfo,
     Children,
@@ -47,6 +48,7 @@ from understudy import (
     supervisor,
     worker_pool,
 )
+from understudy._tree import Tree
 
 # --- The first example of the README ----------------------------------------------------------------------------------
 
@@ -396,3 +398,25 @@ async def many_are_asked_at_once(meters: list[ActorRef[Observe | Total]], book: 
     assert_type(await ask_many([(book, Find(name="a"))]), list[str | UnderstudyError | None])
     with detached():
         assert_type(await meters[0].ask(Total()), int)
+
+
+# --- Into other programs ----------------------------------------------------------------------------------------------
+
+
+async def a_system_is_started_and_closed(system: ActorSystem) -> None:
+    assert_type(await system.start(), ActorSystem)
+    assert_type(await system.aclose(), None)
+
+
+def what_is_called_in_the_background_keeps_its_type(background: Background) -> None:
+    async def later(number: int, *, name: str) -> list[str]:
+        return [name] * number
+
+    with background as entered:
+        assert_type(entered, Background)
+    assert_type(background.system, ActorSystem)
+    assert_type(background.call(later, 3, name="a"), list[str])
+    assert_type(background.call(len, "a text"), int)
+    assert_type(background.call(background.system.tree), Tree)
+    assert_type(background.call(lambda: background.system.spawn(Book)), ActorRef[Names | Find | Ping | str])
+    assert_type(background.call(lambda: background.system.lookup("book", Book)), ActorRef[Names | Find | Ping | str])
