@@ -201,6 +201,6 @@ class Marked(Actor[Ping]):
 
 
 def what_is_called_in_the_background_must_fit(background: Background, total: int) -> None:
-    background.call(len, 5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    background.call(len, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     total = background.call(str, 5)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     Background("system")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
