@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
@@ -243,6 +242,31 @@ def test_a_call_and_an_ask_that_are_waited_for_by_other_threads_end_with_the_sys
     assert kinds in (["ActorFailed", "InvalidContext"], ["ActorStopped", "InvalidContext"])
 
 
+def test_a_thread_that_calls_and_calls_gets_an_answer_or_a_no_to_the_last() -> None:
+    answers: list[int] = []
+    told: list[str] = []
+    begun = threading.Event()
+
+    def talk(background: Background) -> None:
+        try:
+            while True:
+                answers.append(background.call(int, 7))
+                begun.set()
+        except InvalidContext as error:
+            told.append(error.problem)
+
+    for _ in range(10):
+        begun.clear()
+        with Background(ActorSystem()) as background:
+            talker = threading.Thread(target=talk, args=[background])
+            talker.start()
+            begun.wait(10)
+        talker.join(10)
+        assert not talker.is_alive()
+    assert told == ["its `with` has been left: nothing runs there any more"] * 10
+    assert set(answers) == {7}
+
+
 # Processes
 
 PROGRAM = """
@@ -291,7 +315,6 @@ def test_ctrl_c_in_the_main_thread_is_an_orderly_end() -> None:
     with process(WAIT.format(actor="Loud")) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "up\n"
-        time.sleep(0.1)  # only to be in `call`, as a rule
         program.send_signal(signal.SIGINT)
         out, err = program.communicate(timeout=30)
     assert out == "stopped in order\n"

@@ -18,10 +18,10 @@ __all__ = ["main", "server"]
 
 @contextmanager
 def server(
-    *, log: int | None = subprocess.DEVNULL
+    *arguments: str, log: int | None = subprocess.DEVNULL
 ) -> Generator[tuple[subprocess.Popen[str], httpx2.Client], None, None]:
-    """The program in a process of its own, and a client for it."""
-    command = [sys.executable, "-m", "examples.web_service.program", "--port", "0"]
+    """The program in a process of its own, and a client for it; *arguments* are for Python."""
+    command = [sys.executable, *(arguments or ("-m", "examples.web_service.program", "--port", "0"))]
     with subprocess.Popen(  # noqa: S603 - nothing in it is from outside
         command, stdout=subprocess.PIPE, stderr=log, text=True
     ) as process:

@@ -131,10 +131,12 @@ class Background:
             errand.order()
         except RuntimeError:
             raise self._over() from None
+        future = errand.future
+        del errand  # only the loop holds it from here on, so that it ends with the loop
         try:
-            return errand.future.result()
+            return future.result()
         finally:
-            errand.future.cancel()  # no more than a no if it is done
+            future.cancel()  # which does nothing if it is done
 
     def _env(self) -> Environment:
         if not self._up.done() or self._up.exception() is not None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -151,19 +152,33 @@ def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+PATIENT = """
+import sys
+from examples.web_service import app, program
+
+app.PATIENCE = 5.0
+sys.exit(program.serve(0))
+"""
+
+
 @pytest.mark.real_time
 @pytest.mark.usefixtures("in_the_checkout")
-async def test_at_sigterm_the_request_in_hand_is_answered_before_the_shop_closes() -> None:
-    def scene() -> tuple[int, str, str]:
-        with server(log=subprocess.PIPE) as (process, client):
-            with client.stream("POST", "/items/lamp/order") as response:  # in hand: it has half a second to be asked
-                process.send_signal(signal.SIGTERM)
-                status = response.status_code
+async def test_at_sigterm_the_requests_in_hand_are_answered_before_the_shop_closes() -> None:
+    def scene() -> tuple[list[int], str, str]:
+        with (
+            server("-c", PATIENT, log=subprocess.PIPE) as (process, client),
+            ThreadPoolExecutor() as threads,
+        ):
+            orders = [threads.submit(client.post, "/items/lamp/order", timeout=30.0) for _ in range(3)]
+            while client.get("/healthz").status_code == 200:  # until all have come to the supplier
+                assert not all(order.done() for order in orders)
+            process.send_signal(signal.SIGTERM)
+            statuses = [order.result().status_code for order in orders]
             out, err = process.communicate(timeout=30)
-            return status, out, err
+            return statuses, out, err
 
-    status, out, err = await asyncio.to_thread(scene)
-    assert status == 504
+    statuses, out, err = await asyncio.to_thread(scene)
+    assert statuses == [504] * 3
     assert out == "the shop has closed\n"
     assert "Traceback" not in err
 
