@@ -44,6 +44,7 @@ from understudy.actors import (
     handler,
     in_state,
 )
+from understudy.background import Background
 from understudy.events import AsyncEventBus, Event, Published, Subscription
 from understudy.exceptions import (
     ActorFailed,
@@ -146,6 +147,7 @@ __all__ = [
     "AskTimeout",
     "AsyncEventBus",
     "AsyncMessageQueue",
+    "Background",
     "Broadcast",
     "ChildAlreadyPresent",
     "ChildAlreadyStarted",

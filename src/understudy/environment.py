@@ -12,6 +12,7 @@ import functools
 import gc
 import itertools
 import math
+import os
 import random
 import sys
 import threading
@@ -29,12 +30,15 @@ __all__ = [
     "Environment",
     "Patrol",
     "TaskRegistry",
+    "Thread",
     "context_of_task",
     "forget_task",
     "frames_in_hand",
     "frames_of_task",
     "nowhere",
+    "place",
     "running_loop",
+    "start_thread",
     "thread_id",
     "thread_test",
 ]
@@ -47,6 +51,9 @@ as all the rest of a tell."""
 
 thread_id = threading.get_ident
 """The number of this thread; nearly free."""
+
+place: Callable[[], object] = running_loop if sys.version_info >= (3, 12) else thread_id
+"""Where this code runs, as exactly as can be told for next to nothing: the event loop, on 3.11 the thread."""
 
 
 class _ThreadTest(threading.local):
@@ -63,6 +70,16 @@ _nobodys: Any = threading.RLock()
 
 nowhere: Callable[[], bool] = _nobodys._is_owned
 """Says no in every thread."""
+
+
+Thread = threading.Thread
+
+
+def start_thread(function: Callable[[], object], name: str) -> Thread:
+    """Call *function* in a thread of its own, which does not keep the process from ending."""
+    thread = Thread(target=function, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def thread_test() -> Callable[[], bool]:
@@ -84,10 +101,12 @@ class Environment:
     """One for each system, bound to the event loop that runs it."""
 
     __slots__ = (
+        "_process",
         "_uids",
         "loop",
         "new_task",
         "now",
+        "place",
         "processor_time",
         "random",
         "stopwatch",
@@ -99,6 +118,9 @@ class Environment:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.thread = thread_id()
+        self.place = loop if place is running_loop else self.thread
+        """What :data:`place` says here."""
+        self._process = os.getpid()
         # What asyncio's own loops do, without the call in between.
         own = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now: Callable[[], float] = time.monotonic if own else loop.time
@@ -119,9 +141,35 @@ class Environment:
         """A number that no other actor of this system has had."""
         return next(self._uids)
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is another process, which has but a copy of the event loop."""
+        return os.getpid() != self._process
+
+    def whereabouts(self) -> str:
+        """Where this is called, outside of the event loop, in words."""
+        if self.forked:
+            return f"in a fork of the process ({self._process}) that runs its event loop"
+        if self.loop.is_closed():
+            return "after its event loop has been closed"
+        if thread_id() != self.thread:
+            return f"in the thread {threading.current_thread().name!r}, outside of its event loop"
+        return "while its event loop does not run" if running_loop() is None else "in another event loop than its own"
+
     def call_at(self, when: float, callback: Callable[[], object]) -> asyncio.TimerHandle | None:
         """Call *callback* at *when* on the clock of :attr:`now`; None when that is never."""
         return None if when == math.inf else self.loop.call_at(when, callback)
+
+    def call_from_thread(self, function: Callable[[T], object], argument: T) -> None:
+        """In any thread: call *function* in the event loop, when a task would begin that is ordered now.
+
+        Raises:
+            RuntimeError: The event loop is closed.
+        """
+        if _EAGER:
+            self.loop.call_soon_threadsafe(function, argument)
+        else:  # a task begins a turn later than it is made
+            self.loop.call_soon_threadsafe(self.loop.call_soon, function, argument)
 
     def call_aside(self, function: Callable[[], object], context: Context) -> None:
         """Call *function* in *context* in the middle of a task, as if the event loop had: there is no current task.

@@ -14,6 +14,7 @@ from understudy import (
     ActorState,
     ActorStatistics,
     ActorSystem,
+    Background,
     Broadcast,
     ChildInfo,
     Children,
@@ -57,6 +58,7 @@ from understudy import (
     supervisor,
     worker_pool,
 )
+from understudy._tree import Tree
 
 # --- The first example of the README ----------------------------------------------------------------------------------
 
@@ -461,3 +463,25 @@ class Listens(Instrument):
 def a_watchdog_is_a_setting() -> None:
     Settings(watchdog=0.1)
     Settings(watchdog=None)
+
+
+# --- Into other programs ----------------------------------------------------------------------------------------------
+
+
+async def a_system_is_started_and_closed(system: ActorSystem) -> None:
+    assert_type(await system.start(), ActorSystem)
+    assert_type(await system.aclose(), None)
+
+
+def what_is_called_in_the_background_keeps_its_type(background: Background) -> None:
+    async def later(number: int, *, name: str) -> list[str]:
+        return [name] * number
+
+    with background as entered:
+        assert_type(entered, Background)
+    assert_type(background.system, ActorSystem)
+    assert_type(background.call(later, 3, name="a"), list[str])
+    assert_type(background.call(len, "a text"), int)
+    assert_type(background.call(background.system.tree), Tree)
+    assert_type(background.call(lambda: background.system.spawn(Book)), ActorRef[Names | Find | Ping | str])
+    assert_type(background.call(lambda: background.system.lookup("book", Book)), ActorRef[Names | Find | Ping | str])

@@ -20,7 +20,6 @@ from understudy.exceptions import (
     ActorFailed,
     ActorStopped,
     InvalidActor,
-    InvalidContext,
     MailboxFull,
     Refused,
     Unhandled,
@@ -101,6 +100,7 @@ class Inbox(ABC):
         "hand_since",
         "job",
         "mailbox",
+        "place",
         "queued",
         "ready",
         "reason",
@@ -108,14 +108,13 @@ class Inbox(ABC):
         "spec",
         "standing",
         "table",
-        "thread",
         "waits",
     )
 
     def __init__(self, runtime: Runtime, spec: ChildSpec[Any]) -> None:
         self.runtime = runtime
         self.spec = spec
-        self.thread = runtime.env.thread
+        self.place = runtime.env.place
         self.actor: Any = None
         self.table: HandlerTable = NO_HANDLERS
         self.mailbox: AsyncMessageQueue[Any] | None = None
@@ -183,11 +182,7 @@ class Inbox(ABC):
     def check_loop(self) -> None:
         """Refuse to be used from another thread, event loop or process than the one that runs the system."""
         if running_loop() is not self.runtime.env.loop:
-            raise InvalidContext(
-                what=self.path,
-                problem="used outside of the event loop of its system (another thread, loop or forked process): "
-                "use tell_threadsafe or ask_threadsafe",
-            )
+            raise self.runtime.misplaced(self.path, "use tell_threadsafe or ask_threadsafe")
 
     def wake(self) -> None:
         """A message has been put into the mailbox."""
