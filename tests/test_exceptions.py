@@ -121,7 +121,12 @@ EXAMPLES = [
     Example(
         Unhandled(path="/user/horn", message=Note(value=1)),
         "/user/horn has no handler for Note",
-        {"path": "/user/horn", "message": Note(value=1)},
+        {"path": "/user/horn", "message": Note(value=1), "remedy": ""},
+    ),
+    Example(
+        Unhandled(path="/user/horn", message=Note(value=1), remedy="it is not answered in parts, use `ask`"),
+        "/user/horn has no handler for Note: it is not answered in parts, use `ask`",
+        {"path": "/user/horn", "message": Note(value=1), "remedy": "it is not answered in parts, use `ask`"},
     ),
     Example(
         AskTimeout(path="/user/horn", message=Hold(value=1), seconds=2.5, state="accepted, 312 waiting"),

@@ -20,6 +20,7 @@ from understudy.actors import (
     InHand,
     Joined,
     Left,
+    Monitor,
     Name,
     PipeFailed,
     Registered,
@@ -43,6 +44,7 @@ from understudy.actors import (
     handler,
     in_state,
 )
+from understudy.background import Background
 from understudy.events import AsyncEventBus, Event, Published, Subscription
 from understudy.exceptions import (
     ActorFailed,
@@ -79,7 +81,7 @@ from understudy.exceptions import (
     UsageError,
     WrongActorType,
 )
-from understudy.instrument import CrashReport, Instrument
+from understudy.instrument import CrashReport, Instrument, LoopBlocked, LoopLag
 from understudy.mailbox import AsyncMessageQueue, Mailbox, PriorityMessageQueue, RollingBatch
 from understudy.messages import (
     Continue,
@@ -145,6 +147,7 @@ __all__ = [
     "AskTimeout",
     "AsyncEventBus",
     "AsyncMessageQueue",
+    "Background",
     "Broadcast",
     "ChildAlreadyPresent",
     "ChildAlreadyStarted",
@@ -185,9 +188,12 @@ __all__ = [
     "Killed",
     "Left",
     "LinkExit",
+    "LoopBlocked",
+    "LoopLag",
     "Mailbox",
     "MailboxFull",
     "Message",
+    "Monitor",
     "Name",
     "NameTaken",
     "NoReply",

@@ -203,10 +203,14 @@ class Refused(UnderstudyError):
 class Unhandled(UnderstudyError):
     """The actor has no handler for this type of message. It is unharmed."""
 
-    def __init__(self, *, path: str, message: object) -> None:
+    def __init__(self, *, path: str, message: object, remedy: str = "") -> None:
         self.path = path
         self.message = message
-        super().__init__(f"{path} has no handler for {_name(message)}")
+        self.remedy = remedy
+        what = _name(message)
+        if isinstance(message, type):
+            what, remedy = f"the class {message.__name__}", remedy or f"send an instance, {message.__name__}(...)"
+        super().__init__(f"{path} has no handler for {what}{remedy and ': '}{remedy}")
 
 
 class AskTimeout(UnderstudyError, TimeoutError):
@@ -377,13 +381,14 @@ class WrongActorType(UnderstudyError):
 
 
 class SystemCollapsed(UnderstudyError):
-    """The tree given to the system ended abnormally. ``chain`` is who failed, outermost first."""
+    """The tree given to the system ended abnormally. ``chain`` says who failed, outermost first."""
 
     def __init__(self, *, system: str, path: str, reason: reasons.ExitReason) -> None:
         self.system = system
         self.path = path
         self.reason = reason
         self.chain = tuple(reasons.describe(reason))
+        """What has ended and why, a line each, outermost first."""
         steps = "".join(f"\n  because {line}" for line in self.chain[1:])
         super().__init__(f"system {system!r} collapsed: {path} ended: {self.chain[0]}{steps}")
 

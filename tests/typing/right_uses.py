@@ -14,6 +14,7 @@ from understudy import (
     ActorState,
     ActorStatistics,
     ActorSystem,
+    Background,
     Broadcast,
     ChildInfo,
     Children,
@@ -24,10 +25,14 @@ from understudy import (
     ExitReason,
     Group,
     InHand,
+    Instrument,
     Joined,
     Left,
+    LoopBlocked,
+    LoopLag,
     Mailbox,
     Message,
+    Monitor,
     Name,
     Pool,
     Registered,
@@ -53,6 +58,7 @@ from understudy import (
     supervisor,
     worker_pool,
 )
+from understudy._tree import Tree
 
 # --- The first example of the README ----------------------------------------------------------------------------------
 
@@ -290,6 +296,7 @@ class Watcher(Actor[Ping]):
 
     @handler
     def ping(self, message: Ping) -> None:
+        assert_type(self.monitor, Monitor)
         self.context.unwatch(self.monitor)
 
     @handler
@@ -437,3 +444,44 @@ async def many_are_asked_at_once(meters: list[ActorRef[Observe | Total]], book: 
     assert_type(await ask_many([(book, Find(name="a"))]), list[str | UnderstudyError | None])
     with detached():
         assert_type(await meters[0].ask(Total()), int)
+
+
+async def the_lag_of_the_event_loop_is_known_if_it_is_watched(system: ActorSystem) -> None:
+    lag = system.loop_lag()
+    assert_type(lag, LoopLag | None)
+    if lag is not None:
+        assert_type((lag.last, lag.p99), tuple[float, float])
+        assert_type((lag.looks, lag.blocked), tuple[int, int])
+
+
+class Listens(Instrument):
+    def loop_blocked(self, report: LoopBlocked) -> None:
+        assert_type(report.actor, str | None)
+        assert_type(report.seconds, float)
+
+
+def a_watchdog_is_a_setting() -> None:
+    Settings(watchdog=0.1)
+    Settings(watchdog=None)
+
+
+# --- Into other programs ----------------------------------------------------------------------------------------------
+
+
+async def a_system_is_started_and_closed(system: ActorSystem) -> None:
+    assert_type(await system.start(), ActorSystem)
+    assert_type(await system.aclose(), None)
+
+
+def what_is_called_in_the_background_keeps_its_type(background: Background) -> None:
+    async def later(number: int, *, name: str) -> list[str]:
+        return [name] * number
+
+    with background as entered:
+        assert_type(entered, Background)
+    assert_type(background.system, ActorSystem)
+    assert_type(background.call(later, 3, name="a"), list[str])
+    assert_type(background.call(len, "a text"), int)
+    assert_type(background.call(background.system.tree), Tree)
+    assert_type(background.call(lambda: background.system.spawn(Book)), ActorRef[Names | Find | Ping | str])
+    assert_type(background.call(lambda: background.system.lookup("book", Book)), ActorRef[Names | Find | Ping | str])

@@ -15,6 +15,7 @@ from understudy import (
     Actor,
     ActorRef,
     ActorSystem,
+    Background,
     ChildSpec,
     Mailbox,
     Message,
@@ -204,3 +205,9 @@ def promised_replies_of_another_type(reply: Reply[int]) -> None:
 class Marked(Actor[Ping]):
     @handler(cancellable="yes")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
     async def ping(self, message: Ping) -> None: ...
+
+
+def what_is_called_in_the_background_must_fit(background: Background, total: int) -> None:
+    background.call(len, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    total = background.call(str, 5)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    Background("system")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -29,6 +29,7 @@ __all__ = [
     "check_bool",
     "check_class",
     "check_count",
+    "check_function",
     "check_interruptible",
     "check_mailbox",
     "check_name",
@@ -37,10 +38,12 @@ __all__ = [
     "check_restart",
     "check_seconds",
     "check_shutdown",
+    "check_type",
     "number_of",
     "snake_case",
 ]
 
+A = TypeVar("A")
 M = TypeVar("M", default=Any)
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
@@ -118,8 +121,7 @@ class ChildSpec(Generic[M]):
             restart: ``"permanent"``: always restarted; ``"transient"``: after an abnormal end only;
                 ``"temporary"``: never.
             shutdown: Seconds of grace from the request to stop until force is used; ``"infinity"``: no limit of its
-            own;
-                ``"brutal_kill"``: no grace.
+                own; ``"brutal_kill"``: no grace.
             mailbox: A capacity in messages (``math.inf`` for no limit), or a :class:`understudy.Mailbox`.
             start_timeout: Seconds that an ``async def initialize`` may take; a ``def`` cannot be interrupted.
             backoff: How long to wait before a restart: a wait strategy of tenacity, as
@@ -163,13 +165,26 @@ class ChildSpec(Generic[M]):
         return snake_case(getattr(self.factory, "__name__", type(self.factory).__name__))
 
 
+def check_function(name: str, value: object, where: str) -> None:
+    """Refuse what cannot be called."""
+    if not callable(value):
+        raise InvalidSpec(child=where, field=name, problem=f"must be a function or method, got {value!r}")
+
+
+def check_type(value: type[A], where: str) -> type[A]:
+    """*value*, if it is a class."""
+    if isinstance(value, type):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return value
+    raise InvalidSpec(child=where, field="actor", problem=f"must be a class of actors, got {value!r}")
+
+
 def check_class(spec: ChildSpec[Any], expected: type[Any], path: str) -> None:
     """Refuse what *spec* makes, which is at *path*, if it is no *expected*.
 
     Raises:
         WrongActorType: Its class is another.
     """
-    if not issubclass(spec.factory, expected):
+    if not issubclass(spec.factory, check_type(expected, path)):
         raise WrongActorType(path=path, expected=expected.__name__, actual=spec.factory.__name__)
 
 

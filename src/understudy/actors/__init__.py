@@ -9,6 +9,7 @@ from understudy.actors._debug import Debug
 from understudy.actors._groups import Group, Groups, Joined, Left
 from understudy.actors._handler import handler
 from understudy.actors._inspection import ActorState, ActorStatistics, InHand
+from understudy.actors._monitors import Monitor
 from understudy.actors._owned import PipeFailed
 from understudy.actors._ref import ActorRef
 from understudy.actors._registry import Entry, Registered, Registry, Unregistered
@@ -38,6 +39,7 @@ __all__ = [
     "InHand",
     "Joined",
     "Left",
+    "Monitor",
     "Name",
     "PipeFailed",
     "Registered",

@@ -48,6 +48,7 @@ class Actor(Generic[M]):
     """Options for all actors of the class, as in ``child(...).options(...)``, which has the last word."""
 
     supervises: ClassVar[bool] = False
+    """Whether it is a supervisor; for the runtime."""
     __understudy_handlers__: ClassVar[HandlerTable] = HandlerTable()
     _understudy_cell: Any = None
 
@@ -165,6 +166,7 @@ class Supervises(Actor[M]):
     """An actor with a plan for its children, whose ref is a ``SupervisorRef``; base of all supervisors."""
 
     supervises: ClassVar[bool] = True
+    """It is; for the runtime."""
 
     def _understudy_plan(self, path: str, before: Plan | None = None) -> Plan:
         """How the actor supervises; for the runtime, once for each incarnation, before ``initialize``.

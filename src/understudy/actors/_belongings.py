@@ -54,9 +54,9 @@ class Belongings:
         return self._stash
 
     @property
-    def stashed(self) -> int:
-        """How many messages are in the stash."""
-        return 0 if self._stash is None else len(self._stash)
+    def aside(self) -> tuple[Any, ...]:
+        """What is in its stash, in its order."""
+        return () if self._stash is None else self._stash.contents
 
     @property
     def owned(self) -> Owned:

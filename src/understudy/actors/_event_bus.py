@@ -332,8 +332,8 @@ class AsyncEventBus:
         name = free_name(label_of(callback), taken, self._numbers)
         path = f"{bus.path}/{name}"
         subscription = ActorSubscription(topic, key, path, self._cancelled, callback=callback, on_error=on_error)
-        kind = AsyncSubscriber if is_async(callback) else Subscriber
-        spec: ChildSpec[Any] = child(kind, subscription).options(name=name, on_failure={BaseException: "resume"})
+        spec: ChildSpec[Any] = child(AsyncSubscriber if is_async(callback) else Subscriber, subscription)
+        spec = spec.options(name=name, on_failure={BaseException: "resume"})
         if mailbox is not None:
             spec = spec.options(mailbox=mailbox)
         subscription.begin(bus.spawn(spec, _nobody(bus.runtime), declared=True))
@@ -374,7 +374,7 @@ class AsyncEventBus:
         """
         stamped = self._stamp(event, Waiting.now())
         for subscription in self._table.of(type(stamped)):
-            if subscription.wants(stamped):
+            if subscription.predicate is None or subscription.wants(stamped):
                 subscription.put(stamped)
         return stamped
 

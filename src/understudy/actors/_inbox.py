@@ -20,13 +20,12 @@ from understudy.exceptions import (
     ActorFailed,
     ActorStopped,
     InvalidActor,
-    InvalidContext,
     MailboxFull,
     Refused,
     Unhandled,
 )
 from understudy.instrument import Instrument
-from understudy.messages import Continue, Terminated
+from understudy.messages import Continue, StreamMessage, Terminated
 from understudy.reasons import Crashed, ExitReason, Shutdown, StartFailed, frames_of, without_traceback
 
 if TYPE_CHECKING:
@@ -64,6 +63,14 @@ _SPECIAL = frozenset({Continue, CoroutineType})
 """What a ``def`` handler may return that is no reply, or by mistake."""
 
 
+def _remedy(message: object, ask: Ask) -> str:
+    """What to do instead, where an ask and a request for a stream have been mixed up."""
+    streamed = isinstance(message, StreamMessage)
+    if streamed == (type(ask) is StreamAsk):
+        return ""
+    return "it is answered in parts, use `stream`" if streamed else "it is not answered in parts, use `ask`"
+
+
 def _die(actor: Any, news: Terminated) -> None:
     raise ActorStopped(path=news.ref.path, reason=news.reason)
 
@@ -93,6 +100,7 @@ class Inbox(ABC):
         "hand_since",
         "job",
         "mailbox",
+        "place",
         "queued",
         "ready",
         "reason",
@@ -100,14 +108,13 @@ class Inbox(ABC):
         "spec",
         "standing",
         "table",
-        "thread",
         "waits",
     )
 
     def __init__(self, runtime: Runtime, spec: ChildSpec[Any]) -> None:
         self.runtime = runtime
         self.spec = spec
-        self.thread = runtime.env.thread
+        self.place = runtime.env.place
         self.actor: Any = None
         self.table: HandlerTable = NO_HANDLERS
         self.mailbox: AsyncMessageQueue[Any] | None = None
@@ -175,11 +182,7 @@ class Inbox(ABC):
     def check_loop(self) -> None:
         """Refuse to be used from another thread, event loop or process than the one that runs the system."""
         if running_loop() is not self.runtime.env.loop:
-            raise InvalidContext(
-                what=self.path,
-                problem="used outside of the event loop of its system (another thread, loop or forked process): "
-                "use tell_threadsafe or ask_threadsafe",
-            )
+            raise self.runtime.misplaced(self.path, "use tell_threadsafe or ask_threadsafe")
 
     def wake(self) -> None:
         """A message has been put into the mailbox."""
@@ -510,9 +513,9 @@ class Inbox(ABC):
 
     def replied(self, result: Any, ask: Ask | None) -> None:
         """A handler has returned *result*."""
-        if ask is not None and not ask.promised:
+        if ask is not None:
             # One that has been put aside is not answered by what the handler returns, nor one that is promised.
-            if ask.in_hand and not ask.reply(result):
+            if ask.in_hand and not ask.promised and not ask.reply(result):
                 ask.late(result)
         elif type(result) is Continue:
             self.give_back(self.make_mailbox(), Onward(result.message, self))
@@ -545,7 +548,7 @@ class Inbox(ABC):
 
     def _unhandled(self, message: Any, ask: Ask | None, item: Any) -> None:
         if ask is not None:
-            ask.fail(Unhandled(path=self.path, message=message))
+            ask.fail(Unhandled(path=self.path, message=message, remedy=_remedy(message, ask)))
         else:
             self.dead_letter(message, sender_of(item), "unhandled")
 
@@ -553,7 +556,7 @@ class Inbox(ABC):
         directive = self.directive(error)
         frames = self.frames(error)
         reason = Crashed(without_traceback(error), frames)
-        name = type(message).__name__
+        name = type(message_of(message)).__name__
         if ask is not None and ask.in_hand:
             failure = ActorFailed(path=self.path, message_type=name, reason=reason)
             failure.__cause__ = error
@@ -608,7 +611,7 @@ class Inbox(ABC):
             for each in item.items:
                 self.lose(each, reason)
             return
-        if type(item) is News and item.void:
+        if isinstance(item, News | Private) and item.void:
             return
         message = message_of(item)
         self.dead_letter(message, sender_of(item), str(reason))

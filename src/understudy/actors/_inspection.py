@@ -95,7 +95,7 @@ def state_of(cell: Cell) -> ActorState:
         in_hand=tuple(hands_of(cell)),
         waits_for=tuple(target.path for target in cell.awaited()),
         waiting=cell.waiting,
-        stashed=0 if belongings is None else belongings.stashed,
+        stashed=0 if belongings is None else len(belongings.aside),
         state=MappingProxyType({} if cell.actor is None else cell.actor._understudy_attributes()),
     )
 
@@ -138,7 +138,7 @@ def _not_done_with(cell: Cell) -> int:
     """How many have been taken from the mailbox, and are in hand or put aside; less those put in front of it."""
     belongings, mailbox = cell.belongings, cell.mailbox
     count = sum(_count(hand) for hand in (cell.hand, *(() if cell.turns is None else cell.turns.hands)))
-    count += 0 if belongings is None else belongings.stashed
+    count += 0 if belongings is None else len(belongings.aside)
     waiting = () if mailbox is None else mailbox.contents()
     return count - sum(1 for _ in takewhile(lambda item: type(item) is Onward, waiting))
 

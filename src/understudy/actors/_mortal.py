@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 from understudy.actors._asks import FRAME, Onward
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._inbox import Inbox
-from understudy.actors._life import CHILDREN, DEAD, DOWN, HANDLER, HOOK, NEW, STARTING, STOPPING, Ending, Job, Life
+from understudy.actors._life import (
+    CHILDREN,
+    DEAD,
+    DOWN,
+    HANDLER,
+    HOOK,
+    NEW,
+    REST,
+    STARTING,
+    STOPPING,
+    Ending,
+    Job,
+    Life,
+)
 from understudy.exceptions import InvalidActor
 from understudy.instrument import Instrument
 from understudy.reasons import Crashed, ExitReason, Shutdown, without_traceback
@@ -190,7 +203,17 @@ class Mortal(Inbox):
             hook = self.table.shutdown
             if hook is not None and ending.hook and not ending.forced:
                 self._run_shutdown(hook, ending)
-        if self.job is None:
+        self._rest(ending)
+
+    def _rest(self, ending: Ending) -> None:
+        """Go down, unless the hook is running, or something that it has started."""
+        if self.job is not None:
+            return
+        belongings = self.belongings
+        if belongings is not None and ending.step is HOOK:
+            ending.step = REST
+            belongings.interrupt()
+        if belongings is None or not belongings.busy:
             self._go_down(ending)
 
     def _stop_children(self, family: Family[Any], ending: Ending) -> None:

@@ -6,9 +6,9 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors._actor import Actor
-from understudy.actors._asks import Ask
 from understudy.actors._event import Event
 from understudy.actors._handler import handler
+from understudy.actors._publication import Delivery
 from understudy.exceptions import ActorStopped
 from understudy.messages import Continue
 
@@ -30,14 +30,14 @@ def _called(subscription: ActorSubscription) -> Callable[[Event], Any]:
 class Pending:
     """What a callback has returned that is still to be awaited, and who waits for that."""
 
-    __slots__ = ("ask", "result")
+    __slots__ = ("delivery", "result")
 
-    def __init__(self, result: Awaitable[object], ask: Ask | None) -> None:
+    def __init__(self, result: Awaitable[object], delivery: Delivery | None) -> None:
         self.result = result
-        self.ask = ask
+        self.delivery = delivery
 
 
-class Subscriber(Actor[Event]):
+class Subscriber(Actor[Event | Delivery]):
     """Around a callback that is no coroutine function. What it returns is awaited all the same, if it can be."""
 
     def __init__(self, subscription: ActorSubscription) -> None:
@@ -52,38 +52,50 @@ class Subscriber(Actor[Event]):
         except BaseException as error:
             self._subscription.failed(error)
             raise
-        if result is not None and isawaitable(result):
-            return Continue(self._promise(result))
+        return None if result is None else self._go_on(result, None)
+
+    @handler
+    def deliver(self, delivery: Delivery) -> Any:
+        """The same for an event that is waited for; without what else an ask needs, since all is known of who waits."""
+        try:
+            result: Any = self._callback(delivery.message)
+        except BaseException as error:
+            self._subscription.failed(error)
+            delivery.fail(error)
+            raise
+        if result is not None and (onward := self._go_on(result, delivery)) is not None:
+            return onward
+        delivery.reply(None)
         return None
 
-    def _promise(self, result: Awaitable[object]) -> Pending:
-        hand = self._understudy_cell.hand
-        ask = hand if isinstance(hand, Ask) else None
-        if ask is not None:
-            ask.promised = True
-        self._pending = Pending(result, ask)
-        return self._pending
+    def _go_on(self, result: object, delivery: Delivery | None) -> Continue | None:
+        """If the callback has returned something to be awaited, that comes next."""
+        if not isawaitable(result):
+            return None
+        self._pending = Pending(result, delivery)
+        return Continue(self._pending)
 
     @handler
     async def _await(self, message: Pending) -> None:
-        ask = message.ask
+        delivery = message.delivery
         try:
             await message.result
         except BaseException as error:
             self._subscription.failed(error)
-            if ask is not None:
-                ask.fail(error)
+            if delivery is not None:
+                delivery.fail(error)
             raise
         finally:
             self._pending = None
-        if ask is not None:
-            ask.reply(None)
+        if delivery is not None:
+            delivery.reply(None)
 
     def _understudy_leave(self, reason: ExitReason) -> None:
         super()._understudy_leave(reason)
         pending, self._pending = self._pending, None
-        if pending is not None and pending.ask is not None:
-            pending.ask.fail(ActorStopped(path=pending.ask.cell.path, reason=reason, message=pending.ask.message))
+        delivery = None if pending is None else pending.delivery
+        if delivery is not None:
+            delivery.fail(ActorStopped(path=delivery.cell.path, reason=reason, message=delivery.message))
 
 
 class AsyncSubscriber(Actor[Event]):

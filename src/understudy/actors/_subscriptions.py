@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ActorSubscription",
     "OnError",
+    "Outcome",
+    "Status",
     "Subscription",
     "Table",
     "Topic",
@@ -43,13 +46,51 @@ OnError: TypeAlias = "Literal['keep'] | int | ActorRef[Any]"
 """What becomes of a callback that raises: it is kept, removed after so many times, or its failure is an actor's."""
 
 
+Status: TypeAlias = Literal["handled", "failed", "refused", "queued", "pending"]
+"""
+- ``handled``: it has been handled.
+- ``failed``: the callback or the actor has raised; ``error`` says what. Or it has ended first: an ``ActorStopped``.
+- ``refused``: there was no room for it, or it was thrown away to make room for others; it is a dead letter.
+- ``queued``: it is in the queue and nobody waits for it to be handled: a reader of ``stream`` or ``wait_for`` takes it
+  when it likes, and a subscriber that itself waits for this publication would have been waited for in vain.
+- ``pending``: the time was up; it will still be handled.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of one event at one subscriber."""
+
+    subscription: Subscription
+    status: Status
+    error: BaseException | None = None
+
+
 class Subscription:
     """One subscriber, until it is cancelled: what ``subscribe`` returns. A context manager: leaving cancels."""
 
-    __slots__ = ("__weakref__", "_cancelled", "active", "failures", "key", "name", "refused", "topic")
+    __slots__ = (
+        "__weakref__",
+        "_cancelled",
+        "active",
+        "cell",
+        "failures",
+        "handled",
+        "key",
+        "name",
+        "predicate",
+        "refused",
+        "topic",
+    )
 
     def __init__(self, topic: Topic, key: Hashable, name: str, cancelled: Callable[[Subscription], None]) -> None:
         self.topic = topic
+        # Where the topic is one.
+        self.predicate: Callable[[Event], object] | None = None if isinstance(topic, str | type) else topic
+        # The actor that handles the events, where it is one.
+        self.cell: Cell | None = None
+        # The usual outcome, which is always the same.
+        self.handled = Outcome(self, "handled")
         # What makes two subscriptions the same.
         self.key = key
         self.name = name
@@ -61,11 +102,6 @@ class Subscription:
         self.failures = 0
         """How often its callback, or its predicate, has raised."""
         self._cancelled = cancelled
-
-    @property
-    def cell(self) -> Cell | None:
-        """The actor that handles the events, where it is one."""
-        return None
 
     def put(self, item: Event | Delivery) -> bool:
         """Queue an event; False: there was no room, or nobody is there any more."""
@@ -87,10 +123,8 @@ class Subscription:
 
     def wants(self, event: Event) -> bool:
         """Whether *event*, whose class is of the topic, is one of those."""
-        if isinstance(self.topic, type) or self.topic == "*":
-            return True
         try:
-            return bool(cast("Callable[[Event], object]", self.topic)(event))
+            return self.predicate is None or bool(self.predicate(event))
         except Exception as error:
             self.failed(error)
             return False
@@ -132,13 +166,8 @@ class ActorSubscription(Subscription):
 
     def begin(self, cell: Cell) -> None:
         """*cell* is the actor; when it ends for good, so does this."""
-        self._cell = cell
+        self.cell = self._cell = cell
         cell.observe(self._gone)
-
-    @property
-    def cell(self) -> Cell:
-        """The actor that handles the events."""
-        return self._cell
 
     def put(self, item: Event | Delivery) -> bool:
         """Queue an event; one that is refused becomes a dead letter."""
@@ -153,7 +182,18 @@ class ActorSubscription(Subscription):
         return self._offer(event)
 
     def _offer(self, item: Event | Delivery) -> bool:
-        accepted = self._cell.accept(item)
+        cell = self._cell
+        mailbox = cell.mailbox
+        # The usual case of `accept`, without the calls.
+        if mailbox is not None and cell.gate is None and len(mailbox.items) < mailbox.append_below:
+            mailbox.items.append(item)
+            mailbox.total_in += 1
+            if cell.ready:
+                cell.ready = False
+                cell.queued = True
+                cell.runtime.dispatcher.push(cell)
+            return True
+        accepted = cell.accept(item)
         if not accepted:
             self.refused += 1
         return accepted

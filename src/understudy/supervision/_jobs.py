@@ -50,7 +50,7 @@ class Slot:
     the monitor of the signal.
     """
 
-    __slots__ = ("active", "cell", "key", "line", "pact", "queue")
+    __slots__ = ("active", "busy", "cell", "key", "line", "pact", "queue")
 
     def __init__(self, queue: JobQueue, cell: Cell) -> None:
         self.queue = queue
@@ -59,6 +59,8 @@ class Slot:
         """Jobs whose keys belong to it."""
         self.key: Key | None = None
         """That of the job in its hands."""
+        self.busy = False
+        """Whether there is a job in its hands."""
         self.active = self.pact = False
 
     def signal(self) -> None:
@@ -153,6 +155,11 @@ class JobQueue:
         self._refuse_senders()
         self._look_if_drained()
 
+    @property
+    def load(self) -> int:
+        """How many jobs wait, or are in the hands of workers."""
+        return self.waiting + sum(slot.busy for slot in self._slots)
+
     def _look_if_drained(self) -> None:
         done = not self.waiting and len(self._idle) == len(self._slots) and not self._keys
         # Not while the pool is down: it may be about to be buried. If it comes up again, this is looked at again.
@@ -246,7 +253,7 @@ class JobQueue:
     def _displace(self, job: Job) -> None:
         pool, message = self.pool, message_of(job.item)
         self._take_out(job)
-        if type(job.item) is Ask:
+        if isinstance(job.item, Ask):
             job.item.fail(self.full_error(message))
         pool.runtime.instruments.emit(Instrument.mailbox_full, pool.path, self.limit)
         pool.runtime.dead_letter(message, pool.path, sender_of(job.item), "displaced by a newer message")
@@ -315,7 +322,7 @@ class JobQueue:
         self._look_if_drained()
 
     def _release(self, slot: Slot) -> Key | None:
-        key, slot.key = slot.key, None
+        key, slot.key, slot.busy = slot.key, None, False
         if key is not None:
             del self._keys[key]
         return key
@@ -390,11 +397,11 @@ class JobQueue:
 
     def _hand_over(self, job: Job, slot: Slot) -> None:
         del self._idle[slot]
-        item, cell = job.item, slot.cell
+        item, cell, slot.busy = job.item, slot.cell, True
         if job.key is not None:
             slot.key = job.key
             self._keys[job.key] = slot
-        if type(item) is Ask:
+        if isinstance(item, Ask):
             item.cell = cell
             if item.sender is not None and item in (item.sender.waits or ()):
                 item.sender.waits[item] = cell  # from here on it is that one for whom it waits

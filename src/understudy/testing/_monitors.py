@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Ask, message_of
 from understudy.actors._cell import Cell
-from understudy.actors._life import Life
+from understudy.actors._life import Life, Turn
+from understudy.actors._waiting import frame_now
 from understudy.instrument import Instrument
 from understudy.reasons import RestartsExceeded
 from understudy.testing._story import shown
@@ -85,6 +86,14 @@ class Watch:
 def _hands(cell: Cell) -> list[Any]:
     turns = cell.turns
     return [cell.hand] if turns is None else [cell.hand, *turns.hands]
+
+
+def _waiting_at(cell: Inbox) -> Iterator[Any]:
+    """What is in the mailbox of *cell*, or has been put aside."""
+    if cell.mailbox is not None:
+        yield from cell.mailbox.contents()
+    if cell.belongings is not None:
+        yield from cell.belongings.aside
 
 
 def _waits_for(cell: Cell) -> str:
@@ -189,8 +198,7 @@ class Delivery(Monitor):
             (path, id(message_of(item)))
             for path, cells in self._cells.items()
             for cell in cells
-            if cell.mailbox is not None
-            for item in cell.mailbox.contents()
+            for item in _waiting_at(cell)
         )
 
 
@@ -217,6 +225,8 @@ class Order(Monitor):
         if not sent:
             return
         sender, number = sent.popleft()
+        if type(frame_now()) is Turn:  # a task of its own, whose first step may come behind that of a later one
+            return
         last = self._last.get((cell, sender), 0)
         if number < last:
             self.broken(f"{cell.path} handles {shown(message)} from {sender} after one that was sent later")
