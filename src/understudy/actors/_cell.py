@@ -561,7 +561,8 @@ class Cell(Mortal):
 
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None:
         """An incarnation has failed: the event, and one report for whoever wants to know more."""
-        self.stand().crashes += 1
+        if self.life is not DEAD:  # of a task, it may be reported long afterwards
+            self.stand().crashes += 1
         report = partial(crash_report, self, reason, message_type)
         self.runtime.instruments.crashed(self.path, reason, message_type, report)
 
