@@ -31,7 +31,7 @@ INSTALL_GROUPS = $(INSTALL) 'pip>=25.1' && $(INSTALL)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test cov lint format campaign bench clean
+.PHONY: help demo test cov lint format docs campaign bench clean
 
 help: ## Show this list
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3.13] [VENV=.venv]'
@@ -63,6 +63,9 @@ lint: $(LINT) ## Check format, style, types (with two checkers) and layers
 format: $(LINT) ## Format the code and mend what can be mended by machine
 	@$(RUN) -m ruff check --fix --quiet . || true
 	@$(RUN) -m ruff format .
+
+docs: $(MADE) ## Make the reference in docs/reference from the docstrings of the source
+	@$(RUN) docs/_reference.py $(ARGS)
 
 campaign: $(TEST) ## Simulate SCHEDULES runs of each scenario, and look for long where the tests look briefly
 	@echo 'campaign: $(SCHEDULES) schedules for each scenario (Python $(VERSION))'

@@ -121,8 +121,7 @@ class ChildSpec(Generic[M]):
             restart: ``"permanent"``: always restarted; ``"transient"``: after an abnormal end only;
                 ``"temporary"``: never.
             shutdown: Seconds of grace from the request to stop until force is used; ``"infinity"``: no limit of its
-            own;
-                ``"brutal_kill"``: no grace.
+                own; ``"brutal_kill"``: no grace.
             mailbox: A capacity in messages (``math.inf`` for no limit), or a :class:`understudy.Mailbox`.
             start_timeout: Seconds that an ``async def initialize`` may take; a ``def`` cannot be interrupted.
             backoff: How long to wait before a restart: a wait strategy of tenacity, as

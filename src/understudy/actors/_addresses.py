@@ -52,6 +52,7 @@ class Address(ABC, Generic[M_contra]):
         Returns:
             False: there is none, or it has not accepted the message, which has become a dead letter.
         """
+        self._check()
         ref = self._choose(message)
         if ref is None:
             self._lost(message, sender)
@@ -78,11 +79,16 @@ class Address(ABC, Generic[M_contra]):
         return await self._found(asked).ask(message, timeout=timeout)
 
     def _found(self, message: M_contra) -> ActorRef[M_contra]:
+        self._check()
         ref = self._choose(message)
         if ref is None:
             self._lost(message, None)
             raise ActorNotFound(path=self._place)
         return ref
+
+    def _check(self) -> None:
+        if self._runtime.elsewhere:
+            raise self._runtime.misplaced(f"{type(self).__name__} ({self._place})")
 
     def _lost(self, message: object, sender: ActorRef[Any] | None) -> None:
         self._runtime.dead_letter(message, self._place, None if sender is None else sender.path, "nobody is there")

@@ -19,6 +19,7 @@ from understudy.actors._reply import Promises, Reply, promise
 from understudy.actors._supervisor_ref import ref_of, started
 from understudy.actors._timers import check_delay
 from understudy.actors._waiting import Waiting, check_timeout, frame_now, hand_now
+from understudy.environment import place
 from understudy.exceptions import ChildAlreadyPresent, InvalidContext, InvalidSpec, NameTaken
 
 if TYPE_CHECKING:
@@ -133,6 +134,16 @@ class Context:
         return self._cell
 
     @property
+    def _here(self) -> Cell:
+        """For what does something, which only the event loop may; what merely tells who is there, threads may ask."""
+        cell = self._alive
+        if place() != cell.place:
+            raise cell.runtime.misplaced(
+                f"context of {cell.path}", "send a message by self.context.ref.tell_threadsafe"
+            )
+        return cell
+
+    @property
     def ref(self) -> ActorRef[Any]:
         """The actor's own ref."""
         return ref_of(self._alive)
@@ -218,7 +229,7 @@ class Context:
             InvalidSpec: *ref* is no ref.
             InvalidContext: It is of a system in another event loop.
         """
-        cell = self._alive
+        cell = self._here
         target = check_ref(ref, f"watch of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
         target.check_loop()
         book: dict[Monitor, None] = vars(self._actor).setdefault("_understudy_monitors", {})
@@ -248,14 +259,14 @@ class Context:
             InvalidSpec: *ref* is no ref.
             InvalidContext: It is of a system in another event loop.
         """
-        cell = self._alive
+        cell = self._here
         target = check_ref(ref, f"link of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
         target.check_loop()
         link(cell, ref_of(cell), target, ref)
 
     def unlink(self, ref: ActorRef[Any]) -> None:
         """Undo :meth:`link`; it is no error if there is none."""
-        cell = self._alive
+        cell = self._here
         target = check_ref(ref, f"unlink of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
         target.check_loop()
         unlink(cell, ref_of(cell), target, ref)
@@ -265,7 +276,7 @@ class Context:
 
         It is gone with the incarnation. It reaches handlers whose names begin with ``_``, and the others.
         """
-        cell = self._alive
+        cell = self._here
         before = cell.take_onward()
         cell.give_back(cell.make_mailbox(), *before, Onward(message, cell))
         cell.wake()
@@ -275,7 +286,7 @@ class Context:
     @property
     def timers(self) -> Timers:
         """Messages to oneself, later: ``self.context.timers.after("retry", 5.0, Retry())``."""
-        return self._alive.own().timers
+        return self._here.own().timers
 
     def receive_timeout(self, seconds: float | None) -> None:
         """Be told by a :class:`understudy.ReceiveTimeout` when no message has come for *seconds*; None: no more.
@@ -286,8 +297,8 @@ class Context:
         Raises:
             InvalidTimeout: Not a positive, finite number of seconds.
         """
-        belongings = self._alive.own()
-        quiet = None if seconds is None else Quiet(self._alive, check_delay(seconds))
+        belongings = self._here.own()
+        quiet = None if seconds is None else Quiet(self._here, check_delay(seconds))
         if belongings.quiet is not None:
             belongings.quiet.stop()
         belongings.quiet = quiet
@@ -304,16 +315,16 @@ class Context:
         Raises:
             MailboxFull: As many are stashed as the option ``stash`` allows (1,000 by default).
         """
-        self._alive.own().stash.add(message)
+        self._here.own().stash.add(message)
 
     def unstash_all(self) -> None:
         """Handle next, in their order, all that are stashed now. What is stashed again waits for the next time."""
-        self._alive.own().stash.release()
+        self._here.own().stash.release()
 
     @property
     def stashed(self) -> int:
         """How many messages are stashed."""
-        return len(self._alive.own().stash)
+        return len(self._here.own().stash)
 
     async def receive(self, predicate: Callable[[Any], object], *, timeout: float | None = None) -> Any:
         """In an ``async def`` handler: the next message that *predicate* is true of, out of turn.
@@ -330,7 +341,7 @@ class Context:
             InvalidTimeout: Not a positive number of seconds.
             InvalidContext: Not called in an ``async def`` handler or hook of this actor.
         """
-        cell, timeout = self._alive, check_timeout(timeout)
+        cell, timeout = self._here, check_timeout(timeout)
         if Waiting.now().cell is not cell:
             problem = "works in the actor's own async handlers and hooks only"
             raise InvalidContext(what=f"receive of {cell.path}", problem=problem)
@@ -357,11 +368,11 @@ class Context:
             InvalidSpec: *function* cannot be called.
         """
         self._check_callables("become", function=function)
-        self._alive.own().become(function, keep=keep)
+        self._here.own().become(function, keep=keep)
 
     def unbecome(self) -> bool:
         """Go back to what was there before the last :meth:`become`; False: the handlers of the class are."""
-        return self._alive.own().unbecome()
+        return self._here.own().unbecome()
 
     # What runs beside
 
@@ -379,7 +390,7 @@ class Context:
             problem = f"must be what an `async def` returns when it is called, got {coroutine!r}"
             raise InvalidSpec(child=f"start_task of {self.path}", field="coroutine", problem=problem)
         with _started_or_closed(coroutine):
-            return self._alive.own().owned.start(coroutine, name)
+            return self._here.own().owned.start(coroutine, name)
 
     def pipe_to_self(
         self,
@@ -406,7 +417,7 @@ class Context:
             if not inspect.isawaitable(awaitable):
                 problem = f"must be a coroutine, a task or a future, got {awaitable!r}"
                 raise InvalidSpec(child=f"pipe_to_self of {self.path}", field="awaitable", problem=problem)
-            self._alive.own().owned.pipe(awaitable, to, failed)
+            self._here.own().owned.pipe(awaitable, to, failed)
 
     def run_blocking(
         self,
@@ -432,7 +443,7 @@ class Context:
         if inspect.iscoroutinefunction(function):
             problem = f"must not be an `async def`: use start_task or pipe_to_self, got {function!r}"
             raise InvalidSpec(child=f"run_blocking of {self.path}", field="function", problem=problem)
-        cell = self._alive
+        cell = self._here
         cell.own().owned.pipe(cell.runtime.blocking.call(function), to, failed)
 
     def _check_callables(self, call: str, **functions: object) -> None:
@@ -448,12 +459,12 @@ class Context:
         Raises:
             KeyTaken: Another actor has the key; carries its ref.
         """
-        cell = self._alive
+        cell = self._here
         cell.runtime.system.registry.register(key, ref_of(cell), value)
 
     def join(self, group: Hashable) -> None:
         """Make this actor a member of *group* in ``system.groups``, unless it is one; for ``initialize``."""
-        cell = self._alive
+        cell = self._here
         groups, ref = cell.runtime.system.groups, ref_of(cell)
         if ref not in groups.members(group):
             groups.join(group, ref)
@@ -475,7 +486,7 @@ class Context:
         Raises:
             InvalidContext: The message in hand was not asked, or the reply to it has been promised already.
         """
-        cell = self._alive
+        cell = self._here
         # A `def` handler has no frame; code of a message that is over has the frame of that.
         hand = cell.hand if frame_now() is None else hand_now()
         promises: Promises = vars(self._actor).setdefault("_understudy_promises", Promises())
@@ -483,11 +494,11 @@ class Context:
 
     def stop(self) -> None:
         """End normally after the message in hand. A permanent actor is restarted then, and that counts."""
-        self._alive.request_end()
+        self._here.request_end()
 
     def tell_self(self, message: object) -> bool:
         """Put *message* into the own mailbox; it reaches handlers whose names begin with ``_``, and only this way."""
-        cell = self._alive
+        cell = self._here
         accepted = cell.accept(Private(message, cell))
         if not accepted:
             cell.refuse(message, cell.path)

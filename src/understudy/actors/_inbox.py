@@ -20,7 +20,6 @@ from understudy.exceptions import (
     ActorFailed,
     ActorStopped,
     InvalidActor,
-    InvalidContext,
     MailboxFull,
     Refused,
     Unhandled,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from understudy.actors._handler import HandlerTable
     from understudy.actors._life import Ending, Job
     from understudy.actors._runtime import Runtime
+    from understudy.actors._standing import Standing
     from understudy.mailbox._queue import AsyncMessageQueue
     from understudy.mailbox._rules import Policy
 
@@ -52,8 +52,10 @@ _OURS = tuple(
         "_belongings",
         "_owned",
         "_recall",
+        "_replacing",
         "_state_machine",
         "_streams",
+        "_tracing",
         "_turns",
     )
 )
@@ -98,20 +100,21 @@ class Inbox(ABC):
         "hand_since",
         "job",
         "mailbox",
+        "place",
         "queued",
         "ready",
         "reason",
         "runtime",
         "spec",
+        "standing",
         "table",
-        "thread",
         "waits",
     )
 
     def __init__(self, runtime: Runtime, spec: ChildSpec[Any]) -> None:
         self.runtime = runtime
         self.spec = spec
-        self.thread = runtime.env.thread
+        self.place = runtime.env.place
         self.actor: Any = None
         self.table: HandlerTable = NO_HANDLERS
         self.mailbox: AsyncMessageQueue[Any] | None = None
@@ -137,6 +140,8 @@ class Inbox(ABC):
         self.control: list[tuple[Any, int, Ending | None]] | None = None
         # What few actors have; of this incarnation.
         self.belongings: Belongings | None = None
+        # Likewise, through all of them.
+        self.standing: Standing | None = None
 
     # What the other half does
 
@@ -162,6 +167,8 @@ class Inbox(ABC):
     @abstractmethod
     def force(self, *, keep: bool) -> None: ...
     @abstractmethod
+    def note_loss(self, message: object, why: str) -> None: ...
+    @abstractmethod
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None: ...
 
     # Accepting
@@ -175,11 +182,7 @@ class Inbox(ABC):
     def check_loop(self) -> None:
         """Refuse to be used from another thread, event loop or process than the one that runs the system."""
         if running_loop() is not self.runtime.env.loop:
-            raise InvalidContext(
-                what=self.path,
-                problem="used outside of the event loop of its system (another thread, loop or forked process): "
-                "use tell_threadsafe or ask_threadsafe",
-            )
+            raise self.runtime.misplaced(self.path, "use tell_threadsafe or ask_threadsafe")
 
     def wake(self) -> None:
         """A message has been put into the mailbox."""
@@ -203,13 +206,18 @@ class Inbox(ABC):
 
     def refuse(self, message: object, sender: str | None) -> None:
         """*message* was not accepted and nobody waits to hear it."""
+        why = "mailbox full" if self.gate is None else str(self.gate)
+        self.note_loss(message, why)
         if self.gate is None:
             self.report_full()
-            self.runtime.dead_letter(message, self.path, sender, "mailbox full")
-            if self.policy == "stop":
-                self._overflowed(message)
-        else:
-            self.runtime.dead_letter(message, self.path, sender, str(self.gate))
+        self.runtime.dead_letter(message, self.path, sender, why)
+        if self.gate is None and self.policy == "stop":
+            self._overflowed(message)
+
+    def dead_letter(self, message: object, sender: str | None, why: str) -> None:
+        """*message*, which had been accepted, is lost."""
+        self.note_loss(message, why)
+        self.runtime.dead_letter(message, self.path, sender, why)
 
     @property
     def policy(self) -> Policy:
@@ -229,7 +237,7 @@ class Inbox(ABC):
         message = message_of(item)
         if isinstance(item, Ask):
             item.fail(self._no_room(message))
-        self.runtime.dead_letter(message, self.path, sender_of(item), "displaced by a newer message")
+        self.dead_letter(message, sender_of(item), "displaced by a newer message")
 
     def _no_room(self, message: object) -> MailboxFull:
         return MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message)
@@ -373,7 +381,7 @@ class Inbox(ABC):
             ask.in_hand = True
             return True
         ask.expire()
-        self.runtime.dead_letter(ask.message, self.path, ask.sender_path, "nobody waits for the reply any more")
+        self.dead_letter(ask.message, ask.sender_path, "nobody waits for the reply any more")
         return False
 
     def _run_sync(self, function: Callable[[Any, Any], Any], item: Any, message: Any, ask: Ask | None) -> None:
@@ -542,7 +550,7 @@ class Inbox(ABC):
         if ask is not None:
             ask.fail(Unhandled(path=self.path, message=message, remedy=_remedy(message, ask)))
         else:
-            self.runtime.dead_letter(message, self.path, sender_of(item), "unhandled")
+            self.dead_letter(message, sender_of(item), "unhandled")
 
     def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         directive = self.directive(error)
@@ -582,7 +590,7 @@ class Inbox(ABC):
 
     def use(self, table: HandlerTable) -> None:
         """Handle by *table*, from the next message on."""
-        self.table = table
+        self.table = table if self.standing is None else self.standing.shown(table)
         self.attention = True
 
     def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
@@ -606,6 +614,6 @@ class Inbox(ABC):
         if isinstance(item, News | Private) and item.void:
             return
         message = message_of(item)
-        self.runtime.dead_letter(message, self.path, sender_of(item), str(reason))
+        self.dead_letter(message, sender_of(item), str(reason))
         if isinstance(item, Ask):
             item.fail(ActorStopped(path=self.path, reason=reason, message=message))

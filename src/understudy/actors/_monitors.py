@@ -116,7 +116,7 @@ class Monitor:
         """Whether its ``Terminated`` has still to be handled."""
 
     def begin(self) -> None:
-        """Wait for the end, or tell at once that there is nothing to wait for."""
+        """Wait for the end, or tell at once that there is nothing to wait for; for the runtime."""
         self._book[self] = None
         if self._target.dead:
             self._tell(NotFound())

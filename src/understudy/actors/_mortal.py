@@ -94,6 +94,8 @@ class Mortal(Inbox):
         self.ending = ending = Ending(reason, hook=hook and not starting)
         self.attention = True
         self.ready = False
+        if self.standing is not None:
+            self.standing.dismiss(reason)
         if self._timer is not None:
             self._arm(math.inf)
         grace = self.option("shutdown")
@@ -274,6 +276,8 @@ class Mortal(Inbox):
         self.ready = False
         if self.hand is not None or self.waits is not None:
             self.release()
+        if self.standing is not None:
+            self.standing.left(reason)
         if self.mailbox is not None:
             self.take_onward()
         if self.belongings is not None:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from understudy.actors._ref import ActorRef
     from understudy.actors._runtime import Runtime
-    from understudy.instrument import CrashReport
+    from understudy.instrument import CrashReport, LoopBlocked
     from understudy.reasons import ExitReason
 
-__all__ = ["Line", "LogInstrument", "Reporter"]
+__all__ = ["Line", "LogInstrument", "Reporter", "facts_of", "render"]
 
 _LONG = 30.0
 """Seconds: the window for what goes on and on once it has begun, and is told soon enough the second time."""
@@ -130,6 +130,12 @@ class LogInstrument(Instrument):
     def handling_too_long(self, path: str, message_type: str, seconds: float) -> None:
         self._report("error", "handling takes too long", {"actor": path, "handling": message_type, "limit": seconds})
 
+    def loop_blocked(self, report: LoopBlocked) -> None:
+        facts = facts_of(report)
+        key = ("blocked", report.actor, report.doing, report.message_type, facts["at"])
+        if not self._suppressed(key):
+            self._put(key, "warning", "event loop was blocked", facts)
+
     def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
         why = None if isinstance(reason, _HAD_A_LINE) else str(reason)
         key = ("restarting", path, why)
@@ -211,11 +217,34 @@ def summarise(runtime: Runtime, line: Line) -> None:
 def _write(runtime: Runtime, line: Line) -> None:
     shown = {name: value for name, value in line.fields.items() if value is not None}
     if line.frames:
-        shown["exception"] = "\n".join(_render(frame) for frame in line.frames)
+        shown["exception"] = "\n".join(render(frame) for frame in line.frames)
     runtime.write_log(line.level, line.event, shown)
 
 
-def _render(frame: Frame) -> str:
+def render(frame: Frame) -> str:
+    """A frame with its line of source, as in a traceback."""
     file, number, where = frame
-    source = linecache.getline(file, number).strip()
+    source = _source(file, number)
     return f'  File "{file}", line {number}, in {where}' + (f"\n    {source}" if source else "")
+
+
+def facts_of(report: LoopBlocked) -> dict[str, Any]:
+    """What a line of the log says of it; what comes from outside the runtime cannot break the line."""
+    facts = {
+        "actor": report.actor,
+        "doing": report.doing,
+        "handling": report.message_type,
+        "task": report.task,
+        "at": f"{report.file}:{report.line} in {report.function}",
+        "source": _source(report.file, report.line) or None,
+    }
+    shown: dict[str, Any] = {name: _printable(fact) for name, fact in facts.items() if fact is not None}
+    return {**shown, "seconds": round(report.seconds, 3)}
+
+
+def _source(file: str, number: int) -> str:
+    return linecache.getline(file, number).strip()
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -226,7 +226,7 @@ class _Fan(Generic[M_contra]):
         Returns:
             False: there is none, or not all have accepted the message. It is a dead letter for each that has not.
         """
-        refs = self.refs
+        refs = self._now()
         if not refs:
             self._lost(message, None if sender is None else sender.path)
         accepted = [ref.tell(message, sender=sender) for ref in refs]
@@ -258,11 +258,16 @@ class _Fan(Generic[M_contra]):
         _raise_first(errors)
 
     def _some(self, message: object) -> tuple[ActorRef[M_contra], ...]:
-        refs = self.refs
+        refs = self._now()
         if not refs:
             self._lost(message, None)
             raise ActorNotFound(path=self._place)
         return refs
+
+    def _now(self) -> tuple[ActorRef[M_contra], ...]:
+        if self._runtime.elsewhere:
+            raise self._runtime.misplaced(f"{type(self).__name__} ({self._place})")
+        return self.refs
 
     def _lost(self, message: object, sender: str | None) -> None:
         self._runtime.dead_letter(message, self._place, sender, "nobody is there")

@@ -10,7 +10,8 @@ import structlog
 from understudy.actors._asks import DeadlineQueue, message_of
 from understudy.actors._dispatcher import Dispatcher
 from understudy.actors._monitors import is_exempt, placed, weighed
-from understudy.environment import Blocking, Environment
+from understudy.environment import Blocking, Environment, place
+from understudy.exceptions import InvalidContext
 from understudy.instrument import Instrument, Instruments
 from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.messages import DeadLetter
@@ -124,6 +125,20 @@ class Runtime:
         letter = DeadLetter(message, recipient, sender, why)
         for subscriber in self.dead_letter_subscribers:
             subscriber.tell_quietly(letter)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether this is called outside of the event loop, as far as `place` can tell."""
+        return place() != self.env.place
+
+    def misplaced(self, what: str, remedy: str = "call it there, by loop.call_soon_threadsafe") -> InvalidContext:
+        """The error of who uses *what* outside of the event loop; *remedy* is for one in another thread or loop."""
+        env = self.env
+        if env.forked:
+            remedy = "start a system of its own in this process"
+        elif env.loop.is_closed():
+            remedy = "start another system"
+        return InvalidContext(what=what, problem=f"used {env.whereabouts()}, and nothing was done: {remedy}")
 
     def complain(self, what: str, error: BaseException) -> None:
         """Report an error that has nobody else to go to."""

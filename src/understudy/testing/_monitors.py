@@ -78,7 +78,7 @@ class Watch:
                 told.append(f"{path} is handling {shown(message_of(cell.hand))}{_waits_for(cell)}")
             elif cell.turns:
                 told.append(f"{path} has {len(cell.turns)} reentrant handlers under way")
-            elif cell.waiting and cell.life is not Life.DEAD:
+            elif cell.waiting and cell.life is not Life.DEAD and not cell.suspended:
                 told.append(f"{path} has {cell.waiting} messages waiting")
         return told
 
@@ -328,6 +328,12 @@ class Restarts(Monitor):
         return sum(1 for time in times if now - seconds <= time)
 
 
+def _is_held(cell: Cell) -> bool:
+    """Whether messages are to wait, for who resumes the actor or for a change between them and those in hand."""
+    standing = cell.standing
+    return standing is not None and (standing.suspended or bool(standing.changes and cell.turns))
+
+
 class WakeUps(Monitor):
     """When nothing is ready, no actor that could handle a message has one."""
 
@@ -337,5 +343,5 @@ class WakeUps(Monitor):
             mailbox = cell.mailbox
             if mailbox is None or (mailbox.collects and mailbox.burst_due() > self.watch.sim.loop.time()):
                 continue
-            if cell.life is Life.RUNNING and cell.job is None and mailbox.items:
+            if cell.life is Life.RUNNING and cell.job is None and mailbox.items and not _is_held(cell):
                 self.broken(f"{cell.path} is idle, and {len(mailbox.items)} messages wait: a wake-up was lost")

@@ -18,7 +18,7 @@ from understudy.actors._runtime import Runtime
 from understudy.actors._waiting import frame_now
 from understudy.environment import Environment
 from understudy.mailbox._queue import AsyncMessageQueue
-from understudy.testing._errors import InjectedCrash
+from understudy.testing._errors import EscapeError, InjectedCrash
 from understudy.testing._lanes import SimTask
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from understudy.actors._dispatcher import Runnable
     from understudy.actors._settings import Settings
+    from understudy.environment import Patrol
     from understudy.instrument import Instrument
     from understudy.mailbox._rules import Rules
     from understudy.testing._lanes import Lane
@@ -43,7 +44,7 @@ class SimEnvironment(Environment):
 
     def __init__(self, loop: SimLoop) -> None:
         super().__init__(loop)
-        self.stopwatch = loop.time
+        self.stopwatch = self.processor_time = loop.time
         self.random = loop.choices.random
         eager = {"eager_start": True} if loop.eager else {}
 
@@ -51,6 +52,10 @@ class SimEnvironment(Environment):
             return SimTask(coroutine, loop=loop, name=name, context=context, **eager)
 
         self.new_task = new_task
+
+    def patrol(self, look: Callable[[], bool], interval: float, name: str) -> Patrol:
+        """Not here: no thread can look at a loop whose every step is decided by a seed."""
+        raise EscapeError("a watchdog", "it is a thread, and no seed can repeat when that looks: use watchdog=None")
 
 
 class SimDispatcher(Dispatcher):
