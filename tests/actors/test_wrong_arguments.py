@@ -478,3 +478,26 @@ async def test_before_initialize_there_is_no_context_and_it_says_so(call: str) -
     [text] = texts
     assert "self.context" in text or "context" in text
     assert "initialize" in text
+
+
+@pytest.mark.parametrize("call", ["watch", "link", "unlink"])
+@pytest.mark.asyncio
+async def test_a_ref_of_another_event_loop_is_refused(call: str) -> None:
+    refs: list[ActorRef[Any]] = []
+
+    async def elsewhere() -> None:
+        async with ActorSystem(name="elsewhere") as system:
+            refs.append(await system.spawn(child(Holder).options(name="far")))
+
+    await asyncio.to_thread(asyncio.run, elsewhere())
+    async with ActorSystem() as system:
+        doer = await system.spawn(Doer)
+
+        def attempt(context: Any) -> object:
+            with pytest.raises(InvalidContext) as caught:
+                getattr(context, call)(refs[0])
+            return str(caught.value)
+
+        assert str(await doer.ask(Do(what=attempt))).startswith(
+            "/user/far: used outside of the event loop of its system"
+        )

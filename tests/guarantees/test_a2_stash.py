@@ -13,6 +13,7 @@ from understudy import (
     ActorStopped,
     ActorSystem,
     AskTimeout,
+    Event,
     InvalidContext,
     Mailbox,
     MailboxFull,
@@ -393,4 +394,52 @@ async def test_messages_that_came_together_can_be_put_aside_one_by_one() -> None
         await post.ask(Open())
         await asyncio.sleep(1)
         assert handled == [[0, 1, 2]]
+        assert system.statistics().dead_letters == 0
+
+
+class Rang(Event):
+    number: int = 0
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+@pytest.mark.asyncio
+async def test_an_event_that_is_put_aside_is_handled_later_and_is_waited_for_until_then(kind: str) -> None:
+    """G4: not before each subscriber has handled it."""
+    handled: list[int] = []
+
+    class Porter:
+        ready = False
+        context: Any
+
+        def take(self, message: Rang) -> None:
+            if self.ready:
+                handled.append(message.number)
+            else:
+                self.context.stash(message)
+
+        @handler
+        def open(self, message: Open) -> None:
+            self.ready = True
+            self.context.unstash_all()
+
+    class Quick(Porter, Actor[Rang | Open]):
+        @handler
+        def rang(self, message: Rang) -> None:
+            self.take(message)
+
+    class Later(Porter, Actor[Rang | Open]):
+        @handler
+        async def rang(self, message: Rang) -> None:
+            await asyncio.sleep(0)
+            self.take(message)
+
+    async with ActorSystem() as system:
+        porter = await system.spawn(Quick if kind == "def" else Later)
+        system.events.subscribe(Rang, porter)
+        publishing = asyncio.ensure_future(system.events.publish(Rang(number=7)))
+        await settle()
+        assert not publishing.done()
+        await porter.ask(Open())
+        assert (await publishing).handled
+        assert handled == [7]
         assert system.statistics().dead_letters == 0

@@ -58,7 +58,7 @@ class Stash:
         if hand is not None and message_of(hand) is message:
             # It is in hand no more: what the handler returns is no reply, and its end is not the message's.
             cell.hand = None
-            if type(hand) is Ask:
+            if isinstance(hand, Ask):
                 hand.in_hand = False
             # What the actor's timers and tasks have sent, they are done with: it is a matter of the stash now.
             self._items.append(Arrival(message, cell, self) if isinstance(hand, Arrival) else hand)

@@ -321,6 +321,11 @@ class JobQueue:
         self._let_in()
         self._look_if_drained()
 
+    def worker_started(self) -> None:
+        """A worker has come up, perhaps in the place of one that had ended for good."""
+        if self._pool is not None and len(self._slots) < len(self._declared):
+            self.go_on()
+
     def _release(self, slot: Slot) -> Key | None:
         key, slot.key, slot.busy = slot.key, None, False
         if key is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from understudy._plans._spec import ChildSpec, check_class, check_function
@@ -114,6 +114,7 @@ class WorkerPool(PartitionSupervisor):
         else:
             jobs.restarted()
         jobs.key_of = self.key
+        plan = replace(plan, on_start=jobs.worker_started)
         return PoolPlan(**{field.name: getattr(plan, field.name) for field in fields(Plan)}, jobs=jobs)
 
 
