@@ -5,7 +5,7 @@
 | B1: the list of subscribers changed under a publication: 10 publications made 55 calls | test_b1_... |
 | B2: only the exact type matched | test_b2_a_subscription_to_a_class_... |
 | B2: the session id of a shared event was overwritten | test_b2_one_event_can_be_published_to_two_buses... |
-| B2: the publisher waited for the slowest callback, without a limit | test_b2_a_publisher_waits_no_longer_than_it_wants |
+| B2: the publisher waited for the slowest callback, for ever | test_b2_a_publisher_waits_no_longer_... |
 | B2: an awaitable that is no coroutine was never awaited | test_b2_whatever_a_callback_returns_is_awaited... |
 | B2: a CancelledError of a callback vanished | test_b2_a_cancel_raised_by_a_callback_is_seen... |
 | B3: a failing `functools.partial` raised out of the publication | test_b3_... |

@@ -100,7 +100,7 @@ class Tap(Subscription):
 
     __slots__ = ("bus", "queue")
 
-    def __init__(self, topic: Topic, size: int, bus: Cell, cancelled: Callable[[Subscription], None]) -> None:
+    def __init__(self, topic: Topic, size: float, bus: Cell, cancelled: Callable[[Subscription], None]) -> None:
         super().__init__(topic, object(), f"stream({name_of(topic)})", cancelled)
         self.bus = bus
         self.queue: AsyncMessageQueue[Event] = AsyncMessageQueue(size)

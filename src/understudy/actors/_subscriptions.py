@@ -219,7 +219,7 @@ class ActorSubscription(Subscription):
         self._cell.check_loop()
 
     def wants(self, event: Event) -> bool:
-        """Whether *event*, whose class is of the topic, is one of those; a predicate that fails says no, and is logged."""
+        """Whether *event*, of a class of the topic, is one of those; not if its predicate fails, which is logged."""
         try:
             return self.predicate is None or bool(self.predicate(event))
         except BaseException as error:
@@ -371,9 +371,9 @@ def check_on_error(value: object) -> OnError:
         InvalidSubscription: It does not.
     """
     if isinstance(value, ActorRef):
-        ref: ActorRef[Any] = value
-        ref._cell.check_loop()  # pyright: ignore[reportPrivateUsage]
-        return ref
+        cell: Cell = cast("Any", value)._cell
+        cell.check_loop()
+        return cast("OnError", value)
     if value == "keep":
         return "keep"
     number = number_of(value)
@@ -408,7 +408,7 @@ def label_of(callback: Callable[..., object]) -> str:
 
 def _call_of(callback: Any) -> Any:
     # Of its class, where Python looks too; a class has the method as well, but calling the class does not call that.
-    return getattr(type(callback), "__call__", None)  # noqa: B004
+    return getattr(cast("type[object]", type(callback)), "__call__", None)  # noqa: B004
 
 
 def _inner(callback: Any) -> Any:
