@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from understudy.actors._asks import DeadlineQueue, message_of
+from understudy.actors._asks import DeadlineQueue, Private, message_of
 from understudy.actors._dispatcher import Dispatcher
-from understudy.actors._monitors import placed
+from understudy.actors._monitors import News, placed
 from understudy.environment import Blocking, Environment
 from understudy.instrument import Instrument, Instruments
 from understudy.mailbox._queue import AsyncMessageQueue
@@ -103,6 +103,7 @@ class Runtime:
             on_drop=cell.displaced,
             on_high=lambda load: self.instruments.emit(Instrument.mailbox_high, cell.path, load),
             on_low=lambda load: self.instruments.emit(Instrument.mailbox_low, cell.path, load),
+            stays=_is_the_runtimes,
         )
         if rules.policy == "stop":
             rules = replace(rules, policy="block")  # the queue goes on: it is the actor that fails
@@ -124,6 +125,11 @@ class Runtime:
     def complain(self, what: str, error: BaseException) -> None:
         """Report an error that has nobody else to go to."""
         self.env.loop.call_exception_handler({"message": f"understudy: {what}", "exception": error})
+
+
+def _is_the_runtimes(item: object) -> bool:
+    """Whether it is no message of somebody else's: it is exempt from what becomes of those in a full mailbox."""
+    return isinstance(item, News | Private)
 
 
 def runtime_of(system: System) -> Runtime:

@@ -10,6 +10,7 @@ line. So an item is never in the hands of a task that may no longer want it.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable
@@ -212,11 +213,11 @@ class QueueEngine(QueueState[T], Generic[T]):
         """
         if self._selective is None:
             # What was given back may have made them too many.
-            at, count = self._getters.granted, len(self) + 1 - int(self._capacity)
-            victims = [self.items[at + number] for number in range(count)]
+            places = self._places_of_the_oldest(len(self) + 1 - int(self._capacity))
+            victims = [self.items[place] for place in places]
             self._note_size()
-            for _ in victims:
-                del self.items[at]
+            for place in reversed(places):
+                del self.items[place]
         else:
             assert node is not None
             nodes = self._victims(self._selective, node)
@@ -231,11 +232,22 @@ class QueueEngine(QueueState[T], Generic[T]):
             self._report_loss(victim, "drop_old")
         return True
 
+    def _places_of_the_oldest(self, count: int) -> list[int]:
+        """Where the *count* items are that have to go; fewer, if too many have to stay, which takes no room then."""
+        first, stays = self._getters.granted, self._rules.stays
+        places = range(first, len(self.items))
+        if stays is None:
+            return list(places[:count])
+        return list(itertools.islice((place for place in places if not stays(self.items[place])), count))
+
     def _victims(self, selective: Selective[T], node: Node[T]) -> list[Node[T]] | None:
         """Who has to go for *node*: the oldest of the least urgent; None: that would not help, or be unfair."""
         found: list[Node[T]] = []
-        load = selective.shelf.load
+        load, stays = selective.shelf.load, self._rules.stays
         for each in selective.shelf.worst():
+            if stays is not None and stays(each.item):
+                load -= each.weight  # and takes no room
+                continue
             if load + node.weight <= self._capacity or each.level < node.level:
                 break
             found.append(each)

@@ -105,6 +105,7 @@ class Mailbox(BaseModel):
         on_drop: Callable[[Any, str], object] | None = None,
         on_high: Callable[[float], object] | None = None,
         on_low: Callable[[float], object] | None = None,
+        stays: Callable[[Any], bool] | None = None,
     ) -> Rules:
         """What `AsyncMessageQueue` takes as `rules=`, beside the capacity; for the runtime.
 
@@ -113,6 +114,7 @@ class Mailbox(BaseModel):
             on_drop: Called with what the policy `drop_old` has displaced, as it waits in the mailbox, and that name.
             on_high: Called when the load has reached *high*.
             on_low: Called when it is down to *low*.
+            stays: Whether the policy `drop_old` has to leave an item where it is.
         """
         extras = (self.weigh, self.high, self.priority, self.batch)
         if self.policy == "block" and extras == (None, None, None, None):
@@ -132,6 +134,7 @@ class Mailbox(BaseModel):
             on_high=on_high,
             on_low=on_low,
             on_drop=on_drop,
+            stays=stays,
             batch=batch,
         )
 

@@ -48,6 +48,8 @@ class Rules:
     on_high: Callable[[float], object] | None = None
     on_low: Callable[[float], object] | None = None
     on_drop: Callable[[Any, str], object] | None = None
+    stays: Callable[[Any], bool] | None = None
+    """Whether an item is not to be thrown away to make room for another; for the runtime, and what it puts in."""
     track_age: bool = False
     batch: RollingBatch | None = None
 
