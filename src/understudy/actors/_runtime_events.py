@@ -36,7 +36,8 @@ class RuntimeEvent(Event):
     """What the runtime publishes on the bus of its system: exactly once, when it happens.
 
     It costs nothing while nobody subscribes to it. What concerns the subscribers of the bus themselves is not
-    published, nor is one that finds no room a dead letter: both could go on for ever.
+    published, nor what becomes of such an event: it is no dead letter where it finds no room, and where it becomes one,
+    or fills a mailbox, that is not published in its turn. All this could go on for ever.
     """
 
 
@@ -144,7 +145,7 @@ _KINDS[Instrument.dead_letter] = DeadLetterEvent, _dead_letter
 class Announcer:
     """Listens to the runtime for what is subscribed to, and to nothing else."""
 
-    __slots__ = ("_instruments", "_listening", "_own", "_publish", "_wanted")
+    __slots__ = ("_instruments", "_listening", "_own", "_publish", "_publishing", "_wanted")
 
     def __init__(self, instruments: Instruments, publish: Callable[[RuntimeEvent], None], bus: str) -> None:
         self._instruments = instruments
@@ -154,6 +155,8 @@ class Announcer:
         # How many subscriptions there are for each event.
         self._wanted = dict.fromkeys(_KINDS, 0)
         self._listening: dict[Callable[..., None], Callable[..., None]] = {}
+        # What is reported meanwhile comes of an event being put into a mailbox.
+        self._publishing = False
 
     def subscribed(self, subscription: Subscription) -> None:
         """Listen to what it may want."""
@@ -175,8 +178,13 @@ class Announcer:
         about = 1 if event is Instrument.dead_letter else 0
 
         def tell(*values: object) -> None:
-            if not str(values[about]).startswith(self._own):
+            if self._publishing or str(values[about]).startswith(self._own) or isinstance(values[0], RuntimeEvent):
+                return
+            self._publishing = True
+            try:
                 self._publish(make(*values))
+            finally:
+                self._publishing = False
 
         self._listening[event] = tell
         self._instruments.listen(event, tell)

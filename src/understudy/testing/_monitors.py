@@ -58,6 +58,16 @@ class Watch:
         for monitor in self.monitors:
             monitor.began(cell, message)
 
+    def put_off(self, cell: Inbox, message: Any) -> None:
+        """*cell* will go on with *message*, with which it has begun."""
+        for monitor in self.monitors:
+            monitor.put_off(cell, message)
+
+    def took_up(self, cell: Inbox, message: Any) -> None:
+        """*cell* goes on with *message*, if it is one that it has put off."""
+        for monitor in self.monitors:
+            monitor.took_up(cell, message)
+
     def idle(self) -> None:
         """Nothing is ready."""
         for monitor in self.monitors:
@@ -117,6 +127,12 @@ class Monitor(Instrument):
     def began(self, cell: Inbox, message: Any) -> None:
         """The handler of *message* is being called."""
 
+    def put_off(self, cell: Inbox, message: Any) -> None:
+        """*cell* has begun with *message*, and will go on with it next."""
+
+    def took_up(self, cell: Inbox, message: Any) -> None:
+        """It goes on with it, if that has been put off."""
+
     def idle(self) -> None:
         """Nothing is ready."""
 
@@ -137,6 +153,7 @@ class Delivery(Monitor):
         self._accepted: Counter[tuple[str, int]] = Counter()
         self._began: Counter[tuple[str, int]] = Counter()
         self._lost: Counter[tuple[str, int]] = Counter()
+        self._put_off: Counter[tuple[str, int]] = Counter()
         self._kept: dict[int, Any] = {}
         self._cells: dict[str, list[Inbox]] = defaultdict(list)
 
@@ -159,6 +176,19 @@ class Delivery(Monitor):
     def stashed(self, path: str, message: object) -> None:
         """It is still to be handled."""
         self._began[path, id(message)] -= 1
+
+    def put_off(self, cell: Inbox, message: Any) -> None:
+        """Likewise: until it goes on, it waits."""
+        key = (cell.path, id(message))
+        self._began[key] -= 1
+        self._put_off[key] += 1
+
+    def took_up(self, cell: Inbox, message: Any) -> None:
+        """It waits no more."""
+        key = (cell.path, id(message))
+        if self._put_off[key]:
+            self._put_off[key] -= 1
+            self._began[key] += 1
 
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """Likewise, unless it had not been accepted to begin with."""
