@@ -53,7 +53,7 @@ class Address(ABC, Generic[M_contra]):
         """
         ref = self._choose(message)
         if ref is None:
-            self._lost(message, sender)
+            self._lost(message, sender, told=True)
             return False
         return ref.tell(message, sender=sender)
 
@@ -83,8 +83,9 @@ class Address(ABC, Generic[M_contra]):
             raise ActorNotFound(path=self._place)
         return ref
 
-    def _lost(self, message: object, sender: ActorRef[Any] | None) -> None:
-        self._runtime.dead_letter(message, self._place, None if sender is None else sender.path, "nobody is there")
+    def _lost(self, message: object, sender: ActorRef[Any] | None, *, told: bool = False) -> None:
+        path = None if sender is None else sender.path
+        self._runtime.dead_letter(message, self._place, path, "nobody is there", told=told)
 
 
 class Name(Address[M_contra]):

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from understudy._plans._spec import ChildSpec
-from understudy.actors._asks import Letter, Onward, Private, message_of
+from understudy.actors._asks import Letter, Onward, Private, is_plain, message_of
 from understudy.actors._child import as_spec
 from understudy.actors._life import Turn
 from understudy.actors._monitors import Monitor, link, unlink
@@ -312,7 +312,7 @@ class Context:
             raise InvalidContext(what=f"receive of {cell.path}", problem=problem)
         try:
             item = await cell.make_mailbox().get(
-                lambda item: _is_plain(item) and predicate(message_of(item)), timeout=timeout
+                lambda item: is_plain(item) and predicate(message_of(item)), timeout=timeout
             )
         except TimeoutError:
             raise TimeoutError(f"{cell.path} has received nothing like that within {timeout:g} s") from None
@@ -437,10 +437,6 @@ class Context:
         if not accepted:
             cell.refuse(message, cell.path)
         return accepted
-
-
-def _is_plain(item: Any) -> bool:
-    return type(item) is Letter or not isinstance(item, Letter)
 
 
 async def spawn_under(parent: Cell, spec: ChildSpec[Any], *, declared: bool = False) -> ActorRef[Any]:

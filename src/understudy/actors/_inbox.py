@@ -9,7 +9,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._directives import directive_for
-from understudy.actors._asks import FRAME, Arrival, Ask, Letter, Onward, Private, message_of, sender_of
+from understudy.actors._asks import FRAME, Arrival, Ask, Letter, Onward, Private, is_plain, message_of, sender_of
 from understudy.actors._bundles import Bundle, burst_over, next_bundle
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._monitors import News
@@ -193,15 +193,15 @@ class Inbox(ABC):
             self.make_mailbox().put_exempt(news)
             self.wake()
 
-    def refuse(self, message: object, sender: str | None) -> None:
-        """*message* was not accepted and nobody waits to hear it."""
+    def refuse(self, message: object, sender: str | None, *, told: bool = False) -> None:
+        """*message* was not accepted; whoever has not *told* it gets an error."""
         if self.gate is None:
             self.report_full()
-            self.runtime.dead_letter(message, self.path, sender, "mailbox full")
+            self.runtime.dead_letter(message, self.path, sender, "mailbox full", told=told)
             if self.policy == "stop":
                 self._overflowed(message)
         else:
-            self.runtime.dead_letter(message, self.path, sender, str(self.gate))
+            self.runtime.dead_letter(message, self.path, sender, str(self.gate), told=told)
 
     @property
     def policy(self) -> Policy:
@@ -221,7 +221,8 @@ class Inbox(ABC):
         message = message_of(item)
         if isinstance(item, Ask):
             item.fail(self._no_room(message))
-        self.runtime.dead_letter(message, self.path, sender_of(item), "displaced by a newer message")
+        why = "displaced by a newer message"
+        self.runtime.dead_letter(message, self.path, sender_of(item), why, told=is_plain(item))
 
     def _no_room(self, message: object) -> MailboxFull:
         return MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message)
@@ -534,7 +535,7 @@ class Inbox(ABC):
         if ask is not None:
             ask.fail(Unhandled(path=self.path, message=message))
         else:
-            self.runtime.dead_letter(message, self.path, sender_of(item), "unhandled")
+            self.runtime.dead_letter(message, self.path, sender_of(item), "unhandled", told=is_plain(item))
 
     def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         directive = self.directive(error)
@@ -598,6 +599,6 @@ class Inbox(ABC):
         if type(item) is News and item.void:
             return
         message = message_of(item)
-        self.runtime.dead_letter(message, self.path, sender_of(item), str(reason))
+        self.runtime.dead_letter(message, self.path, sender_of(item), str(reason), told=is_plain(item))
         if isinstance(item, Ask):
             item.fail(ActorStopped(path=self.path, reason=reason, message=message))

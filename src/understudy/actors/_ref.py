@@ -103,7 +103,7 @@ class ActorRef(Generic[M_contra]):
                     cell.queued = True
                     cell.runtime.dispatcher.push(cell)
                 return True
-        cell.refuse(message, None if sender is None else sender.path)
+        cell.refuse(message, None if sender is None else sender.path, told=True)
         return False
 
     def tell_quietly(self, message: M_contra) -> bool:

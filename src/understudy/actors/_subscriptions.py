@@ -174,7 +174,7 @@ class ActorSubscription(Subscription):
         if self._offer(item):
             return True
         event: Event = message_of(item)
-        self._cell.refuse(event, event.source)
+        self._cell.refuse(event, event.source, told=True)
         return False
 
     def put_quietly(self, event: Event) -> bool:

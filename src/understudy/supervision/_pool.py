@@ -221,7 +221,7 @@ class Pool(SupervisorRef[M_contra]):
         item: Any = message if sender is None else Letter(message, sender._cell)
         if self._jobs.gate is None and self._jobs.submit(self._jobs.job(item)):
             return True
-        self._jobs.report_refused(item)
+        self._jobs.report_refused(item, told=True)
         return False
 
     def tell_quietly(self, message: M_contra) -> bool:

@@ -87,6 +87,15 @@ def _hands(cell: Cell) -> list[Any]:
     return [cell.hand] if turns is None else [cell.hand, *turns.hands]
 
 
+def _waiting_at(cell: Inbox) -> Iterator[Any]:
+    """What is in the mailbox of *cell*, or has been taken out of it for whoever wants what is left over."""
+    assert isinstance(cell, Cell)
+    if cell.mailbox is not None:
+        yield from cell.mailbox.contents()
+    for letter in cell.left:
+        yield letter.message
+
+
 def _waits_for(cell: Cell) -> str:
     targets = [target.path for target in cell.awaited()]
     return f", and waits for {', '.join(targets)}" if targets else ""
@@ -153,15 +162,21 @@ class Delivery(Monitor):
 
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """Likewise, unless it had not been accepted to begin with."""
-        if self.watch.refusing:
-            return
+        if not self.watch.refusing:
+            self._ended(message, recipient, f"becomes a dead letter ({why})")
+
+    def left_over(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        """Likewise."""
+        self._ended(message, recipient, "is left over")
+
+    def _ended(self, message: object, recipient: str, how: str) -> None:
         key = (recipient, id(message))
         self._kept[id(message)] = message
         self._lost[key] += 1
         cell = self.watch.cells.get(recipient)
         in_hand = cell is not None and any(message_of(hand) is message for hand in _hands(cell))
         if self._accepted[key] and self._began[key] + self._lost[key] > self._accepted[key] and not in_hand:
-            self.broken(f"{shown(message)} for {recipient} becomes a dead letter ({why}), and has been handled")
+            self.broken(f"{shown(message)} for {recipient} {how}, and has been handled")
 
     def idle(self) -> None:
         """Look at the books."""
@@ -189,8 +204,7 @@ class Delivery(Monitor):
             (path, id(message_of(item)))
             for path, cells in self._cells.items()
             for cell in cells
-            if cell.mailbox is not None
-            for item in cell.mailbox.contents()
+            for item in _waiting_at(cell)
         )
 
 
