@@ -512,7 +512,7 @@ class Inbox(ABC):
         elif isinstance(error, Withdrawn):
             self._withdrawn(error.error, ask)
         elif isinstance(error, Unhandled) and error.message is message and error.path == self.path:
-            self._unhandled(message, ask, message)
+            self._unhandled(message, ask, self._envelope_of(message))
         else:
             if isinstance(error, KeyboardInterrupt):
                 self.runtime.interrupt()
@@ -536,6 +536,12 @@ class Inbox(ABC):
             ask.fail(Unhandled(path=self.path, message=message))
         else:
             self.runtime.dead_letter(message, self.path, sender_of(item), "unhandled", told=is_plain(item))
+
+    def _envelope_of(self, message: Any) -> Any:
+        """What *message*, whose handler is running, came in."""
+        turns = None if self.belongings is None else self.belongings.turns
+        hands = [self.hand] if turns is None else [self.hand, *turns.hands]
+        return next((each for each in hands if message_of(each) is message), message)
 
     def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         directive = self.directive(error)
