@@ -298,7 +298,7 @@ async def test_what_its_sender_has_got_an_error_for_is_not_told_again() -> None:
     async with ActorSystem() as system:
         dead = await ended(system, "dead")
         for lost in (dead.ask(Note()), dead.send(Note()), Name(system, "nobody").ask(Note())):
-            with pytest.raises(Exception, match="dead|nobody"):
+            with pytest.raises(Exception, match=r"dead|nobody"):
                 await lost
         busy = await system.spawn(Holder, gate)
         busy.tell(Hold())

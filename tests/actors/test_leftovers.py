@@ -1,4 +1,4 @@
-"""Leftovers: what an actor has not handled at its final end goes to a function, and to the dead letters if that fails."""
+"""Leftovers: what an actor has not handled at its final end goes to a function; if that fails, to the dead letters."""
 
 from __future__ import annotations
 
