@@ -26,6 +26,7 @@ from understudy import (
     ReplayDeadLetters,
     Settings,
     SubscribeDeadLetters,
+    Unhandled,
     child,
     handler,
     worker_pool,
@@ -362,7 +363,8 @@ async def test_a_letter_that_dies_again_is_counted_again_and_not_kept_again() ->
     async with ActorSystem(instruments=[recorder]) as system:
         dead = await ended(system, "dead")
         dead.tell(Unknown(value=1))
-        for wrong in (await system.spawn(Holder), await system.spawn(Rejecting), await system.spawn(RejectingAtOnce)):
+        for kind in (Holder, Rejecting, RejectingAtOnce, RejectingAside):
+            wrong: ActorRef[Any] = await system.spawn(child(kind))
             before = len(recorder.letters)
             dead.tell(Unknown(value=2))
             assert await replay(system, wrong) in (1, 2)
@@ -392,6 +394,14 @@ class RejectingAtOnce(Actor[Note]):
 
     def handle_message(self, message: Any) -> Any:
         return super().handle_message(message)
+
+
+class RejectingAside(Actor[Unknown]):
+    """The same, in a reentrant handler."""
+
+    @handler(reentrant=True)
+    async def unknown(self, message: Unknown) -> int:
+        raise Unhandled(path=self.context.path, message=message)
 
 
 class Grinder(Actor[DeadLetter]):

@@ -18,6 +18,7 @@ from understudy import (
     ChildSpec,
     Mailbox,
     Message,
+    ReplayDeadLetters,
     Reply,
     Router,
     StreamMessage,
@@ -197,3 +198,13 @@ def promised_replies_of_another_type(reply: Reply[int]) -> None:
 class Marked(Actor[Ping]):
     @handler(cancellable="yes")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
     async def ping(self, message: Ping) -> None: ...
+
+
+def leftovers_of_another_kind(letters: list[str]) -> None:
+    child(Marked).options(leftovers=letters.extend)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(Marked).options(leftovers=letters)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def replays_to_what_is_no_ref(system: ActorSystem) -> None:
+    ReplayDeadLetters(to="/user/heir")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await system.dead_letters.ask(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

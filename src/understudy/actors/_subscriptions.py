@@ -64,6 +64,7 @@ class Outcome:
     subscription: Subscription
     status: Status
     error: BaseException | None = None
+    """What was raised, or why it was refused, where that is known."""
 
 
 class Subscription:
