@@ -249,7 +249,9 @@ class Player:
     def misbehave_at_once(self, ticket: Ticket | None, event: Any) -> None:
         if not isinstance(event, Numbered):
             return
-        what = self.sim.random.choice(["nothing", "nothing", "raise", "tell", "cancel", "cancel me", "subscribe", "kill"])
+        what = self.sim.random.choice(
+            ["nothing", "nothing", "raise", "tell", "cancel", "cancel me", "subscribe", "kill"]
+        )
         if what == "raise" and ticket is not None:
             raise self.sim.random.choice([Oops(), asyncio.CancelledError(), SystemExit(1)])
         if what == "tell" and event.depth < 2:
@@ -378,7 +380,9 @@ async def test_every_event_reaches_those_who_were_there_once_and_in_order(sim: S
 
 
 @simulate(schedules=200, faults=Faults(crash=0.05, cancel=0.05, stall=math.inf))
-async def test_nothing_is_lost_in_silence_when_the_bus_and_its_subscribers_are_killed_and_closed(sim: Simulation) -> None:
+async def test_nothing_is_lost_in_silence_when_the_bus_and_its_subscribers_are_killed_and_closed(
+    sim: Simulation,
+) -> None:
     model = Model(sim)
     player = Player(sim, model, harsh=True)
 

@@ -23,6 +23,7 @@ from understudy._plans._strategies import PLAIN
 from understudy.actors._asks import Ask, Onward
 from understudy.actors._belongings import Belongings
 from understudy.actors._family import Family
+from understudy.actors._leftovers import hand_over
 from understudy.actors._life import (
     DEAD,
     DOWN,
@@ -333,6 +334,9 @@ class Cell(Mortal):
         if not self.for_good:
             self._shut(reason)
         self.gate = reason
+        if self.left:
+            left, self.left = self.left, ()
+            hand_over(self, left)
         if self.observers is not None:
             observers, self.observers = self.observers, None
             for callback in observers:

@@ -109,11 +109,15 @@ class AsyncEventBus:
     does so from the next event on. Nothing is promised of the order between two subscribers.
 
     At most once: an event that finds no room in the queue of a subscriber is a dead letter, is counted in
-    ``subscription.refused``, and goes to the others all the same.
+    ``subscription.refused``, and goes to the others all the same. Nothing survives the process. A bus belongs to one
+    event loop and can be used once; what is published before it is entered, or after it is closed, is refused.
 
     Args:
-        session_id: Which all events of this bus carry.
-        keep: How many events of each class are kept for those who subscribe with ``after=``.
+        session_id: A text that all events of this bus carry, and that is not empty.
+        keep: How many events of each class are kept in memory for those who subscribe with ``after=``; 0: none.
+
+    Raises:
+        InvalidSubscription: One of the two cannot be used.
     """
 
     _understudy_home: ClassVar[Callable[[str], Any]]
@@ -246,7 +250,7 @@ class AsyncEventBus:
 
     @property
     def ref(self) -> ActorRef[CountEvents]:
-        """The bus actor."""
+        """The bus actor, to be watched, or asked :class:`CountEvents`; events do not pass through it."""
         return ActorRef(self._running())
 
     # Subscribing
@@ -386,9 +390,13 @@ class AsyncEventBus:
     # Publishing
 
     def publish_nowait(self, event: E) -> E:
-        """Put *event* into the queues of its subscribers, and return it as they see it.
+        """Put *event* into the queues of its subscribers, and return it as they see it; *event* is left as it is.
+
+        Never waits, and calls no subscriber, but asks predicates and those who ``wait_for`` it. Where there is no room
+        it is refused, which is no error here: see ``Subscription.refused``.
 
         Raises:
+            InvalidSubscription: It is no :class:`Event`.
             ActorStopped: The bus is closed; carries the event.
             InvalidContext: Called outside of the event loop of the bus.
         """
@@ -399,16 +407,22 @@ class AsyncEventBus:
         return stamped
 
     async def publish(self, event: E, *, timeout: float | None = None) -> Published[E]:
-        """Put *event* into the queues of its subscribers, and wait until each has handled it.
+        """Put *event* into the queues of its subscribers, and wait until each has handled it or failed.
+
+        What a subscriber raises is not raised here; it is in its outcome. It does not wait for room in a queue.
 
         A subscriber that is itself waiting for this publication, directly or not, is not waited for: its event is
         queued like all others, so that a publication inside a callback never waits for ever. When the time is up, or
         the caller is cancelled, those that have not handled the event yet will still do so.
 
         Args:
-            timeout: Seconds to wait at most; what is left of the ask in hand is another bound.
+            timeout: Seconds to wait at most; what is left of the ask in hand is another bound. None: no other.
+
+        Returns:
+            The event as subscribers see it, and what has become of it at each of those to whose topic it belongs.
 
         Raises:
+            InvalidSubscription: It is no :class:`Event`.
             ActorStopped: The bus is closed; carries the event.
             InvalidTimeout: Not a positive number of seconds.
             InvalidContext: Called outside of the event loop of the bus.
@@ -466,7 +480,11 @@ class AsyncEventBus:
     ) -> E:
         """The next event of *topic* for which *predicate* says yes, published from now on.
 
+        It listens from the first step of this coroutine on: an event that you bring about before that has gone by. What
+        *predicate* raises is raised here.
+
         Raises:
+            InvalidSubscription: *topic* is no class of events.
             TimeoutError: There was none in time.
             ActorStopped: The bus is, or was, closed.
             InvalidTimeout: Not a positive number of seconds.

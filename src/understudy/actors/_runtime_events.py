@@ -85,6 +85,7 @@ class MailboxFullEvent(RuntimeEvent):
 
     path: str
     capacity: float
+    """In messages, or in the weight of them where the mailbox weighs them."""
 
 
 class SlowHandlerEvent(RuntimeEvent):
@@ -93,14 +94,17 @@ class SlowHandlerEvent(RuntimeEvent):
     path: str
     message_type: str
     seconds: float
+    """The limit."""
 
 
 class DeadLetterEvent(RuntimeEvent):
-    """A message was not handled."""
+    """A message was not handled; of a late reply the reply."""
 
     message: Any
     recipient: str
+    """Its path, or what says where it was to go."""
     sender: str | None
+    """Its path, where that is known."""
     why: str
 
 

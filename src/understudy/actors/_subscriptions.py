@@ -68,6 +68,7 @@ class Outcome:
     subscription: Subscription
     status: Status
     error: BaseException | None = None
+    """What was raised, or why it was refused, where that is known."""
 
 
 class Subscription:
@@ -183,7 +184,7 @@ class ActorSubscription(Subscription):
         if self._offer(item):
             return True
         event: Event = message_of(item)
-        self._cell.refuse(event, event.source)
+        self._cell.refuse(event, event.source, told=True)
         return False
 
     def put_quietly(self, event: Event) -> bool:

@@ -99,11 +99,14 @@ def _hands(cell: Cell) -> list[Any]:
 
 
 def _waiting_at(cell: Inbox) -> Iterator[Any]:
-    """What is in the mailbox of *cell*, or has been put aside."""
+    """What is in the mailbox of *cell*, is put aside, or has been taken out for whoever wants what is left over."""
+    assert isinstance(cell, Cell)
     if cell.mailbox is not None:
         yield from cell.mailbox.contents()
     if cell.belongings is not None:
         yield from cell.belongings.aside
+    for letter in cell.left:
+        yield letter.message
 
 
 def _waits_for(cell: Cell) -> str:
@@ -192,15 +195,21 @@ class Delivery(Monitor):
 
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """Likewise, unless it had not been accepted to begin with."""
-        if self.watch.refusing:
-            return
+        if not self.watch.refusing:
+            self._ended(message, recipient, f"becomes a dead letter ({why})")
+
+    def left_over(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        """Likewise."""
+        self._ended(message, recipient, "is left over")
+
+    def _ended(self, message: object, recipient: str, how: str) -> None:
         key = (recipient, id(message))
         self._kept[id(message)] = message
         self._lost[key] += 1
         cell = self.watch.cells.get(recipient)
         in_hand = cell is not None and any(message_of(hand) is message for hand in _hands(cell))
         if self._accepted[key] and self._began[key] + self._lost[key] > self._accepted[key] and not in_hand:
-            self.broken(f"{shown(message)} for {recipient} becomes a dead letter ({why}), and has been handled")
+            self.broken(f"{shown(message)} for {recipient} {how}, and has been handled")
 
     def idle(self) -> None:
         """Look at the books."""

@@ -151,9 +151,11 @@ def runtime_for(sim: Simulation) -> type[Runtime]:
         def make_mailbox(self, cell: Inbox) -> AsyncMessageQueue[Any]:
             return SimMailbox(cell.option("mailbox").capacity, self.rules_of(cell), cell, self._watch)
 
-        def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        def dead_letter(
+            self, message: object, recipient: str, sender: str | None, why: str, *, told: bool = False
+        ) -> None:
             self._watch.refusing = sys._getframe(1).f_code is Inbox.refuse.__code__  # pyright: ignore[reportPrivateUsage]
-            super().dead_letter(message, recipient, sender, why)
+            super().dead_letter(message, recipient, sender, why, told=told)
 
         def write_log(self, level: str, event: str, fields: dict[str, Any]) -> None:
             """What happens is in the story; nobody wants the log of a thousand runs."""
