@@ -482,7 +482,7 @@ async def test_before_initialize_there_is_no_context_and_it_says_so(call: str) -
 
 @pytest.mark.parametrize("call", ["watch", "link", "unlink"])
 @pytest.mark.asyncio
-async def test_a_ref_of_another_event_loop_is_refused(call: str) -> None:
+async def test_a_ref_of_an_event_loop_that_is_gone_is_refused(call: str) -> None:
     refs: list[ActorRef[Any]] = []
 
     async def elsewhere() -> None:
