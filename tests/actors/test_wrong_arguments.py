@@ -498,6 +498,4 @@ async def test_a_ref_of_an_event_loop_that_is_gone_is_refused(call: str) -> None
                 getattr(context, call)(refs[0])
             return str(caught.value)
 
-        assert str(await doer.ask(Do(what=attempt))).startswith(
-            "/user/far: used outside of the event loop of its system"
-        )
+        assert str(await doer.ask(Do(what=attempt))).startswith("/user/far: used after its event loop has been closed")
