@@ -143,7 +143,7 @@ class Background:
             problem = "it is not running: use it inside of `with`"
             raise InvalidContext(what=f"system {self.system.name!r} in the background", problem=problem)
         env = self._up.result()
-        if running_loop() is env.loop:
+        if env.is_here():
             problem = "this is its event loop, which would wait for itself: call the function as it is"
             raise InvalidContext(what=f"call to system {self.system.name!r}", problem=problem)
         return env

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from understudy.actors._event import Event
 from understudy.actors._subscriptions import Subscription, name_of
-from understudy.environment import running_loop
 from understudy.exceptions import ActorStopped
 from understudy.mailbox._errors import QueueClosed
 from understudy.mailbox._queue import AsyncMessageQueue
@@ -164,7 +163,7 @@ class EventStream(AsyncIterator[E_co]):
         env = tap.bus.runtime.env
         if not tap.active or env.loop.is_closed():
             return
-        if running_loop() is env.loop:
+        if env.is_here():
             tap.cancel()
         else:
             env.loop.call_soon_threadsafe(tap.cancel)

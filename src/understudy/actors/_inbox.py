@@ -15,7 +15,6 @@ from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._monitors import News
 from understudy.actors._recall import Withdrawn
 from understudy.actors._streams import StreamAsk
-from understudy.environment import running_loop
 from understudy.exceptions import (
     ActorFailed,
     ActorStopped,
@@ -181,7 +180,7 @@ class Inbox(ABC):
 
     def check_loop(self) -> None:
         """Refuse to be used from another thread, event loop or process than the one that runs the system."""
-        if running_loop() is not self.runtime.env.loop:
+        if not self.runtime.env.is_here():
             raise self.runtime.misplaced(self.path, "use tell_threadsafe or ask_threadsafe")
 
     def wake(self) -> None:
