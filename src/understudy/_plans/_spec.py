@@ -143,9 +143,10 @@ class ChildSpec(Generic[M]):
                 next incarnation, or ``"fail"`` at once with ``ActorStopped``. Those that come during a delay wait.
             trap_exits: The abnormal end of an actor that is linked is a ``LinkExit`` signal, not a failure of this one.
             stash: How many messages the actor may put aside at a time; 1,000 by default.
-            leftovers: A function that takes what the actor has not handled when it has ended for good, as dead letters
-                that were none: see :doc:`the page on dead letters </dead-letters>`. By default they become dead
-                letters.
+            leftovers: A function that takes what was told or sent to the actor and not handled, once, when it has ended
+                for good: a tuple of :class:`understudy.DeadLetter`, the stash before the mailbox. It is a ``def``, is
+                called on the spot and must not block. What it has taken is no dead letter; if it raises all of it is,
+                as by default.
             max_restarts: A limit of its own, next to the supervisor's: more restarts than that within *max_seconds*
                 end the child for good, with ``RestartsExceeded``; its siblings live on.
             max_seconds: See *max_restarts*; 5.0 by default.

@@ -43,4 +43,6 @@ class EventGap(Event):
     """
 
     first_missed: int
+    """The ``sequence`` behind the one that was given as ``after=``."""
     last_missed: int
+    """The ``sequence`` of the latest that is not kept any more."""

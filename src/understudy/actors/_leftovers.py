@@ -29,6 +29,7 @@ def hand_over(cell: Cell, letters: Sequence[DeadLetter]) -> None:
             runtime.interrupt()
         runtime.complain(f"the function for the leftovers of {cell.path} raised: they are dead letters", error)
         for each in letters:
+            cell.note_loss(each.message, each.why)
             runtime.dead_letter(each.message, each.recipient, each.sender, each.why, told=True)
     else:
         for each in letters:

@@ -45,21 +45,27 @@ class ActorStartedEvent(RuntimeEvent):
     """An incarnation is up: ``initialize`` has ended, and so have the starts of all declared children."""
 
     path: str
+    """That of the actor."""
     incarnation: int
+    """1 for the first, and one more for each start after that."""
 
 
 class ActorStoppedEvent(RuntimeEvent):
     """The final end of an actor; its name is free."""
 
     path: str
+    """That of the actor."""
     reason: _Reason
+    """Why the last incarnation ended."""
 
 
 class ActorCrashedEvent(RuntimeEvent):
     """An incarnation has failed."""
 
     path: str
+    """That of the actor."""
     reason: _Reason
+    """What it has failed for."""
     message_type: str | None
     """What was in hand; None outside of a handler."""
 
@@ -68,7 +74,9 @@ class ActorRestartingEvent(RuntimeEvent):
     """Its supervisor has decided to start an actor anew."""
 
     path: str
+    """That of the actor."""
     reason: _Reason
+    """Why the incarnation before ended."""
     failures: int
     """How many there have been within the supervisor's window."""
 
@@ -77,13 +85,16 @@ class ActorGaveUpEvent(RuntimeEvent):
     """An actor has exceeded its restarts, or a supervisor those of its children."""
 
     path: str
+    """That of whoever gives up: the actor, or its supervisor."""
     reason: _Reason
+    """With which it ends."""
 
 
 class MailboxFullEvent(RuntimeEvent):
     """A message has found no room."""
 
     path: str
+    """That of the actor."""
     capacity: float
     """In messages, or in the weight of them where the mailbox weighs them."""
 
@@ -92,7 +103,9 @@ class SlowHandlerEvent(RuntimeEvent):
     """A handler has exceeded ``max_handling_seconds``, for which the actor is being killed."""
 
     path: str
+    """That of the actor."""
     message_type: str
+    """The name of the class of what is in hand."""
     seconds: float
     """The limit."""
 
@@ -101,11 +114,13 @@ class DeadLetterEvent(RuntimeEvent):
     """A message was not handled; of a late reply the reply."""
 
     message: Any
+    """The message itself, not a copy."""
     recipient: str
     """Its path, or what says where it was to go."""
     sender: str | None
     """Its path, where that is known."""
     why: str
+    """In words, as in the log, but with the texts of errors."""
 
 
 class UnhandledEvent(DeadLetterEvent):
@@ -116,7 +131,9 @@ class SystemPhaseEvent(RuntimeEvent):
     """The system has entered a phase of its life."""
 
     system: str
+    """Its name."""
     phase: str
+    """``running``, and of the shutdown ``before``, ``links``, ``actors`` and ``system``, after which the bus closes."""
 
 
 def _dead_letter(message: object, recipient: str, sender: str | None, why: str) -> DeadLetterEvent:
