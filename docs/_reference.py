@@ -35,11 +35,13 @@ FACADES = {
     "understudy.reasons": "Why an actor has ended.",
     "understudy.messages": "Messages, and the signals of the runtime.",
     "understudy.instrument": "For whoever wants to know what happens.",
+    "understudy.events": "The event bus, and what is published on it.",
     "understudy.system": "The system itself.",
+    "understudy.background": "A system in a thread of its own.",
     "understudy.runner": "The runner of programs.",
 }
 """The public modules, each with its `__all__`; a name is found on the page of the last of them that has it."""
-INTERNAL = {"ChildEnded", "ChildStarted", "Instruments", "part_type", "reply_type"}
+INTERNAL = {"Instruments", "part_type", "reply_type"}
 """What the modules of the runtime share with each other and with nobody else."""
 LIKE = {"System": "ActorSystem"}
 """Classes that say nothing of members which are those of another."""
@@ -48,6 +50,7 @@ PAGES = {
     "supervision": "Supervision",
     "messages": "Messages and signals",
     "mailbox": "Mailboxes",
+    "events": "The event bus",
     "system": "The system",
     "instrument": "Instruments",
     "exceptions": "Exceptions",
@@ -55,7 +58,7 @@ PAGES = {
     "testing": "Testing",
 }
 """The pages, in their order, with their titles."""
-TOGETHER = {"runner": "system"}
+TOGETHER = {"background": "system", "runner": "system"}
 """Modules without a page of their own."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -86,6 +86,9 @@ class Instrument:
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """A message was not handled."""
 
+    def left_over(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        """A message was not handled, and the ``leftovers`` of its recipient have taken it: it is no dead letter."""
+
     def system_phase(self, system: str, phase: str) -> None:
         """The system has entered a phase of its life."""
 

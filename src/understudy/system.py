@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import itertools
+from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
 
@@ -17,6 +18,7 @@ from understudy.actors._context import spawn_under
 from understudy.actors._dead_letters import (
     CountDeadLetters,
     DeadLetters,
+    ReplayDeadLetters,
     SubscribeDeadLetters,
     UnsubscribeDeadLetters,
 )
@@ -371,8 +373,13 @@ class ActorSystem:
         return self.lookup(path) if actor is None else self.lookup(path, actor)
 
     @property
-    def dead_letters(self) -> ActorRef[SubscribeDeadLetters | UnsubscribeDeadLetters | CountDeadLetters]:
-        """The actor that tells others of messages that were lost: ask it ``SubscribeDeadLetters(subscriber=ref)``."""
+    def dead_letters(
+        self,
+    ) -> ActorRef[SubscribeDeadLetters | UnsubscribeDeadLetters | CountDeadLetters | ReplayDeadLetters]:
+        """The actor that tells others of messages that were lost: ask it ``SubscribeDeadLetters(subscriber=ref)``.
+
+        It keeps the latest of them (``Settings.dead_letters_kept``): ask it ``ReplayDeadLetters(to=ref)``.
+        """
         self._here()
         assert self._dead_letters is not None
         return self._dead_letters
@@ -474,6 +481,7 @@ class ActorSystem:
         await self._run_tasks("after", deadline)
         await self._end_tasks(runtime)
         runtime.asks.close()
+        runtime.kept_letters = deque(maxlen=0)
         runtime.dispatcher.close()
         runtime.blocking.close()
         if self._watchdog is not None and not self._watchdog.stop(_PATIENCE):

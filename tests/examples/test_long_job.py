@@ -22,7 +22,7 @@ from examples.long_job.messages import CalledOff, CallOff, Count, Progress, Wher
 from examples.long_job.program import LongJob
 from tests.cast import Recorder
 from tests.examples.stage import ROOT, TIMEOUT, environment
-from understudy import ActorRef, ActorSystem, AskTimeout, Crashed, Killed, NoReply, Refused, Shutdown, UsageError, child
+from understudy import ActorRef, ActorSystem, Crashed, Killed, NoReply, Refused, Shutdown, UsageError, child
 from understudy.testing import TestProbe
 
 BELOW, PARTS = 100, 5
@@ -55,9 +55,9 @@ class Bench:
         self.system, self.counter, self.ear, self.folder = system, counter, ear, folder
         self.job = folder / "job.txt"
 
-    def order(self, job: Path | None = None, timeout: float = math.inf) -> asyncio.Task[int]:
+    def order(self, job: Path | None = None) -> asyncio.Task[int]:
         order = Count(job=job or self.job, below=BELOW, parts=PARTS, follower=self.ear.ref)
-        return asyncio.create_task(self.counter.ask(order, timeout=timeout))
+        return asyncio.create_task(self.counter.ask(order, timeout=math.inf))
 
     async def held(self, work: Work) -> None:
         """Wait until the thread is where it holds; before that, a call could still be taken back."""
@@ -173,21 +173,6 @@ async def test_when_the_asker_is_gone_it_is_called_off_after_the_part_in_hand(tm
         assert (await b.ear.expect(CalledOff)).why == "nobody waits for it any more"
         assert b.files == []
         assert work.calls == [0, 20, 40]
-
-
-@pytest.mark.real_time
-@pytest.mark.asyncio
-async def test_an_asker_who_waits_no_longer_is_gone_too(tmp_path: Path) -> None:
-    work = Work(hold_at=40)
-    async with bench(work, tmp_path) as b:
-        answer = b.order(timeout=0.01)
-        with pytest.raises(AskTimeout):
-            await answer
-        await b.held(work)
-        work.go.set()
-        while type(news := await b.ear.expect(object)) is not CalledOff:
-            assert type(news) is Progress
-        assert b.files == []
 
 
 @pytest.mark.asyncio

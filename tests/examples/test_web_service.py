@@ -157,7 +157,8 @@ import sys
 from examples.web_service import app, program
 
 app.PATIENCE = 5.0
-sys.exit(program.serve(0))
+sys.argv[1:] = ["--port", "0"]
+sys.exit(program.main())
 """
 
 

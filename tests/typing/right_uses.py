@@ -20,6 +20,7 @@ from understudy import (
     Children,
     ChildSpec,
     Continue,
+    CountDeadLetters,
     DeadLetter,
     Debug,
     ExitReason,
@@ -37,12 +38,14 @@ from understudy import (
     Pool,
     Registered,
     Registry,
+    ReplayDeadLetters,
     Reply,
     Router,
     ScatterGather,
     Settings,
     Stream,
     StreamMessage,
+    SubscribeDeadLetters,
     Supervisor,
     SupervisorRef,
     Terminated,
@@ -256,6 +259,22 @@ class Anything(Actor[object]):
 class Letters(Actor[DeadLetter]):
     @handler
     def letter(self, message: DeadLetter) -> None: ...
+
+
+async def dead_letters_are_counted_told_and_told_again(system: ActorSystem, letters: ActorRef[DeadLetter]) -> None:
+    assert_type(await system.dead_letters.ask(CountDeadLetters()), int)
+    assert_type(await system.dead_letters.ask(SubscribeDeadLetters(subscriber=letters)), None)
+    assert_type(await system.dead_letters.ask(ReplayDeadLetters(to=letters)), int)
+    ReplayDeadLetters(to=letters, recipient="/user/meters/north", kind=Observe)
+
+
+def leftovers_go_to_a_function(left: list[DeadLetter]) -> None:
+    def save(letters: Sequence[DeadLetter]) -> int:
+        left.extend(letters)
+        return len(left)
+
+    child(Clock).options(leftovers=save)
+    child(Clock).options(leftovers=left.extend)
 
 
 async def a_system_takes_a_tree_of_any_kind() -> None:

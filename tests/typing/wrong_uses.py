@@ -19,6 +19,7 @@ from understudy import (
     ChildSpec,
     Mailbox,
     Message,
+    ReplayDeadLetters,
     Reply,
     Router,
     StreamMessage,
@@ -211,3 +212,13 @@ def what_is_called_in_the_background_must_fit(background: Background, total: int
     background.call(len, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     total = background.call(str, 5)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     Background("system")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def leftovers_of_another_kind(letters: list[str]) -> None:
+    child(Marked).options(leftovers=letters.extend)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(Marked).options(leftovers=letters)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def replays_to_what_is_no_ref(system: ActorSystem) -> None:
+    ReplayDeadLetters(to="/user/heir")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await system.dead_letters.ask(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -4,7 +4,12 @@ from understudy.actors._actor import Actor
 from understudy.actors._addresses import Address, Name, Via
 from understudy.actors._ask_many import ask_many
 from understudy.actors._context import Context, System
-from understudy.actors._dead_letters import CountDeadLetters, SubscribeDeadLetters, UnsubscribeDeadLetters
+from understudy.actors._dead_letters import (
+    CountDeadLetters,
+    ReplayDeadLetters,
+    SubscribeDeadLetters,
+    UnsubscribeDeadLetters,
+)
 from understudy.actors._debug import Debug
 from understudy.actors._groups import Group, Groups, Joined, Left
 from understudy.actors._handler import handler
@@ -44,6 +49,7 @@ __all__ = [
     "PipeFailed",
     "Registered",
     "Registry",
+    "ReplayDeadLetters",
     "Reply",
     "Routees",
     "Router",

@@ -55,7 +55,7 @@ class Address(ABC, Generic[M_contra]):
         self._check()
         ref = self._choose(message)
         if ref is None:
-            self._lost(message, sender)
+            self._lost(message, sender, told=True)
             return False
         return ref.tell(message, sender=sender)
 
@@ -90,8 +90,9 @@ class Address(ABC, Generic[M_contra]):
         if self._runtime.elsewhere:
             raise self._runtime.misplaced(f"{type(self).__name__} ({self._place})")
 
-    def _lost(self, message: object, sender: ActorRef[Any] | None) -> None:
-        self._runtime.dead_letter(message, self._place, None if sender is None else sender.path, "nobody is there")
+    def _lost(self, message: object, sender: ActorRef[Any] | None, *, told: bool = False) -> None:
+        path = None if sender is None else sender.path
+        self._runtime.dead_letter(message, self._place, path, "nobody is there", told=told)
 
 
 class Name(Address[M_contra]):

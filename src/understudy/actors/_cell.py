@@ -23,6 +23,7 @@ from understudy._plans._strategies import PLAIN
 from understudy.actors._asks import Ask, Onward
 from understudy.actors._belongings import Belongings
 from understudy.actors._family import Family
+from understudy.actors._leftovers import hand_over
 from understudy.actors._life import (
     DEAD,
     DOWN,
@@ -333,6 +334,9 @@ class Cell(Mortal):
         if not self.for_good:
             self._shut(reason)
         self.gate = reason
+        if self.left:
+            left, self.left = self.left, ()
+            hand_over(self, left)
         if self.observers is not None:
             observers, self.observers = self.observers, None
             for callback in observers:
@@ -561,7 +565,8 @@ class Cell(Mortal):
 
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None:
         """An incarnation has failed: the event, and one report for whoever wants to know more."""
-        self.stand().crashes += 1
+        if self.life is not DEAD:  # of a task, it may be reported long afterwards
+            self.stand().crashes += 1
         report = partial(crash_report, self, reason, message_type)
         self.runtime.instruments.crashed(self.path, reason, message_type, report)
 

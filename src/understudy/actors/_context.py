@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from understudy._plans._spec import ChildSpec, check_function
-from understudy.actors._asks import Letter, Onward, Private, message_of
+from understudy.actors._asks import Letter, Onward, Private, is_plain, message_of
 from understudy.actors._child import as_spec
 from understudy.actors._life import Turn
 from understudy.actors._monitors import Monitor, link, unlink
@@ -347,7 +347,7 @@ class Context:
             raise InvalidContext(what=f"receive of {cell.path}", problem=problem)
         try:
             item = await cell.make_mailbox().get(
-                lambda item: _is_plain(item) and predicate(message_of(item)), timeout=timeout
+                lambda item: is_plain(item) and predicate(message_of(item)), timeout=timeout
             )
         except TimeoutError:
             raise TimeoutError(f"{cell.path} has received nothing like that within {timeout:g} s") from None
@@ -514,10 +514,6 @@ def _started_or_closed(awaitable: object) -> Generator[None, None, None]:
         if asyncio.iscoroutine(awaitable):
             awaitable.close()
         raise
-
-
-def _is_plain(item: Any) -> bool:
-    return type(item) is Letter or not isinstance(item, Letter)
 
 
 async def spawn_under(parent: Cell, spec: ChildSpec[Any], *, declared: bool = False) -> ActorRef[Any]:

@@ -9,7 +9,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._directives import directive_for
-from understudy.actors._asks import FRAME, Arrival, Ask, Letter, Onward, Private, message_of, sender_of
+from understudy.actors._asks import FRAME, Arrival, Ask, Letter, Onward, Private, is_plain, message_of, sender_of
 from understudy.actors._bundles import Bundle, burst_over, next_bundle
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._monitors import News
@@ -204,20 +204,19 @@ class Inbox(ABC):
             self.make_mailbox().put_exempt(news)
             self.wake()
 
-    def refuse(self, message: object, sender: str | None) -> None:
-        """*message* was not accepted and nobody waits to hear it."""
+    def refuse(self, message: object, sender: str | None, *, told: bool = False) -> None:
+        """*message* was not accepted; whoever has not *told* it gets an error."""
         why = "mailbox full" if self.gate is None else str(self.gate)
-        self.note_loss(message, why)
         if self.gate is None:
             self.report_full()
-        self.runtime.dead_letter(message, self.path, sender, why)
+        self.dead_letter(message, sender, why, told=told)
         if self.gate is None and self.policy == "stop":
             self._overflowed(message)
 
-    def dead_letter(self, message: object, sender: str | None, why: str) -> None:
-        """*message*, which had been accepted, is lost."""
+    def dead_letter(self, message: object, sender: str | None, why: str, *, told: bool = False) -> None:
+        """*message* is lost."""
         self.note_loss(message, why)
-        self.runtime.dead_letter(message, self.path, sender, why)
+        self.runtime.dead_letter(message, self.path, sender, why, told=told)
 
     @property
     def policy(self) -> Policy:
@@ -237,7 +236,7 @@ class Inbox(ABC):
         message = message_of(item)
         if isinstance(item, Ask):
             item.fail(self._no_room(message))
-        self.dead_letter(message, sender_of(item), "displaced by a newer message")
+        self.dead_letter(message, sender_of(item), "displaced by a newer message", told=is_plain(item))
 
     def _no_room(self, message: object) -> MailboxFull:
         return MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message)
@@ -527,7 +526,7 @@ class Inbox(ABC):
         elif isinstance(error, Withdrawn):
             self._withdrawn(error.error, ask)
         elif isinstance(error, Unhandled) and error.message is message and error.path == self.path:
-            self._unhandled(message, ask, message)
+            self._unhandled(message, ask, self._envelope_of(message))
         else:
             if isinstance(error, KeyboardInterrupt):
                 self.runtime.interrupt()
@@ -550,7 +549,13 @@ class Inbox(ABC):
         if ask is not None:
             ask.fail(Unhandled(path=self.path, message=message, remedy=_remedy(message, ask)))
         else:
-            self.dead_letter(message, sender_of(item), "unhandled")
+            self.dead_letter(message, sender_of(item), "unhandled", told=is_plain(item))
+
+    def _envelope_of(self, message: Any) -> Any:
+        """What *message*, whose handler is running, came in."""
+        turns = None if self.belongings is None else self.belongings.turns
+        hands = [self.hand] if turns is None else [self.hand, *turns.hands]
+        return next((each for each in hands if message_of(each) is message), message)
 
     def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         directive = self.directive(error)
@@ -614,6 +619,6 @@ class Inbox(ABC):
         if isinstance(item, News | Private) and item.void:
             return
         message = message_of(item)
-        self.dead_letter(message, sender_of(item), str(reason))
+        self.dead_letter(message, sender_of(item), str(reason), told=is_plain(item))
         if isinstance(item, Ask):
             item.fail(ActorStopped(path=self.path, reason=reason, message=message))

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import FRAME, Onward
+from understudy.actors._asks import FRAME, Onward, is_plain, message_of, sender_of
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._inbox import Inbox
 from understudy.actors._life import (
@@ -27,10 +27,11 @@ from understudy.actors._life import (
 )
 from understudy.exceptions import InvalidActor
 from understudy.instrument import Instrument
+from understudy.messages import DeadLetter
 from understudy.reasons import Crashed, ExitReason, Shutdown, without_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from understudy._plans._spec import ChildSpec
     from understudy.actors._belongings import Belongings
@@ -49,7 +50,7 @@ class Mortal(Inbox):
     activations; the grace is one clock over all of them.
     """
 
-    __slots__ = ("_timer", "family", "for_good", "incarnation", "life", "name", "parent", "uid")
+    __slots__ = ("_timer", "family", "for_good", "incarnation", "left", "life", "name", "parent", "uid")
 
     parent: Cell | None
     name: str
@@ -61,6 +62,8 @@ class Mortal(Inbox):
         self.life: Life = NEW
         # The end in sight is the last: nobody restarts it.
         self.for_good = False
+        # What is left over for whoever wants to have it, when the final end is near.
+        self.left: Sequence[DeadLetter] = ()
         self.family: Family[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -85,8 +88,19 @@ class Mortal(Inbox):
             self.gate = reason
         if self.mailbox is None:
             return
-        for item in self.mailbox.close(drain=False):
-            self.lose(item, reason)
+        self._leave_over(self.mailbox.close(drain=False), reason)
+
+    def _leave_over(self, items: Sequence[Any], reason: ExitReason, *, older: bool = False) -> None:
+        """*items* wait in vain, *older* ones than those before; what nobody wants to have is lost."""
+        wanted: list[DeadLetter] = []
+        somebody = self.spec.given.get("leftovers") is not None
+        for item in items:
+            if somebody and is_plain(item):
+                wanted.append(DeadLetter(message_of(item), self.path, sender_of(item), str(reason)))
+            else:
+                self.lose(item, reason)
+        if wanted:
+            self.left = [*wanted, *self.left] if older else [*self.left, *wanted]
 
     def end(self, reason: ExitReason, *, hook: bool) -> Ending:
         """Begin the end of this incarnation; its grace is one clock from here over handler, children and hook."""
@@ -295,8 +309,7 @@ class Mortal(Inbox):
         self.belongings = None
         belongings.end()
         if self.for_good and self.mailbox is not None:  # what was in the stash has come back
-            for item in self.mailbox.clear():
-                self.lose(item, self.gate or Shutdown())
+            self._leave_over(self.mailbox.clear(), self.gate or Shutdown(), older=True)
 
     def task_failed(self, error: BaseException, name: str) -> None:
         """A task of the actor has failed, which is its own failure."""

@@ -38,7 +38,7 @@ class Published(Generic[E_co]):
 
     @property
     def handled(self) -> bool:
-        """Whether each of them has handled it."""
+        """Whether each of them has handled it; also if there is none. False while one is ``queued`` or ``pending``."""
         return all(outcome.status == "handled" for outcome in self.outcomes)
 
     @property

@@ -113,7 +113,8 @@ class ActorRef(Generic[M_contra]):
                     cell.queued = True
                     cell.runtime.dispatcher.push(cell)
                 return True
-        cell.refuse(message, None if sender is None else check_ref(sender, f"tell to {self.path}", "sender").path)
+        path = None if sender is None else check_ref(sender, f"tell to {self.path}", "sender").path
+        cell.refuse(message, path, told=True)
         return False
 
     def tell_quietly(self, message: M_contra) -> bool:

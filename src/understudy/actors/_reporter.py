@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,12 +26,18 @@ __all__ = ["Line", "LogInstrument", "Reporter", "facts_of", "render"]
 
 _LONG = 30.0
 """Seconds: the window for what goes on and on once it has begun, and is told soon enough the second time."""
+_FEW = 5
+"""How many dead letters that differ have a line of their own within their window."""
+_TEXT = re.compile(r"(?<=crashed: )([^:(]*).*|(?<=did not start: )([^:(]*).*", re.DOTALL)
+"""The text of an error, which may show what was in a message."""
 
 
 _HAD_A_LINE = (Crashed, StartFailed)
 """Failures of an actor's own code, of which there is a report."""
 
 Key: TypeAlias = tuple[str | None, ...]
+
+_STORM: Key = ("dead letters",)
 
 
 @dataclass(slots=True)
@@ -43,6 +50,21 @@ class Line:
     frames: tuple[Frame, ...]
     until: float
     suppressed: int = 0
+
+    def summary(self) -> Line:
+        """How many there have been since."""
+        return replace(self, event=f"{self.event} again", fields={**self.fields, "times": self.suppressed}, frames=())
+
+
+@dataclass(slots=True)
+class Storm(Line):
+    """Lines that differ, of which a few are *written*; the others are only counted until the window closes."""
+
+    written: int = 0
+
+    def summary(self) -> Line:
+        """How many have not been written."""
+        return replace(self, fields={"number": self.suppressed})
 
 
 class Flush:
@@ -165,11 +187,31 @@ class LogInstrument(Instrument):
             self._put(key, "warning", "mailbox is full", fields, window=_LONG)
 
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
-        kind = type(message).__name__
-        key = ("dead letter", recipient, kind, why)
-        if not self._suppressed(key):
-            fields = {"recipient": recipient, "message": kind, "why": why}
+        # Types and paths: what was in the message is nobody's business.
+        facts = recipient, type(message).__name__, _TEXT.sub(r"\1\2", why).rstrip()
+        key = ("dead letter", *facts)
+        if not self._suppressed(key) and not self._too_many():
+            where, kind, cause = map(_printable, facts)
+            fields = {"recipient": where, "message": kind, "why": cause}
             self._put(key, "info", "dead letter", fields, window=_LONG)
+
+    def _too_many(self) -> bool:
+        """Whether there have been enough lines about dead letters; this one is counted then."""
+        if self.ref is None or self.runtime is None:
+            return False
+        storm = self.recent.get(_STORM)
+        if storm is None or self.runtime.env.now() >= storm.until:
+            # The first, or the timer is late.
+            if storm is not None:
+                summarise(self.runtime, storm)
+            until = self.runtime.env.now() + _LONG
+            storm = self.recent[_STORM] = Storm("info", "dead letters not logged", {}, (), until)
+        assert isinstance(storm, Storm)
+        if storm.written < _FEW:
+            storm.written += 1
+            return False
+        storm.suppressed += 1
+        return True
 
     def _report(self, level: str, event: str, fields: dict[str, Any]) -> None:
         key = (event, *map(str, fields.values()))
@@ -210,8 +252,7 @@ class LogInstrument(Instrument):
 def summarise(runtime: Runtime, line: Line) -> None:
     """Write how many lines have been like *line* since, if any."""
     if line.suppressed:
-        again = replace(line, event=f"{line.event} again", fields={**line.fields, "times": line.suppressed}, frames=())
-        _write(runtime, again)
+        _write(runtime, line.summary())
 
 
 def _write(runtime: Runtime, line: Line) -> None:

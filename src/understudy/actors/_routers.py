@@ -228,7 +228,7 @@ class _Fan(Generic[M_contra]):
         """
         refs = self._now()
         if not refs:
-            self._lost(message, None if sender is None else sender.path)
+            self._lost(message, None if sender is None else sender.path, told=True)
         accepted = [ref.tell(message, sender=sender) for ref in refs]
         return bool(accepted) and all(accepted)
 
@@ -269,8 +269,8 @@ class _Fan(Generic[M_contra]):
             raise self._runtime.misplaced(f"{type(self).__name__} ({self._place})")
         return self.refs
 
-    def _lost(self, message: object, sender: str | None) -> None:
-        self._runtime.dead_letter(message, self._place, sender, "nobody is there")
+    def _lost(self, message: object, sender: str | None, *, told: bool = False) -> None:
+        self._runtime.dead_letter(message, self._place, sender, "nobody is there", told=told)
 
     @property
     def _place(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
     from understudy.mailbox._overflow import Mailbox
     from understudy.mailbox._rules import Rules
 
-__all__ = ["Runtime", "runtime_of"]
+__all__ = ["DEAD_LETTERS", "KeptLetter", "Runtime", "runtime_of"]
+
+DEAD_LETTERS = "/system/dead_letters"
+"""Where the system actor is that tells dead letters again. It does so once: what dies a second time is not kept."""
+
+KeptLetter: TypeAlias = tuple[object, str]
+"""A message, and the path of its recipient."""
 
 
 class Runtime:
@@ -46,6 +53,7 @@ class Runtime:
         "env",
         "instruments",
         "interrupt",
+        "kept_letters",
         "population",
         "serving",
         "settings",
@@ -73,6 +81,8 @@ class Runtime:
         """A cell is being told of a child of its own, on the stack of that child."""
         self.dead_letter_subscribers: tuple[Any, ...] = ()
         """Refs; replaced as a whole, so that one who reads it is not disturbed by a change."""
+        self.kept_letters: deque[KeptLetter] = deque(maxlen=settings.dead_letters_kept)
+        """The latest messages that were told and lost, oldest first; they can be told again."""
         self.table_of: Callable[[Inbox, Any], HandlerTable] = _own_table
         """The handlers of an actor in a cell, asked for once for each incarnation: where tests put themselves between
         the two."""
@@ -117,8 +127,14 @@ class Runtime:
         """Write one line of the runtime's own log."""
         getattr(structlog.get_logger("understudy"), level)(event, **fields)
 
-    def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
-        """*message* has been lost. Exactly once for each lost message."""
+    def dead_letter(self, message: object, recipient: str, sender: str | None, why: str, *, told: bool = False) -> None:
+        """*message* has been lost. Exactly once for each lost message.
+
+        Args:
+            told: It was told, or had been accepted, and nobody has got an error for it.
+        """
+        if told and sender != DEAD_LETTERS:
+            self.kept_letters.append((message, recipient))
         self.instruments.emit(Instrument.dead_letter, message, recipient, sender, why)
         if not self.dead_letter_subscribers:
             return

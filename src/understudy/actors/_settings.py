@@ -37,6 +37,11 @@ class Settings(BaseModel):
     """How the mailboxes of actors are made that say nothing themselves."""
     stash: Annotated[int, Field(ge=0)] = 1_000
     """How many messages an actor may put aside at a time."""
+    dead_letters_kept: Annotated[int, Field(ge=0)] = 100
+    """How many of the latest dead letters are kept, to be told again on request; 0: none.
+
+    Their messages live for so long, and what those refer to.
+    """
     blocking_threads: Annotated[int, Field(ge=1)] = 32
     """How many calls of ``run_blocking`` run at a time; further ones wait for a thread."""
     cancel_interval: Finite = 0.1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from understudy._plans._keys import encoded
 from understudy._plans._spec import ChildSpec, check_count
-from understudy.actors._asks import Ask, message_of, sender_of
+from understudy.actors._asks import Ask, is_plain, message_of, sender_of
 from understudy.actors._monitors import News
 from understudy.exceptions import ActorStopped, InvalidSpec, MailboxFull
 from understudy.instrument import Instrument
@@ -242,13 +242,13 @@ class JobQueue:
         """What the sender of a message gets when no more are accepted."""
         return ActorStopped(path=self.pool.path, reason=self.gate or self.pool.why_not(), message=message)
 
-    def report_refused(self, item: Any) -> None:
+    def report_refused(self, item: Any, *, told: bool = False) -> None:
         """It was not accepted: for that reason it is a dead letter."""
         pool, gate = self.pool, self.gate
         if gate is None:
             pool.runtime.instruments.emit(Instrument.mailbox_full, pool.path, self.limit)
         why = "the queue of the pool is full" if gate is None else str(gate)
-        pool.runtime.dead_letter(message_of(item), pool.path, sender_of(item), why)
+        pool.runtime.dead_letter(message_of(item), pool.path, sender_of(item), why, told=told)
 
     def _displace(self, job: Job) -> None:
         pool, message = self.pool, message_of(job.item)
@@ -256,7 +256,8 @@ class JobQueue:
         if isinstance(job.item, Ask):
             job.item.fail(self.full_error(message))
         pool.runtime.instruments.emit(Instrument.mailbox_full, pool.path, self.limit)
-        pool.runtime.dead_letter(message, pool.path, sender_of(job.item), "displaced by a newer message")
+        why = "displaced by a newer message"
+        pool.runtime.dead_letter(message, pool.path, sender_of(job.item), why, told=is_plain(job.item))
 
     def _place(self, job: Job) -> bool:
         """Hand *job* to a worker at once, or let it wait if there is room."""

@@ -224,7 +224,7 @@ class Pool(SupervisorRef[M_contra]):
         item: Any = message if sender is None else letter_from(sender, message, self)
         if self._jobs.gate is None and self._jobs.submit(self._jobs.job(item)):
             return True
-        self._jobs.report_refused(item)
+        self._jobs.report_refused(item, told=True)
         return False
 
     def tell_quietly(self, message: M_contra) -> bool:

@@ -58,6 +58,16 @@ class Watch:
         for monitor in self.monitors:
             monitor.began(cell, message)
 
+    def put_off(self, cell: Inbox, message: Any) -> None:
+        """*cell* will go on with *message*, with which it has begun."""
+        for monitor in self.monitors:
+            monitor.put_off(cell, message)
+
+    def took_up(self, cell: Inbox, message: Any) -> None:
+        """*cell* goes on with *message*, if it is one that it has put off."""
+        for monitor in self.monitors:
+            monitor.took_up(cell, message)
+
     def idle(self) -> None:
         """Nothing is ready."""
         for monitor in self.monitors:
@@ -89,11 +99,14 @@ def _hands(cell: Cell) -> list[Any]:
 
 
 def _waiting_at(cell: Inbox) -> Iterator[Any]:
-    """What is in the mailbox of *cell*, or has been put aside."""
+    """What is in the mailbox of *cell*, is put aside, or has been taken out for whoever wants what is left over."""
+    assert isinstance(cell, Cell)
     if cell.mailbox is not None:
         yield from cell.mailbox.contents()
     if cell.belongings is not None:
         yield from cell.belongings.aside
+    for letter in cell.left:
+        yield letter.message
 
 
 def _waits_for(cell: Cell) -> str:
@@ -117,6 +130,12 @@ class Monitor(Instrument):
     def began(self, cell: Inbox, message: Any) -> None:
         """The handler of *message* is being called."""
 
+    def put_off(self, cell: Inbox, message: Any) -> None:
+        """*cell* has begun with *message*, and will go on with it next."""
+
+    def took_up(self, cell: Inbox, message: Any) -> None:
+        """It goes on with it, if that has been put off."""
+
     def idle(self) -> None:
         """Nothing is ready."""
 
@@ -137,6 +156,7 @@ class Delivery(Monitor):
         self._accepted: Counter[tuple[str, int]] = Counter()
         self._began: Counter[tuple[str, int]] = Counter()
         self._lost: Counter[tuple[str, int]] = Counter()
+        self._put_off: Counter[tuple[str, int]] = Counter()
         self._kept: dict[int, Any] = {}
         self._cells: dict[str, list[Inbox]] = defaultdict(list)
 
@@ -160,17 +180,36 @@ class Delivery(Monitor):
         """It is still to be handled."""
         self._began[path, id(message)] -= 1
 
+    def put_off(self, cell: Inbox, message: Any) -> None:
+        """Likewise: until it goes on, it waits."""
+        key = (cell.path, id(message))
+        self._began[key] -= 1
+        self._put_off[key] += 1
+
+    def took_up(self, cell: Inbox, message: Any) -> None:
+        """It waits no more."""
+        key = (cell.path, id(message))
+        if self._put_off[key]:
+            self._put_off[key] -= 1
+            self._began[key] += 1
+
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """Likewise, unless it had not been accepted to begin with."""
-        if self.watch.refusing:
-            return
+        if not self.watch.refusing:
+            self._ended(message, recipient, f"becomes a dead letter ({why})")
+
+    def left_over(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        """Likewise."""
+        self._ended(message, recipient, "is left over")
+
+    def _ended(self, message: object, recipient: str, how: str) -> None:
         key = (recipient, id(message))
         self._kept[id(message)] = message
         self._lost[key] += 1
         cell = self.watch.cells.get(recipient)
         in_hand = cell is not None and any(message_of(hand) is message for hand in _hands(cell))
         if self._accepted[key] and self._began[key] + self._lost[key] > self._accepted[key] and not in_hand:
-            self.broken(f"{shown(message)} for {recipient} becomes a dead letter ({why}), and has been handled")
+            self.broken(f"{shown(message)} for {recipient} {how}, and has been handled")
 
     def idle(self) -> None:
         """Look at the books."""
