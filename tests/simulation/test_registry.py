@@ -204,7 +204,7 @@ class Office:
         spec = child(Member, keys, random.choice([None, "g", "h"]))
         options: dict[str, Any] = {"restart": random.choice(["permanent", "temporary"])}
         try:
-            ref = await self.system.spawn(spec.options(name=f"m{number}", max_restarts=1000, shutdown=0.5, **options))
+            ref = await self.system.spawn(spec.options(name=f"m{number}", max_restarts=5, shutdown=0.5, **options))
         except (StartError, UnderstudyError):
             return
         self.everybody.append(ref)
