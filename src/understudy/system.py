@@ -186,7 +186,7 @@ class ActorSystem:
         # One group with one child: its structure holds, and whatever happens to the actors' tasks cannot reach it.
         self._group = asyncio.TaskGroup()
         await self._group.__aenter__()
-        self._group.create_task(self._steward(runtime), name=f"system:{self.name}")
+        self._start_steward(runtime)
         for name in ("system", "user"):
             spec = child(Guardian).options(name=name)
             self._guardians[name] = cell = Cell(runtime, None, spec, name)
@@ -382,6 +382,16 @@ class ActorSystem:
         await asyncio.wait({self._closed})
 
     # The steward
+
+    def _start_steward(self, runtime: Runtime) -> None:
+        steward = self._group.create_task(self._steward(runtime), name=f"system:{self.name}")
+        steward.add_done_callback(lambda task: self._check_steward(task, runtime))
+
+    def _check_steward(self, steward: asyncio.Task[None], runtime: Runtime) -> None:
+        # One that is cancelled before its first step, as at the end of an event loop, has done nothing, not even that.
+        if steward.cancelled() and not self._closed.done():
+            self.stop("cancelled")
+            self._start_steward(runtime)
 
     async def _steward(self, runtime: Runtime) -> None:
         """Wait for the request to stop, take the phases of the shutdown, return when no task is left."""
