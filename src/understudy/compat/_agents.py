@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
@@ -172,6 +172,12 @@ class Hosted(Actor[M]):
 
     async def shutdown(self, reason: ExitReason) -> None:
         await self._call("cleanup")
+
+    def describe(self) -> Mapping[str, object]:
+        own = getattr(self._agent, "describe", None)
+        if own is not None:
+            return cast("Mapping[str, object]", own())
+        return {name: type(value).__name__ for name, value in getattr(self._agent, "__dict__", {}).items()}
 
     async def _call(self, name: str, *args: object) -> None:
         """Call that method of the agent, if it has it."""
