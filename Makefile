@@ -23,6 +23,7 @@ MADE = $(VENV)/.made-$(WHICH)
 DEMO = $(VENV)/.demo-$(WHICH)
 TEST = $(VENV)/.test-$(WHICH)
 LINT = $(VENV)/.lint-$(WHICH)
+BENCH = $(VENV)/.bench-$(WHICH)
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 # Dependency groups came with pip 25.1.
 INSTALL_GROUPS = $(INSTALL) 'pip>=25.1' && $(INSTALL)
@@ -30,7 +31,7 @@ INSTALL_GROUPS = $(INSTALL) 'pip>=25.1' && $(INSTALL)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test cov lint format campaign bench clean
+.PHONY: help demo test cov lint format docs campaign bench clean
 
 help: ## Show this list
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3.13] [VENV=.venv]'
@@ -63,11 +64,14 @@ format: $(LINT) ## Format the code and mend what can be mended by machine
 	@$(RUN) -m ruff check --fix --quiet . || true
 	@$(RUN) -m ruff format .
 
+docs: $(MADE) ## Make the reference in docs/reference from the docstrings of the source
+	@$(RUN) docs/_reference.py $(ARGS)
+
 campaign: $(TEST) ## Simulate SCHEDULES runs of each scenario, and look for long where the tests look briefly
 	@echo 'campaign: $(SCHEDULES) schedules for each scenario (Python $(VERSION))'
 	@UNDERSTUDY_CAMPAIGN=1 UNDERSTUDY_SCHEDULES=$(SCHEDULES) $(RUN) -m pytest -q -n auto --timeout=3600 $(CAMPAIGN) $(ARGS)
 
-bench: $(DEMO) ## Run the benchmarks; ARGS go to them
+bench: $(BENCH) ## Run the benchmarks; ARGS go to them
 	@echo 'bench: python -m benchmarks $(ARGS) (Python $(VERSION))'
 	@$(RUN) -m benchmarks $(ARGS)
 
@@ -95,6 +99,11 @@ $(DEMO): pyproject.toml $(MADE)
 $(TEST): pyproject.toml $(MADE)
 	@echo 'setup: installing understudy[cli] and the test tools into $(VENV)'
 	@$(INSTALL_GROUPS) --editable '.[cli]' --group test
+	@touch $@
+
+$(BENCH): pyproject.toml $(MADE)
+	@echo 'setup: installing understudy[cli] and what it is measured against into $(VENV)'
+	@$(INSTALL_GROUPS) --editable '.[cli]' --group bench
 	@touch $@
 
 $(LINT): pyproject.toml $(MADE)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from benchmarks import asks, fairness, idle, imports, queues, restarts, ring, spawning, tells
+from benchmarks import asks, events, fairness, idle, imports, queues, restarts, ring, spawning, tells
 from benchmarks.harness import Plan, Row, say
 from benchmarks.report import as_json, as_markdown
 
@@ -36,6 +36,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *asks.WORKLOADS,
     *ring.WORKLOADS,
     *spawning.WORKLOADS,
+    *events.WORKLOADS,
     *restarts.WORKLOADS,
     *queues.WORKLOADS,
     fairness.Fairness(),

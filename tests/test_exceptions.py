@@ -44,7 +44,9 @@ from understudy.exceptions import (
     MailboxFull,
     NameTaken,
     NoReply,
+    NotReplaced,
     Refused,
+    ReplaceTimeout,
     StartError,
     StartTimeout,
     SystemCollapsed,
@@ -120,7 +122,12 @@ EXAMPLES = [
     Example(
         Unhandled(path="/user/horn", message=Note(value=1)),
         "/user/horn has no handler for Note",
-        {"path": "/user/horn", "message": Note(value=1)},
+        {"path": "/user/horn", "message": Note(value=1), "remedy": ""},
+    ),
+    Example(
+        Unhandled(path="/user/horn", message=Note(value=1), remedy="it is not answered in parts, use `ask`"),
+        "/user/horn has no handler for Note: it is not answered in parts, use `ask`",
+        {"path": "/user/horn", "message": Note(value=1), "remedy": "it is not answered in parts, use `ask`"},
     ),
     Example(
         AskTimeout(path="/user/horn", message=Hold(value=1), seconds=2.5, state="accepted, 312 waiting"),
@@ -141,6 +148,23 @@ EXAMPLES = [
         ConsumerSlow(path="/user/horn", message=Note(), seconds=30.0),
         "/user/horn closed the stream of Note: no part was taken within 30 s; take them faster, or raise `timeout=`",
         {"path": "/user/horn", "message": Note(), "seconds": 30.0},
+    ),
+    Example(
+        NotReplaced(path="/user/horn", what="state", problem="ValueError: no tone"),
+        "the state of /user/horn was not replaced, and is as it was: ValueError: no tone",
+        {"path": "/user/horn", "what": "state", "problem": "ValueError: no tone"},
+    ),
+    Example(
+        ReplaceTimeout(path="/user/horn", what="behaviour", seconds=5, state="handling Hold for 4.8 s, 2 waiting"),
+        "the behaviour of /user/horn was not replaced, and is as it was: "
+        "no turn within 5 s (handling Hold for 4.8 s, 2 waiting)",
+        {
+            "path": "/user/horn",
+            "what": "behaviour",
+            "problem": "no turn within 5 s (handling Hold for 4.8 s, 2 waiting)",
+            "seconds": 5,
+            "state": "handling Hold for 4.8 s, 2 waiting",
+        },
     ),
     Example(
         NoReply(path="/user/horn", message=Note()),
@@ -475,6 +499,8 @@ def test_the_tree_in_the_docstring_names_each_second_base() -> None:
         (InvalidActor, TypeError),
         (AskTimeout, TimeoutError),
         (StartTimeout, StartError),
+        (ReplaceTimeout, NotReplaced),
+        (ReplaceTimeout, TimeoutError),
         *((each, ChildError) for each in (ChildAlreadyStarted, ChildAlreadyPresent, ChildRunning, ChildRestarting)),
         (ChildNotFound, ChildError),
         (QueueFull, MailboxFull),
@@ -494,6 +520,7 @@ def test_no_error_of_the_runtime_is_taken_for_another_kind_by_accident() -> None
         InvalidTimeout: ValueError,
         InvalidActor: TypeError,
         AskTimeout: TimeoutError,
+        ReplaceTimeout: TimeoutError,
     }
     for cls in own_classes():
         for kind in (ValueError, TypeError, OSError, LookupError):

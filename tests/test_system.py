@@ -109,6 +109,7 @@ async def test_the_tree_as_json_has_the_same_facts() -> None:
         "status": "running",
         "incarnation": 1,
         "waiting": 0,
+        "suspended": False,
         "restarts": 0,
         "children": [],
     }
@@ -312,7 +313,7 @@ USES: dict[str, Callable[[ActorSystem], Any]] = {
 def test_before_it_is_entered_it_says_how_it_is_to_be_used(use: str) -> None:
     with pytest.raises(InvalidContext) as caught:
         USES[use](ActorSystem(holder("horn"), name="show"))
-    assert str(caught.value) == "system 'show': it is not running: use it inside of `async with`"
+    assert str(caught.value) == "system 'show': it is not running: use it inside of `async with`, or after start()"
 
 
 @pytest.mark.asyncio

@@ -26,6 +26,8 @@ class Node:
     incarnation: int
     waiting: int
     """Messages in the mailbox."""
+    suspended: bool = False
+    """Its messages wait until somebody resumes it."""
     restarts: int = 0
     """Of a supervisor: restarts that count against its limit at this moment."""
     children: tuple[Node, ...] = ()
@@ -78,6 +80,7 @@ def node_of(cell: Cell) -> Node:
         status=cell.status,
         incarnation=cell.incarnation,
         waiting=cell.waiting,
+        suspended=cell.suspended,
         restarts=_recent(cell),
         children=tuple(node_of(child.cell) for child in family.values()),
     )
@@ -101,7 +104,8 @@ def _line(node: Node) -> str:
     again = f", incarnation {node.incarnation}" if node.incarnation > 1 else ""
     waiting = f", {node.waiting:,} waiting" if node.waiting else ""
     restarts = f", {node.restarts:,} recent restart{'s' if node.restarts > 1 else ''}" if node.restarts else ""
-    return f"{node.name}  {node.actor}, {node.status}{again}{waiting}{restarts}"
+    suspended = ", suspended" if node.suspended else ""
+    return f"{node.name}  {node.actor}, {node.status}{suspended}{again}{waiting}{restarts}"
 
 
 def _escape(text: str, keep: str = "\0") -> str:

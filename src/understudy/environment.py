@@ -12,26 +12,33 @@ import functools
 import gc
 import itertools
 import math
+import os
 import random
 import sys
 import threading
 import time
 import traceback
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from contextvars import Context
-    from types import FrameType
+    from types import CodeType, FrameType
 
 __all__ = [
     "Blocking",
     "Environment",
+    "Patrol",
     "TaskRegistry",
+    "Thread",
+    "context_of_task",
     "forget_task",
+    "frames_in_hand",
     "frames_of_task",
     "nowhere",
+    "place",
     "running_loop",
+    "start_thread",
     "thread_id",
     "thread_test",
 ]
@@ -44,6 +51,9 @@ as all the rest of a tell."""
 
 thread_id = threading.get_ident
 """The number of this thread; nearly free."""
+
+place: Callable[[], object] = running_loop if sys.version_info >= (3, 12) else thread_id
+"""Where this code runs, as exactly as can be told for next to nothing: the event loop, on 3.11 the thread."""
 
 
 class _ThreadTest(threading.local):
@@ -60,6 +70,16 @@ _nobodys: Any = threading.RLock()
 
 nowhere: Callable[[], bool] = _nobodys._is_owned
 """Says no in every thread."""
+
+
+Thread = threading.Thread
+
+
+def start_thread(function: Callable[[], object], name: str) -> Thread:
+    """Call *function* in a thread of its own, which does not keep the process from ending."""
+    thread = Thread(target=function, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def thread_test() -> Callable[[], bool]:
@@ -80,11 +100,27 @@ _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) el
 class Environment:
     """One for each system, bound to the event loop that runs it."""
 
-    __slots__ = ("_uids", "loop", "new_task", "now", "random", "stopwatch", "tasks", "thread", "wall")
+    __slots__ = (
+        "_process",
+        "_uids",
+        "loop",
+        "new_task",
+        "now",
+        "place",
+        "processor_time",
+        "random",
+        "stopwatch",
+        "tasks",
+        "thread",
+        "wall",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.thread = thread_id()
+        self.place = loop if place is running_loop else self.thread
+        """What :data:`place` says here."""
+        self._process = os.getpid()
         # What asyncio's own loops do, without the call in between.
         own = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now: Callable[[], float] = time.monotonic if own else loop.time
@@ -93,6 +129,8 @@ class Environment:
         """Seconds since 1970, to tell people when something was; no deadline depends on it."""
         self.stopwatch: Callable[[], float] = time.perf_counter
         """Seconds of real time, to measure how long this process has been computing."""
+        self.processor_time: Callable[[], float] = time.process_time
+        """Seconds for which this process has had a processor, all its threads together."""
         self.random = random.Random()  # noqa: S311 - jitter and routing, no secrets
         self.new_task: Callable[..., asyncio.Task[Any]] = functools.partial(asyncio.Task, loop=loop, **_EAGER)
         """Make a task out of a coroutine, a ``name`` and a ``context``; for :meth:`start_task`."""
@@ -103,9 +141,35 @@ class Environment:
         """A number that no other actor of this system has had."""
         return next(self._uids)
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is another process, which has but a copy of the event loop."""
+        return os.getpid() != self._process
+
+    def whereabouts(self) -> str:
+        """Where this is called, outside of the event loop, in words."""
+        if self.forked:
+            return f"in a fork of the process ({self._process}) that runs its event loop"
+        if self.loop.is_closed():
+            return "after its event loop has been closed"
+        if thread_id() != self.thread:
+            return f"in the thread {threading.current_thread().name!r}, outside of its event loop"
+        return "while its event loop does not run" if running_loop() is None else "in another event loop than its own"
+
     def call_at(self, when: float, callback: Callable[[], object]) -> asyncio.TimerHandle | None:
         """Call *callback* at *when* on the clock of :attr:`now`; None when that is never."""
         return None if when == math.inf else self.loop.call_at(when, callback)
+
+    def call_from_thread(self, function: Callable[[T], object], argument: T) -> None:
+        """In any thread: call *function* in the event loop, when a task would begin that is ordered now.
+
+        Raises:
+            RuntimeError: The event loop is closed.
+        """
+        if _EAGER:
+            self.loop.call_soon_threadsafe(function, argument)
+        else:  # a task begins a turn later than it is made
+            self.loop.call_soon_threadsafe(self.loop.call_soon, function, argument)
 
     def call_aside(self, function: Callable[[], object], context: Context) -> None:
         """Call *function* in *context* in the middle of a task, as if the event loop had: there is no current task.
@@ -151,30 +215,83 @@ class Environment:
             task.add_done_callback(self.tasks.ended, context=context)
         return task
 
+    def patrol(self, look: Callable[[], bool], interval: float, name: str) -> Patrol:
+        """A thread, not yet started, that calls *look* again and again; see :class:`Patrol`."""
+        return Patrol(look, interval, name, self.loop)
+
+
+class Patrol:
+    """A thread of its own that calls *look* every *interval* seconds of real time until that says False, or `stop`.
+
+    No daemon, so whoever starts it has to stop it. One that was forgotten ends by itself when *loop* is closed or the
+    main thread has ended, and so does not hold up the end of the process for longer than the interval.
+    """
+
+    __slots__ = ("_interval", "_look", "_loop", "_stopped", "_thread")
+
+    def __init__(self, look: Callable[[], bool], interval: float, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._look = look
+        self._interval = interval
+        self._loop = loop
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=False)
+
+    def start(self) -> None:
+        """Begin; the first look is after the interval."""
+        self._thread.start()
+
+    def stop(self, patience: float) -> bool:
+        """End, and wait for that for no more than *patience* seconds; whether it has."""
+        self._stopped.set()
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        main = threading.main_thread()
+        while not self._stopped.wait(self._interval) and main.is_alive() and not self._loop.is_closed():
+            if not self._look():
+                return
+
 
 class Blocking:
     """Threads for calls that block, no more than *limit* at a time; made with the first call."""
 
-    __slots__ = ("_env", "_executor", "_limit", "calls")
+    __slots__ = ("_calls", "_env", "_executor", "_limit")
 
     def __init__(self, env: Environment, limit: int) -> None:
         self._env = env
         self._limit = limit
         self._executor: concurrent.futures.ThreadPoolExecutor | None = None
-        self.calls = 0
-        """How many run, or wait for a thread."""
+        # Those that run, or wait for a thread. Threads change it too, each by one operation that cannot be interrupted.
+        self._calls: set[object] = set()
+
+    @property
+    def calls(self) -> int:
+        """How many run, or wait for a thread; whether or not anybody still waits for them."""
+        return len(self._calls)
 
     async def call(self, function: Callable[[], T]) -> T:
         """Call *function* in a thread and wait for it; if that is cancelled, the thread is not."""
         if self._executor is None:
             self._executor = concurrent.futures.ThreadPoolExecutor(self._limit, "understudy-blocking")
-        self.calls += 1
-        future = self._env.loop.run_in_executor(self._executor, function)
-        future.add_done_callback(self._ended)
-        return await future
+        call, calls = object(), self._calls
+        began = False
 
-    def _ended(self, future: asyncio.Future[Any]) -> None:
-        self.calls -= 1
+        def counted() -> T:
+            nonlocal began
+            began = True
+            calls.add(call)  # once more, if it was cancelled in the very moment in which it began
+            try:
+                return function()
+            finally:
+                calls.discard(call)
+
+        calls.add(call)
+        try:
+            return await self._env.loop.run_in_executor(self._executor, counted)
+        finally:
+            if not began:  # it never will
+                calls.discard(call)
 
     def close(self) -> None:
         """Start no more; what runs in a thread runs on."""
@@ -245,6 +362,35 @@ def frames_of_task(task: asyncio.Task[Any]) -> list[FrameType]:
         else:
             # What `async for` and `__await__` put between two of them has no frame; the garbage collector sees through.
             waiting = next((each for each in gc.get_referents(waiting) if _frame_of(each) is not None), None)
+    return frames
+
+
+def context_of_task(task: asyncio.Task[Any]) -> Context | None:
+    """The context in which *task* runs; Python says it from 3.12 on, and the garbage collector always."""
+    return next((each for each in gc.get_referents(task) if isinstance(each, Context)), None)
+
+
+_RUN_ONCE: CodeType = getattr(asyncio.BaseEventLoop, "_run_once").__code__  # noqa: B009
+_RUN_CALLBACK: CodeType = getattr(asyncio.Handle, "_run").__code__  # noqa: B009
+
+
+def frames_in_hand(loop: asyncio.AbstractEventLoop, thread: int) -> list[FrameType]:
+    """What *loop*, which belongs to *thread*, is running: the frames of the callback, innermost first; none: it waits.
+
+    Can be called from any thread. An event loop of another make does not tell that it waits: then these are all the
+    frames of the thread. Private names; a test on each Python guards them.
+    """
+    frames: list[FrameType] = []
+    if not loop.is_running():
+        return frames
+    frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        if frame.f_code is _RUN_CALLBACK and frame.f_back is not None and frame.f_back.f_code is _RUN_ONCE:
+            return frames
+        if frame.f_code is _RUN_ONCE:
+            return []
+        frames.append(frame)
+        frame = frame.f_back
     return frames
 
 

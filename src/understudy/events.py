@@ -3,7 +3,7 @@
 from understudy.actors._event import Event, EventGap
 from understudy.actors._event_bus import AsyncEventBus, BusStatistics, CountEvents
 from understudy.actors._event_readers import EventStream
-from understudy.actors._publication import Outcome, Published, Status
+from understudy.actors._publication import Published
 from understudy.actors._runtime_events import (
     ActorCrashedEvent,
     ActorGaveUpEvent,
@@ -17,7 +17,7 @@ from understudy.actors._runtime_events import (
     SystemPhaseEvent,
     UnhandledEvent,
 )
-from understudy.actors._subscriptions import OnError, Subscription, Topic
+from understudy.actors._subscriptions import OnError, Outcome, Status, Subscription, Topic
 
 __all__ = [
     "ActorCrashedEvent",

@@ -21,6 +21,8 @@
     |   +-- ChildRestarting         it is between two of its lives: terminate it first
     |   +-- ChildNotFound           no child, and no spec, of that name
     +-- TooManyChildren         as many as ``max_children`` allows
+    +-- NotReplaced             a debugging verb has changed nothing; ``__cause__`` says why, if something was raised
+    |   +-- ReplaceTimeout          its turn has not come in time (also a ``TimeoutError``)
     +-- ActorNotFound           no actor under that path
     +-- WrongActorType          an actor, but of another class
     +-- SystemCollapsed         the root gave up; carries the chain of reasons
@@ -67,7 +69,9 @@ __all__ = [
     "MailboxFull",
     "NameTaken",
     "NoReply",
+    "NotReplaced",
     "Refused",
+    "ReplaceTimeout",
     "StartError",
     "StartTimeout",
     "SystemCollapsed",
@@ -199,10 +203,14 @@ class Refused(UnderstudyError):
 class Unhandled(UnderstudyError):
     """The actor has no handler for this type of message. It is unharmed."""
 
-    def __init__(self, *, path: str, message: object) -> None:
+    def __init__(self, *, path: str, message: object, remedy: str = "") -> None:
         self.path = path
         self.message = message
-        super().__init__(f"{path} has no handler for {_name(message)}")
+        self.remedy = remedy
+        what = _name(message)
+        if isinstance(message, type):
+            what, remedy = f"the class {message.__name__}", remedy or f"send an instance, {message.__name__}(...)"
+        super().__init__(f"{path} has no handler for {what}{remedy and ': '}{remedy}")
 
 
 class AskTimeout(UnderstudyError, TimeoutError):
@@ -330,6 +338,28 @@ class TooManyChildren(UnderstudyError):
         super().__init__(f"{path} has {limit:,} children, as many as max_children allows: wait until one has ended")
 
 
+class NotReplaced(UnderstudyError):
+    """The *state* or the *behaviour* of an actor was not replaced, and is as it was.
+
+    ``__cause__`` is what ``change`` or ``migrate`` has raised, if that was the reason.
+    """
+
+    def __init__(self, *, path: str, what: str, problem: str) -> None:
+        self.path = path
+        self.what = what
+        self.problem = problem
+        super().__init__(f"the {what} of {path} was not replaced, and is as it was: {problem}")
+
+
+class ReplaceTimeout(NotReplaced, TimeoutError):
+    """The actor was not between two messages in time, and nothing will be replaced any more; ``state`` says why."""
+
+    def __init__(self, *, path: str, what: str, seconds: float, state: str) -> None:
+        self.seconds = seconds
+        self.state = state
+        super().__init__(path=path, what=what, problem=f"no turn within {reasons.plain_seconds(seconds)} ({state})")
+
+
 class ActorNotFound(UnderstudyError):
     """Nothing is alive under that path. ``nearest`` lists names that come close."""
 
@@ -351,13 +381,14 @@ class WrongActorType(UnderstudyError):
 
 
 class SystemCollapsed(UnderstudyError):
-    """The tree given to the system ended abnormally. ``chain`` is who failed, outermost first."""
+    """The tree given to the system ended abnormally. ``chain`` says who failed, outermost first."""
 
     def __init__(self, *, system: str, path: str, reason: reasons.ExitReason) -> None:
         self.system = system
         self.path = path
         self.reason = reason
         self.chain = tuple(reasons.describe(reason))
+        """What has ended and why, a line each, outermost first."""
         steps = "".join(f"\n  because {line}" for line in self.chain[1:])
         super().__init__(f"system {system!r} collapsed: {path} ended: {self.chain[0]}{steps}")
 

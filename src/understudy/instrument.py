@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from understudy.reasons import ExitReason
+    from understudy.reasons import ExitReason, Frame
 
-__all__ = ["CrashReport", "Instrument", "Instruments", "Statistics"]
+__all__ = ["CrashReport", "Instrument", "Instruments", "LoopBlocked", "LoopLag", "Statistics"]
 
 P = ParamSpec("P")
 
@@ -47,6 +47,12 @@ class Instrument:
     def handling_too_long(self, path: str, message_type: str, seconds: float) -> None:
         """A handler has exceeded ``max_handling_seconds``; the actor is being killed for it."""
 
+    def loop_blocked(self, report: LoopBlocked) -> None:
+        """The event loop turns again, after it was blocked for longer than ``Settings.watchdog``.
+
+        Once for each time; the log has said so while it lasted. Never without a watchdog.
+        """
+
     def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
         """The supervisor has decided to start it anew; *failures* is how many fell into its window."""
 
@@ -79,6 +85,9 @@ class Instrument:
 
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """A message was not handled."""
+
+    def left_over(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        """A message was not handled, and the ``leftovers`` of its recipient have taken it: it is no dead letter."""
 
     def system_phase(self, system: str, phase: str) -> None:
         """The system has entered a phase of its life."""
@@ -203,6 +212,48 @@ class CrashReport:
     """What its hook ``describe`` tells."""
     ancestors: tuple[str, ...]
     """The paths of its parent, of the parent of that, and so on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopBlocked:
+    """What held the event loop when it was looked at last, and for how long; types and places, never values."""
+
+    actor: str | None
+    """The path of the actor whose code it was; None when it was no actor's."""
+    doing: str
+    """``"handler"``, ``"initialize"``, ``"shutdown"``; ``"constructor"``, or ``children`` of a supervisor; ``"task"``,
+    of the actor's own, or anybody's if there is no actor; ``"abandoned"``, a task of the actor that was given up on;
+    ``"callback"``, of the event loop; ``"runtime"``, what the runtime itself does for the actor."""
+    message_type: str | None
+    """What the handler had in hand."""
+    task: str | None
+    """The name of the asyncio task; None in a ``def`` handler or hook, and in callbacks."""
+    file: str
+    """With *line* and *function*: where it is in the user's own code, the innermost such place; if there is none, in
+    what was called first."""
+    line: int
+    function: str
+    frames: tuple[Frame, ...]
+    """From the actor's code inwards to what was running, without the runtime; of very many, the first and the last."""
+    seconds: float
+    """For how long, at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLag:
+    """How late the event loop was for what was to be called at once, over the latest thousand looks of the watchdog.
+
+    All in seconds. A look that finds the loop waiting counts as 0.
+    """
+
+    last: float
+    mean: float
+    p99: float
+    longest: float
+    looks: int
+    """How many looks these numbers are of."""
+    blocked: int
+    """How often it was blocked for longer than ``Settings.watchdog``, since the start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ answered with an ``int``. Inside one process an object of any class may be *told
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
@@ -28,6 +28,8 @@ __all__ = [
     "StreamMessage",
     "Streams",
     "Terminated",
+    "TraceEvent",
+    "Traced",
     "part_type",
     "reply_type",
 ]
@@ -130,6 +132,68 @@ class DeadLetter:
     recipient: str
     sender: str | None
     why: str
+
+
+TraceEvent: TypeAlias = Literal[
+    "started",
+    "received",
+    "handled",
+    "replied",
+    "late",
+    "refused",
+    "unhandled",
+    "interrupted",
+    "failed",
+    "lost",
+    "ended",
+    "stopped",
+]
+"""What a :class:`Traced` tells of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """Something that has happened to an actor that is traced; what its tracer gets, see :meth:`Debug.trace`.
+
+    =============== =====================================================================================
+    ``event``       what happened, and what ``detail`` is
+    =============== =====================================================================================
+    ``started``     an incarnation has come up
+    ``received``    a message was taken from the mailbox, and its handler begins
+    ``handled``     the handler has ended, and there was nothing to reply to
+    ``replied``     the ask was answered, by the handler or later; the reply
+    ``late``        likewise, but nobody waited for it any more; the reply
+    ``refused``     the handler has said no; the ``Refused``
+    ``unhandled``   there is no handler for the message
+    ``interrupted`` the handler was cancelled by the runtime
+    ``failed``      the handler has raised; the error
+    ``lost``        a message for the actor has become a dead letter; why
+    ``ended``       an incarnation has ended; the exit reason
+    ``stopped``     the actor has ended for good; the exit reason, and this is the last
+    =============== =====================================================================================
+
+    A message that was interrupted is ``lost`` too; one whose handler was given up on is that only.
+    """
+
+    event: TraceEvent
+    path: str
+    incarnation: int
+    time: float
+    """On the event loop's clock, in seconds."""
+    message: object = None
+    """The message itself, not a copy; a list where one handler takes many. None where it is about none."""
+    sender: str | None = None
+    """The path of the actor that has asked, or was named in ``tell``."""
+    detail: object = None
+    missed: int = 0
+    """How many of these, just before this one, the tracer had no room for."""
+
+    def __str__(self) -> str:
+        message = "" if self.message is None else f" {self.message!r}"
+        sender = "" if self.sender is None else f" from {self.sender}"
+        detail = "" if self.detail is None else f": {self.detail}"
+        missed = f" ({self.missed:,} missed before)" if self.missed else ""
+        return f"{self.path} #{self.incarnation} {self.event}{message}{sender}{detail}{missed}"
 
 
 class Signal:

@@ -144,6 +144,7 @@ class RestartsExceeded:
 
 
 ExitReason: TypeAlias = Normal | Shutdown | Killed | Crashed | NotFound | NodeDown | StartFailed | RestartsExceeded
+"""Why an actor has ended: one of these values, never raised. :func:`is_abnormal` tells failures from other ends."""
 
 _REASONS = (Normal, Shutdown, Killed, Crashed, NotFound, NodeDown, StartFailed, RestartsExceeded)
 _ABNORMAL = (Killed, Crashed, NodeDown, StartFailed, RestartsExceeded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import itertools
+from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
 
@@ -17,6 +18,7 @@ from understudy.actors._context import spawn_under
 from understudy.actors._dead_letters import (
     CountDeadLetters,
     DeadLetters,
+    ReplayDeadLetters,
     SubscribeDeadLetters,
     UnsubscribeDeadLetters,
 )
@@ -28,6 +30,7 @@ from understudy.actors._reporter import LogInstrument, Reporter
 from understudy.actors._runtime import Runtime
 from understudy.actors._settings import Settings
 from understudy.actors._supervisor_ref import ref_of
+from understudy.actors._watchdog import Watchdog
 from understudy.exceptions import (
     ActorNotFound,
     ActorStopped,
@@ -36,7 +39,7 @@ from understudy.exceptions import (
     StartError,
     SystemCollapsed,
 )
-from understudy.instrument import Instrument, Statistics
+from understudy.instrument import Instrument, LoopLag, Statistics
 from understudy.reasons import ExitReason, Shutdown, is_abnormal, root_error
 
 if TYPE_CHECKING:
@@ -57,6 +60,8 @@ _INSTANT = 1e-6
 """Timers fire a little early: what is due within that is due."""
 _MOMENT = 0.1
 """Seconds that what is quick gets even where there is no time left."""
+_PATIENCE = 1.0
+"""Seconds of real time for the watchdog's thread to end, which may be writing to a log that does not go on."""
 _NEAREST = 10_000
 """How many paths are looked through for names that come close to one that is not there."""
 
@@ -102,6 +107,10 @@ class ActorSystem:
     goes on. It installs no signal handlers; a cancel of the task inside ``async with`` is an orderly stop, and a second
     one shortens it by force. It can be used once.
 
+    Where ``async with`` does not fit, since beginning and end are in different tasks, there are :meth:`start` and
+    :meth:`aclose`. All calls are for the event loop in which it was entered; for programs without one there is
+    :class:`understudy.Background`.
+
     Args:
         tree: A supervisor class, a spec, or what :func:`understudy.supervisor` has declared; None for an empty system.
         name: Its name, for people.
@@ -131,12 +140,18 @@ class ActorSystem:
         self._guardians: dict[str, Cell] = {}
         self._dead_letters: ActorRef[Any] | None = None
         self._events: AsyncEventBus | None = None
+        self._watchdog: Watchdog | None = None
         # The tree's abnormal end, or an interrupt, if that is why the system stops.
         self._collapse: tuple[str, ExitReason] | None = None
         self._interrupted = False
         self._stopping: str | None = None
         self._forced = False
         self._phase_now = ""
+        # One group with one child: its structure holds, and whatever happens to the actors' tasks cannot reach it. None
+        # where the beginning and the end are in different tasks, as a group must be left by who has entered it.
+        self._group: asyncio.TaskGroup | None = None
+        # Nobody else holds the steward then.
+        self._steward_task: asyncio.Task[None] | None = None
         # The task inside `async with`, while it is inside, and whether we have cancelled it.
         self._body: asyncio.Task[Any] | None = None
         self._body_cancelled = False
@@ -144,15 +159,10 @@ class ActorSystem:
     # Entering and leaving
 
     async def __aenter__(self) -> Self:
-        if self._runtime is not None:
-            raise InvalidContext(what=f"system {self.name!r}", problem="a system can be entered once; make a new one")
-        await self._open()
-        try:
-            await self._start()
-        except BaseException as error:
-            self.stop("it did not start")
-            await self._close(swallow=0, error=error)
-            raise
+        self._check_fresh()
+        self._group = asyncio.TaskGroup()
+        await self._group.__aenter__()
+        await self._enter()
         self._body = asyncio.current_task()
         self._check_body()
         return self
@@ -169,23 +179,69 @@ class ActorSystem:
             pending = 0 if isinstance(error, asyncio.CancelledError) else 1
         await self._close(swallow=pending, error=error)
         outside = body is not None and body.cancelling() > 0 and isinstance(error, asyncio.CancelledError)
-        if self._interrupted and not outside:
-            raise KeyboardInterrupt
-        if self._collapse is not None and not outside:
-            self._raise_collapse(error)
+        if not outside:
+            self._raise_end(error)
 
-    async def _open(self) -> None:
+    async def start(self) -> Self:
+        """Start everything, and return the system; it goes on until :meth:`aclose`.
+
+        For where ``async with`` does not fit: the hooks of a framework, the cells of a notebook. Prefer ``async with``,
+        which cannot be forgotten, and whose body is cancelled when the tree collapses. Here nobody is: the log tells of
+        it, the actors have stopped, :meth:`wait_stopped` returns, and :meth:`aclose` raises.
+
+        Raises:
+            InvalidSpec: The tree or the name cannot be used.
+            StartError: An actor of the tree did not start; everything has been stopped again.
+            InvalidContext: It has been started before.
+        """
+        self._check_fresh()
+        await self._enter()
+        return self
+
+    async def aclose(self) -> None:
+        """After :meth:`start`, in any task: stop everything in order; returns when all has ended.
+
+        It takes no longer than leaving ``async with`` does, and a cancel shortens it by force. It may be called again,
+        and tells the same again.
+
+        Raises:
+            SystemCollapsed: The tree had ended abnormally.
+            KeyboardInterrupt: A handler had raised it.
+            InvalidContext: It was not started, or by ``async with``.
+        """
+        self._here()
+        if self._group is not None:
+            problem = "its `async with` closes it: leave that, or request its end with stop()"
+            raise InvalidContext(what=f"system {self.name!r}", problem=problem)
+        self.stop("closed")
+        await self._close(swallow=0, error=None)
+        self._raise_end(None)
+
+    def _check_fresh(self) -> None:
+        if self._runtime is not None:
+            raise InvalidContext(what=f"system {self.name!r}", problem="a system can be entered once; make a new one")
+
+    async def _enter(self) -> None:
+        self._open()
+        try:
+            await self._start()
+        except BaseException as error:
+            self.stop("it did not start")
+            await self._close(swallow=0, error=error)
+            raise
+
+    def _open(self) -> None:
         loop = asyncio.get_running_loop()
         log = LogInstrument()
         runtime = self._runtime = Runtime.of(loop)(loop, self._settings, (log, *self._instruments), self)
         log.runtime = runtime
+        if self._settings.watchdog is not None:  # first of all: where there is no thread to be had, nothing has begun
+            self._watchdog = Watchdog(runtime, self._settings.watchdog, self.name)
+            self._watchdog.start()
         runtime.interrupt = self._interrupt
         self._registry, self._groups = Registry(self), Groups(runtime)
         self._stop_requested: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
-        # One group with one child: its structure holds, and whatever happens to the actors' tasks cannot reach it.
-        self._group = asyncio.TaskGroup()
-        await self._group.__aenter__()
         self._start_steward(runtime)
         for name in ("system", "user"):
             spec = child(Guardian).options(name=name)
@@ -226,12 +282,17 @@ class ActorSystem:
                     continue
                 self.kill()
                 cancelled = cancel
-        await self._group.__aexit__(None, None, None)
+        if self._group is not None:
+            await self._group.__aexit__(None, None, None)
         if cancelled is not None and not isinstance(error, asyncio.CancelledError):
             raise cancelled
 
-    def _raise_collapse(self, error: BaseException | None) -> None:
-        assert self._collapse is not None
+    def _raise_end(self, error: BaseException | None) -> None:
+        """Raise what has ended the system, if anything has; *error* is that of the body."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+        if self._collapse is None:
+            return
         path, reason = self._collapse
         collapsed = SystemCollapsed(system=self.name, path=path, reason=reason)
         if error is not None and not isinstance(error, asyncio.CancelledError):
@@ -266,7 +327,7 @@ class ActorSystem:
             ActorStopped: The system is on its way out.
         """
         spec = as_spec(actor, args, kwargs)
-        self._running()
+        self._here()
         return await spawn_under(self._guardians["user"], spec)
 
     @overload
@@ -308,9 +369,14 @@ class ActorSystem:
         return self.lookup(path) if actor is None else self.lookup(path, actor)
 
     @property
-    def dead_letters(self) -> ActorRef[SubscribeDeadLetters | UnsubscribeDeadLetters | CountDeadLetters]:
-        """The actor that tells others of messages that were lost: ask it ``SubscribeDeadLetters(subscriber=ref)``."""
-        self._running()
+    def dead_letters(
+        self,
+    ) -> ActorRef[SubscribeDeadLetters | UnsubscribeDeadLetters | CountDeadLetters | ReplayDeadLetters]:
+        """The actor that tells others of messages that were lost: ask it ``SubscribeDeadLetters(subscriber=ref)``.
+
+        It keeps the latest of them (``Settings.dead_letters_kept``): ask it ``ReplayDeadLetters(to=ref)``.
+        """
+        self._here()
         assert self._dead_letters is not None
         return self._dead_letters
 
@@ -331,28 +397,33 @@ class ActorSystem:
     @property
     def registry(self) -> Registry:
         """Actors by unique keys, one registry for all who like to use it."""
-        self._running()
+        self._here()
         return self._registry
 
     @property
     def groups(self) -> Groups:
         """The process groups: actors that belong together under a name."""
-        self._running()
+        self._here()
         return self._groups
 
     # Looking
 
     def tree(self) -> Tree:
         """All actors at this moment; ``str()`` of it draws them, and it has ``.mermaid()`` and ``.json()``."""
-        self._running()
+        self._here()
         return Tree(self.name, tuple(node_of(cell) for cell in self._guardians.values()))
 
     snapshot = tree
 
     def statistics(self) -> Statistics:
         """Counts since the start; guardians and system actors are counted too."""
-        runtime = self._running()
+        runtime = self._here()
         return runtime.instruments.statistics(actors=runtime.population, blocking=runtime.blocking.calls)
+
+    def loop_lag(self) -> LoopLag | None:
+        """How late the event loop has been, as its watchdog has seen it; None without ``Settings.watchdog``."""
+        self._running()
+        return None if self._watchdog is None else self._watchdog.lag()
 
     @property
     def abandoned(self) -> tuple[str, ...]:
@@ -362,9 +433,12 @@ class ActorSystem:
     # Ending
 
     def stop(self, detail: str = "") -> None:
-        """Request the orderly end; returns at once, also in a handler. A second request joins the first."""
+        """Request the orderly end; returns at once, also in a handler. A second request joins the first.
+
+        From another thread: ``loop.call_soon_threadsafe(system.stop)``.
+        """
+        self._here()
         if self._stopping is None:
-            self._running()
             self._stopping = detail
             if not self._stop_requested.done():
                 self._stop_requested.set_result(None)
@@ -378,13 +452,17 @@ class ActorSystem:
 
     async def wait_stopped(self) -> None:
         """Wait until the system has ended: every actor, and every task."""
-        self._running()
+        self._here()
         await asyncio.wait({self._closed})
 
     # The steward
 
     def _start_steward(self, runtime: Runtime) -> None:
-        steward = self._group.create_task(self._steward(runtime), name=f"system:{self.name}")
+        body, name = self._steward(runtime), f"system:{self.name}"
+        if self._group is None:
+            steward = self._steward_task = runtime.env.new_task(body, name=name, context=Context())
+        else:
+            steward = self._group.create_task(body, name=name)
         steward.add_done_callback(lambda task: self._check_steward(task, runtime))
 
     def _check_steward(self, steward: asyncio.Task[None], runtime: Runtime) -> None:
@@ -413,8 +491,11 @@ class ActorSystem:
         await self._run_tasks("after", deadline)
         await self._end_tasks(runtime)
         runtime.asks.close()
+        runtime.kept_letters = deque(maxlen=0)
         runtime.dispatcher.close()
         runtime.blocking.close()
+        if self._watchdog is not None and not self._watchdog.stop(_PATIENCE):
+            runtime.complain("the watchdog's thread does not end", TimeoutError("it cannot write its report"))
         self._phase("stopped")
         self._closed.set_result(None)
 
@@ -538,15 +619,23 @@ class ActorSystem:
 
     def _running(self) -> Runtime:
         if self._runtime is None:
-            problem = "it is not running: use it inside of `async with`"
+            problem = "it is not running: use it inside of `async with`, or after start()"
             raise InvalidContext(what=f"system {self.name!r}", problem=problem)
         return self._runtime
+
+    def _here(self) -> Runtime:
+        """For what users call: one who does it in another thread would read, or change, what is being changed."""
+        runtime = self._running()
+        # When the loop is closed nothing changes any more, and how it was may be looked at from anywhere.
+        if runtime.elsewhere and not runtime.env.loop.is_closed():
+            raise runtime.misplaced(f"system {self.name!r}")
+        return runtime
 
     def _absolute(self, path: str) -> str:
         return path if path.startswith("/") else f"/user/{path}"
 
     def _resolve(self, path: str) -> Cell | None:
-        self._running()
+        self._here()
         first, *rest = self._absolute(path).strip("/").split("/")
         cell = self._guardians.get(first)
         for name in rest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 
@@ -159,6 +160,23 @@ class Talkative(Actor[Go]):
 class Talking(Supervisor):
     def children(self) -> list[ChildSpec]:
         return [child(Talkative)]
+
+
+class Blocker(Speaker):
+    """Holds the event loop until the watchdog has said so, or for long; then ends the program."""
+
+    reported = threading.Event()
+
+    @handles
+    def go(self, message: Go) -> None:
+        if not self.reported.wait(50):
+            raise TimeoutError("nobody has said so")
+        super().go(message)
+
+
+class Blocking(Supervisor):
+    def children(self) -> list[ChildSpec]:
+        return [child(Blocker, "free again")]
 
 
 # What runs until it is told to end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -159,6 +160,35 @@ def test_a_tree_that_cannot_be_declared_is_not_printed(name: str, sentence: str,
     out, err = capsys.readouterr()
     assert out == ""
     assert sentence.format(stage=STAGE) in err
+
+
+class Releases(io.StringIO):
+    """Stands for stderr, and lets the program go on when it has been reported."""
+
+    def write(self, text: str) -> int:
+        if "event loop is blocked" in text and "/user/blocking/blocker" in text:
+            sys.modules["stage"].Blocker.reported.set()
+        return super().write(text)
+
+
+def test_who_blocks_the_event_loop_is_reported_on_stderr_when_that_is_wished_for(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stderr := Releases())
+    assert main(["run", "--quiet", "--watchdog", "0.02", f"{STAGE}:Blocking"]) == 0
+    assert capsys.readouterr().out == "free again\n"
+    line = next(line for line in stderr.getvalue().splitlines() if "/user/blocking/blocker" in line)
+    assert re.search(
+        r"event loop is blocked actor=/user/blocking/blocker doing=handler handling=Go .*stage\.py:\d+", line
+    )
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_a_watchdog_for_no_time_at_all_is_refused(seconds: str, capsys: Output) -> None:
+    assert main(["run", "--watchdog", seconds, STAGE]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--watchdog" in err
 
 
 def test_quiet_is_quiet(capsys: Output) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cast import Gate, settle
-from understudy import Actor, ActorSystem, InvalidTimeout, Message, child, handler
+from understudy import Actor, ActorSystem, InvalidTimeout, Mailbox, Message, child, handler
 from understudy.testing import Simulation, simulate
 
 
@@ -272,3 +272,38 @@ async def test_whenever_a_timer_is_cancelled_it_never_rings_afterwards(sim: Simu
     await sim.quiesce()
     assert len(cancelled) == 5
     assert ref.status == "running"
+
+
+@pytest.mark.parametrize("steady", [False, True])
+@pytest.mark.asyncio
+async def test_a_timers_message_is_never_displaced_so_that_it_goes_on(steady: bool) -> None:
+    rings: list[tuple[float, int]] = []
+    gate = Gate()
+    async with ActorSystem() as system:
+        clock = await system.spawn(child(Clock, rings).options(mailbox=Mailbox(capacity=2, policy="drop_old")))
+        await clock.ask(Do(what=lambda actor: actor.context.timers.every("tick", 1.0, Ring(1), steady=steady)))
+        clock.tell(Busy(gate=gate))
+        await gate.reached()
+        await asyncio.sleep(1.5)  # its message waits
+        for _ in range(10):
+            assert clock.tell(Do(what=lambda actor: None))
+        gate.open()
+        await asyncio.sleep(5.2)
+        assert len(rings) == 6
+
+
+@pytest.mark.asyncio
+async def test_what_is_to_come_next_is_not_displaced() -> None:
+    """S3, M4."""
+    rings: list[tuple[float, int]] = []
+
+    def fill(actor: Clock) -> None:
+        actor.context.tell_next(Ring(7))
+        for _ in range(5):
+            actor.context.ref.tell(Do(what=lambda actor: None))
+
+    async with ActorSystem() as system:
+        clock = await system.spawn(child(Clock, rings).options(mailbox=Mailbox(capacity=2, policy="drop_old")))
+        await clock.ask(Do(what=fill))
+        await settle()
+        assert [number for _, number in rings] == [7]

@@ -13,9 +13,13 @@ from understudy import (
     ActorStopped,
     ActorSystem,
     AskTimeout,
+    Event,
     InvalidContext,
+    Mailbox,
     MailboxFull,
     Message,
+    ReceiveTimeout,
+    RollingBatch,
     child,
     handler,
 )
@@ -233,3 +237,209 @@ async def test_nothing_that_is_stashed_is_lost_or_handled_twice(sim: Simulation)
     await sim.quiesce()
     assert sorted(handled) == [*range(4), *range(100, 104)]
     assert [number for number in handled if number < 100] == list(range(4))
+
+
+# What an actor sends itself
+
+
+class Note:
+    """What an actor sends itself; no message of others."""
+
+
+@pytest.mark.parametrize("way", ["a timer", "a task", "itself", "itself, next"])
+@pytest.mark.asyncio
+async def test_what_an_actor_sends_itself_can_be_put_aside_too(way: str) -> None:
+    handled: list[str] = []
+
+    async def note() -> Note:
+        return Note()
+
+    class Closed(Actor[Open | Fail]):
+        ready = False
+
+        def initialize(self) -> None:
+            match way:
+                case "a timer":
+                    self.context.timers.after("note", 0.5, Note())
+                case "a task":
+                    self.context.pipe_to_self(note(), lambda made: made)
+                case "itself":
+                    self.context.tell_self(Note())
+                case _:
+                    self.context.tell_next(Note())
+
+        @handler
+        def open(self, message: Open) -> None:
+            self.ready = True
+            self.context.unstash_all()
+
+        @handler
+        def fail(self, message: Fail) -> None:
+            raise ValueError
+
+        @handler
+        def _note(self, message: Note) -> None:
+            if self.ready:
+                handled.append(way)
+            else:
+                self.context.stash(message)
+
+    async with ActorSystem() as system:
+        closed = await system.spawn(Closed)
+        await asyncio.sleep(1)
+        assert handled == []
+        await closed.ask(Open())
+        await settle()
+        assert handled == [way]
+        assert system.statistics().dead_letters == 0
+
+
+@pytest.mark.parametrize("way", ["a timer", "a task"])
+@pytest.mark.asyncio
+async def test_what_an_earlier_incarnation_has_sent_itself_does_not_come_out_of_the_stash(way: str) -> None:
+    handled: list[int] = []
+
+    async def note() -> Note:
+        return Note()
+
+    class Closed(Actor[Open | Fail]):
+        def initialize(self) -> None:
+            if self.context.incarnation > 1:
+                return
+            if way == "a timer":
+                self.context.timers.after("note", 0.5, Note())
+            else:
+                self.context.pipe_to_self(note(), lambda made: made)
+
+        @handler
+        def open(self, message: Open) -> None: ...
+
+        @handler
+        def fail(self, message: Fail) -> None:
+            raise ValueError
+
+        @handler
+        def _note(self, message: Note) -> None:
+            handled.append(self.context.incarnation)
+            self.context.stash(message)
+
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        closed = await system.spawn(Closed)
+        await asyncio.sleep(1)
+        closed.tell(Fail())
+        await settle()
+        assert await closed.ask(Open()) is None
+        await settle()
+        assert handled == [1]
+        assert recorder.letters == []
+
+
+@pytest.mark.asyncio
+async def test_a_signal_cannot_be_put_aside() -> None:
+    errors: list[Exception] = []
+
+    class Patient(Actor[Open]):
+        def initialize(self) -> None:
+            self.context.receive_timeout(1.0)
+
+        @handler
+        def open(self, message: Open) -> None: ...
+
+        @handler
+        def quiet(self, signal: ReceiveTimeout) -> None:
+            try:
+                self.context.stash(signal)
+            except InvalidContext as error:
+                errors.append(error)
+
+    async with ActorSystem() as system:
+        await system.spawn(Patient)
+        await asyncio.sleep(2)
+    [error] = errors
+    assert str(error) == (
+        "the stash of /user/patient: a signal cannot be put aside: keep what you need of the ReceiveTimeout on self"
+    )
+
+
+@pytest.mark.asyncio
+async def test_messages_that_came_together_can_be_put_aside_one_by_one() -> None:
+    handled: list[list[int]] = []
+
+    class Parcel(Message[int]):
+        number: int
+
+    class Post(Actor[Parcel | Open]):
+        defaults = {"mailbox": Mailbox(batch=RollingBatch(quiet=0.1))}
+        ready = False
+
+        @handler
+        def parcels(self, messages: list[Parcel]) -> None:
+            if self.ready:
+                handled.append([message.number for message in messages])
+                return
+            for message in messages:
+                self.context.stash(message)
+
+        @handler
+        def open(self, message: Open) -> None:
+            self.ready = True
+            self.context.unstash_all()
+
+    async with ActorSystem() as system:
+        post = await system.spawn(Post)
+        for number in range(3):
+            post.tell(Parcel(number=number))
+        await asyncio.sleep(1)
+        await post.ask(Open())
+        await asyncio.sleep(1)
+        assert handled == [[0, 1, 2]]
+        assert system.statistics().dead_letters == 0
+
+
+class Rang(Event):
+    number: int = 0
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+@pytest.mark.asyncio
+async def test_an_event_that_is_put_aside_is_handled_later_and_is_waited_for_until_then(kind: str) -> None:
+    """G4: not before each subscriber has handled it."""
+    handled: list[int] = []
+
+    class Porter:
+        ready = False
+        context: Any
+
+        def take(self, message: Rang) -> None:
+            if self.ready:
+                handled.append(message.number)
+            else:
+                self.context.stash(message)
+
+        @handler
+        def open(self, message: Open) -> None:
+            self.ready = True
+            self.context.unstash_all()
+
+    class Quick(Porter, Actor[Rang | Open]):
+        @handler
+        def rang(self, message: Rang) -> None:
+            self.take(message)
+
+    class Later(Porter, Actor[Rang | Open]):
+        @handler
+        async def rang(self, message: Rang) -> None:
+            await asyncio.sleep(0)
+            self.take(message)
+
+    async with ActorSystem() as system:
+        porter = await system.spawn(Quick if kind == "def" else Later)
+        system.events.subscribe(Rang, porter)
+        publishing = asyncio.ensure_future(system.events.publish(Rang(number=7)))
+        await settle()
+        assert not publishing.done()
+        await porter.ask(Open())
+        assert (await publishing).handled
+        assert handled == [7]
+        assert system.statistics().dead_letters == 0

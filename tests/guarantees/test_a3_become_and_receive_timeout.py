@@ -28,6 +28,9 @@ class Hold(Message):
     gate: Any
 
 
+class Tick: ...
+
+
 class Door(Actor[Knock | Turn | Fail]):
     """Closed at first."""
 
@@ -254,3 +257,44 @@ async def _misuse(system: ActorSystem) -> list[BaseException]:
 def _refused(caught: list[BaseException]) -> BaseException:
     (error,) = caught
     return error
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_does_not_end_the_quiet_does_not_prevent_its_signal_by_taking_long() -> None:
+    quiet: list[float] = []
+
+    class Slow(Sentry):
+        @handler
+        async def whisper(self, message: Whisper) -> None:  # type: ignore[override] - the same handler, but async
+            await asyncio.sleep(1.0)
+
+    async with ActorSystem() as system:
+        start = asyncio.get_running_loop().time()
+        sentry = await system.spawn(Slow, quiet)
+        await asyncio.sleep(1.5)
+        sentry.tell(Whisper())
+        await asyncio.sleep(50)
+        assert [round(when - start, 1) for when in quiet] == [2.5]
+
+
+@pytest.mark.asyncio
+async def test_what_an_actor_sends_itself_does_not_prevent_the_signal_of_the_quiet_by_taking_long() -> None:
+    quiet: list[float] = []
+
+    class Ticking(Sentry):
+        def initialize(self) -> None:
+            super().initialize()
+            self.context.timers.after("tick", 1.5, Tick())
+
+        @handler
+        async def _tick(self, message: Tick) -> None:
+            await asyncio.sleep(1.0)
+
+    async with ActorSystem() as system:
+        start = asyncio.get_running_loop().time()
+        sentry = await system.spawn(Ticking, quiet)
+        await asyncio.sleep(50)
+        assert [round(when - start, 1) for when in quiet] == [2.5]
+        await sentry.ask(Knock())
+        await asyncio.sleep(50)
+        assert len(quiet) == 2

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from tests.cast import Gate, Recorder, settle
+from tests.cast import Gate, Hold, Holder, Recorder, settle
 from understudy import (
     Actor,
     ActorSystem,
@@ -420,3 +422,206 @@ async def test_no_task_outlives_its_incarnation_whatever_happens(sim: Simulation
     ref.stop()
     await ref.wait_stopped()
     assert set(alive.values()) == {0}
+
+
+@pytest.mark.asyncio
+async def test_that_what_was_piped_has_been_cancelled_by_somebody_else_is_a_failure_of_it() -> None:
+    log: list[Any] = []
+    futures: list[asyncio.Future[str]] = []
+
+    def pipe(actor: Worker) -> None:
+        futures.append(asyncio.get_running_loop().create_future())
+        actor.context.pipe_to_self(futures[0], Done)
+
+    async with ActorSystem() as system:
+        worker = await system.spawn(Worker, log)
+        await worker.ask(Do(what=pipe))
+        await settle()
+        futures[0].cancel()
+        await settle()
+        [(incarnation, error)] = log
+        assert incarnation == 1
+        assert isinstance(error, concurrent.futures.CancelledError)
+        assert worker.status == "running"
+
+
+@pytest.mark.asyncio
+async def test_an_error_in_making_the_message_is_a_failure_too() -> None:
+    log: list[Any] = []
+
+    async def fetch() -> int:
+        return 0
+
+    async with ActorSystem() as system:
+        worker = await system.spawn(Worker, log)
+        await worker.ask(Do(what=lambda actor: actor.context.pipe_to_self(fetch(), lambda value: Done(1 // value))))
+        await settle()
+        assert [type(error) for _, error in log] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("ending", ["crash", "stop"])
+@pytest.mark.asyncio
+async def test_a_task_that_the_shutdown_hook_starts_ends_before_the_incarnation(ending: str) -> None:
+    log: list[Any] = []
+
+    class Farewell(Worker):
+        def initialize(self) -> None:
+            log.append("up")
+
+        async def shutdown(self, reason: object) -> None:
+            self.context.start_task(self.clean_up())
+            await asyncio.sleep(0)
+            log.append("shutdown")
+
+        async def clean_up(self) -> None:
+            try:
+                await asyncio.sleep(100)
+            finally:
+                await asyncio.sleep(0.05)
+                log.append("cleaned up")
+
+    async with ActorSystem() as system:
+        worker = await system.spawn(Farewell, log)
+        if ending == "crash":
+            worker.tell(Fail())
+            await asyncio.sleep(1)
+            assert log == ["up", "shutdown", "cleaned up", "up"]
+        else:
+            worker.stop()
+            await worker.wait_stopped()
+            assert log == ["up", "shutdown", "cleaned up"]
+
+
+@pytest.mark.asyncio
+async def test_a_task_of_the_shutdown_hook_that_resists_is_abandoned_within_the_grace() -> None:
+    release = asyncio.Event()
+
+    class Farewell(Worker):
+        async def shutdown(self, reason: object) -> None:
+            self.context.start_task(self.resist(), name="deaf")
+            await asyncio.sleep(0)
+
+        async def resist(self) -> None:
+            while not release.is_set():
+                with suppress(asyncio.CancelledError):
+                    await release.wait()
+
+    async with ActorSystem() as system:
+        worker = await system.spawn(child(Farewell, []).options(shutdown=1.0))
+        start = asyncio.get_running_loop().time()
+        worker.stop()
+        assert isinstance(await worker.wait_stopped(), Killed)
+        assert asyncio.get_running_loop().time() - start == pytest.approx(2.0, abs=0.01)
+        assert system.abandoned == ("task:/user/farewell:deaf",)
+        release.set()
+        await settle()
+
+
+@pytest.mark.asyncio
+async def test_a_blocking_call_is_counted_until_it_ends_and_holds_up_no_end() -> None:
+    release, begun = threading.Event(), threading.Event()
+
+    def block() -> None:
+        begun.set()
+        release.wait(30)
+
+    try:
+        async with ActorSystem() as system:
+            worker = await system.spawn(Worker, [])
+            await worker.ask(Do(what=lambda actor: actor.context.run_blocking(block, Done)))
+            await asyncio.to_thread(begun.wait, 30)
+            worker.stop()
+            await worker.wait_stopped()
+            assert system.statistics().blocking == 1
+        assert not release.is_set()
+    finally:
+        release.set()
+
+
+@pytest.mark.asyncio
+async def test_a_blocking_call_that_had_no_thread_yet_never_begins_when_its_actor_has_ended() -> None:
+    release, begun = threading.Event(), threading.Event()
+    late: list[str] = []
+
+    def block() -> None:
+        begun.set()
+        release.wait(30)
+
+    try:
+        async with ActorSystem(settings=Settings(blocking_threads=1)) as system:
+            first, second = await system.spawn(Worker, []), await system.spawn(Worker, [])
+            await first.ask(Do(what=lambda actor: actor.context.run_blocking(block, Done)))
+            await asyncio.to_thread(begun.wait, 30)
+            await second.ask(Do(what=lambda actor: actor.context.run_blocking(lambda: late.append("ran"), Done)))
+            await settle()
+            assert system.statistics().blocking == 2
+            second.stop()
+            await second.wait_stopped()
+            assert system.statistics().blocking == 1
+    finally:
+        release.set()
+    assert late == []
+
+
+# They are no part of the handler that has started them.
+
+
+@pytest.mark.parametrize("way", ["pipe_to_self", "start_task", "a timer"])
+@pytest.mark.asyncio
+async def test_what_runs_beside_has_no_deadline_of_the_ask_in_which_it_was_begun(way: str) -> None:
+    """M7."""
+    log: list[Any] = []
+    gate = Gate()
+
+    async with ActorSystem() as system:
+        target = await system.spawn(Holder, gate)
+
+        class Asker(Worker):
+            @handler
+            async def _begin(self, message: Begin) -> None:
+                self.log_of.append(await target.ask(Hold(value=7), timeout=60.0))
+
+        async def ask(actor: Any) -> None:
+            actor.log_of.append(await target.ask(Hold(value=7), timeout=60.0))
+
+        def begin(actor: Any) -> None:
+            match way:
+                case "pipe_to_self":
+                    actor.context.pipe_to_self(target.ask(Hold(value=7), timeout=60.0), Done)
+                case "start_task":
+                    actor.context.start_task(ask(actor))
+                case _:
+                    actor.context.timers.after("begin", 0.5, Begin())
+
+        asker = await system.spawn(Asker, log)
+        await asker.ask(Do(what=begin), timeout=1.0)
+        await asyncio.sleep(30)
+        assert log == []
+        gate.open()
+        await settle()
+        assert log in ([7], [(1, 7)])
+
+
+@pytest.mark.parametrize("way", ["pipe_to_self", "start_task"])
+@pytest.mark.asyncio
+async def test_an_actor_may_ask_itself_beside_its_handlers(way: str) -> None:
+    """M8: no edge."""
+    log: list[Any] = []
+
+    async def ask(actor: Any) -> None:
+        actor.log_of.append(await actor.context.ref.ask(Do(what=lambda _: 5)))
+
+    def begin(actor: Any) -> None:
+        if way == "pipe_to_self":
+            actor.context.pipe_to_self(actor.context.ref.ask(Do(what=lambda _: 5)), Done)
+        else:
+            actor.context.start_task(ask(actor))
+
+    async with ActorSystem() as system:
+        worker = await system.spawn(Worker, log)
+        await worker.ask(Do(what=begin))
+        await settle()
+        assert log in ([5], [(1, 5)])
+
+
+class Begin: ...

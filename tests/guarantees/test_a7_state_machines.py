@@ -12,12 +12,15 @@ import pytest
 from tests.cast import Recorder, settle
 from understudy import (
     ActorFailed,
+    ActorStopped,
     ActorSystem,
     InvalidActor,
     InvalidTransition,
     Message,
+    Normal,
     StateMachine,
     Unhandled,
+    child,
     enter,
     handler,
     in_state,
@@ -381,3 +384,54 @@ async def test_states_may_be_classes_and_initialize_runs_after_the_first_entry()
         assert [await machine.ask(Turn()), await machine.ask(Turn())] == ["Busy", "Idle"]
         assert log == ["enters Idle", "initialize", "enters Idle"]
         assert recorder.of("actor_crashed") == []
+
+
+@pytest.mark.parametrize("way", ["plain", "async", "state"])
+@pytest.mark.asyncio
+async def test_a_reply_given_while_the_machine_stops_is_sent_first(way: str) -> None:
+    class Leave(Message[str]): ...
+
+    class Looked:
+        @handler
+        def look(self, message: Look) -> str:
+            return "here"
+
+    class Plain(Looked, StateMachine[Leave | Look]):
+        initial = State.CLOSED
+
+        @in_state(State.CLOSED)
+        def leave(self, message: Leave) -> str:
+            self.context.stop()
+            return "goodbye"
+
+    class Async(Looked, StateMachine[Leave | Look]):
+        initial = State.CLOSED
+
+        @in_state(State.CLOSED)
+        async def leave(self, message: Leave) -> str:
+            self.context.stop()
+            await asyncio.sleep(0.1)
+            return "goodbye"
+
+    class Entering(Looked, StateMachine[Leave | Look]):
+        initial = State.CLOSED
+
+        @in_state(State.CLOSED, to=State.OPEN)
+        def leave(self, message: Leave) -> str:
+            self.goto(State.OPEN)
+            return "goodbye"
+
+        @enter(State.OPEN)
+        def out(self) -> None:
+            self.context.stop()
+
+    kinds: dict[str, Any] = {"plain": Plain, "async": Async, "state": Entering}
+    async with ActorSystem() as system:
+        guest = await system.spawn(child(kinds[way]).options(restart="temporary"))
+        asked = asyncio.ensure_future(guest.ask(Leave()))
+        await asyncio.sleep(0)
+        behind = asyncio.ensure_future(guest.ask(Look()))
+        assert await asked == "goodbye"
+        assert isinstance(await guest.wait_stopped(), Normal)
+        with pytest.raises(ActorStopped):
+            await behind

@@ -12,8 +12,10 @@ from understudy import (
     ActorStopped,
     ActorSystem,
     Crashed,
+    Mailbox,
     Message,
     NotFound,
+    RollingBatch,
     Shutdown,
     Terminated,
     child,
@@ -269,3 +271,124 @@ async def test_every_watcher_hears_once_whenever_the_end_comes(sim: Simulation) 
         assert each[0][0] == "/user/speaker"
         assert each[0][2] is None
         assert is_abnormal(each[0][1]) or isinstance(each[0][1], Shutdown | NotFound)
+
+
+# Whatever the mailbox of the watcher is like
+
+
+@pytest.mark.parametrize("policy", ["block", "fail", "drop_new", "drop_old"])
+@pytest.mark.parametrize("priority", [False, True])
+@pytest.mark.asyncio
+async def test_no_policy_refuses_it_and_nothing_displaces_it(policy: Any, priority: bool) -> None:
+    heard: list[Any] = []
+    gate = Gate()
+    mailbox = Mailbox(capacity=2, policy=policy, priority=(Hold, Said) if priority else None)
+    async with ActorSystem() as system:
+        watcher = await system.spawn(child(Watcher, heard, gate).options(mailbox=mailbox))
+        speakers = [await system.spawn(Speaker) for _ in range(3)]
+        for speaker in speakers:
+            watcher.tell(Watch(ref=speaker))
+            await settle()
+        watcher.tell(Hold())
+        await gate.reached()
+        watcher.tell(Said(text="before"))
+        for speaker in speakers:
+            speaker.stop()
+            await speaker.wait_stopped()
+        for number in range(5):
+            watcher.tell(Said(text=f"{number}"))
+        gate.open()
+        await settle()
+        ends = [each[0] for each in heard if isinstance(each, tuple)]
+        assert ends == [speaker.path for speaker in speakers]
+        assert system.statistics().dead_letters == 5
+
+
+@pytest.mark.asyncio
+async def test_it_weighs_nothing_and_is_not_weighed() -> None:
+    heard: list[Any] = []
+    weighed: list[Any] = []
+
+    def weigh(message: Any) -> float:
+        weighed.append(type(message))
+        return 1.0 if isinstance(message, Watch) else float(len(message.text))
+
+    async with ActorSystem() as system:
+        watcher = await system.spawn(child(Watcher, heard).options(mailbox=Mailbox(capacity=3, weigh=weigh)))
+        speaker = await system.spawn(Speaker)
+        watcher.tell(Watch(ref=speaker))
+        await settle()
+        speaker.stop()
+        await settle()
+        assert heard == [("/user/speaker", Shutdown("stopped"), None)]
+        assert set(weighed) == {Watch}
+
+
+@pytest.mark.asyncio
+async def test_it_is_not_overtaken_by_what_is_more_urgent_and_came_before_it_from_the_same_actor() -> None:
+    heard: list[Any] = []
+    gate = Gate()
+    mailbox = Mailbox(priority=(Hold,))  # all that is said is less urgent, and so would the news be
+    async with ActorSystem() as system:
+        watcher = await system.spawn(child(Watcher, heard, gate).options(mailbox=mailbox))
+        speaker = await system.spawn(Speaker, watcher)
+        watcher.tell(Watch(ref=speaker))
+        await settle()
+        watcher.tell(Hold())
+        await gate.reached()
+        for text in "ab":
+            speaker.tell(Said(text=text))
+        await settle()
+        speaker.stop()
+        await speaker.wait_stopped()
+        gate.open()
+        await settle()
+        assert heard == ["a", "b", ("/user/speaker", Shutdown("stopped"), None)]
+
+
+@pytest.mark.asyncio
+async def test_it_ends_a_burst_that_is_being_collected() -> None:
+    heard: list[Any] = []
+    mailbox = Mailbox(batch=RollingBatch(quiet=60.0, cap=60.0))
+    async with ActorSystem() as system:
+        watcher = await system.spawn(child(Watcher, heard).options(mailbox=mailbox))
+        speaker = await system.spawn(Speaker, watcher)
+        watcher.tell(Watch(ref=speaker))
+        await asyncio.sleep(61)
+        speaker.tell(Said(text="last words"))
+        await settle()
+        assert heard == []
+        speaker.stop()
+        await settle()
+        assert heard == ["last words", ("/user/speaker", Shutdown("stopped"), None)]
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.asyncio
+async def test_what_the_dead_actor_was_still_waiting_to_send_was_never_sent(end: str) -> None:
+    heard: list[Any] = []
+    gate = Gate()
+
+    class Patient(Speaker):
+        @handler
+        async def said(self, message: Said) -> None:  # type: ignore[override] - the same handler, but async
+            assert self.listener is not None
+            await self.listener.send(message)
+
+    async with ActorSystem() as system:
+        watcher = await system.spawn(child(Watcher, heard, gate).options(mailbox=1))
+        patient = await system.spawn(child(Patient, watcher).options(restart="temporary", shutdown=1.0))
+        watcher.tell(Watch(ref=patient))
+        await settle()
+        watcher.tell(Hold())
+        await gate.reached()
+        for text in "ab":
+            patient.tell(Said(text=text))
+            await settle()
+        getattr(patient, end)()
+        await patient.wait_stopped()
+        gate.open()
+        await settle()
+        assert heard[0] == "a"
+        assert heard[1][0] == "/user/patient"
+        assert len(heard) == 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -169,3 +171,63 @@ async def test_the_end_of_a_system_leaves_no_link_behind() -> None:
     async with ActorSystem() as system:
         one, two = await pair(system)
     assert await one.wait_stopped() == await two.wait_stopped() == Shutdown("parent ended")
+
+
+@pytest.mark.parametrize("ends", ["stop", "fail"])
+@pytest.mark.asyncio
+async def test_nothing_is_kept_of_the_links_to_those_that_have_ended(ends: str) -> None:
+    """D7: memory is flat, however many an actor has been linked to."""
+
+    class Hub(Partner):
+        defaults = {"trap_exits": True}
+
+        @handler
+        def partner_ended(self, news: LinkExit) -> None: ...
+
+    class Luggage: ...
+
+    class Remembered(Partner):
+        def __init__(self, luggage: Luggage) -> None:
+            super().__init__()
+
+    luggage: list[weakref.ref[Luggage]] = []
+
+    async with ActorSystem() as system:
+        hub = await system.spawn(Hub)
+        for _ in range(20):
+            held = Luggage()
+            luggage.append(weakref.ref(held))
+            partner = await system.spawn(child(Remembered, held).options(restart="temporary"))
+            hub.tell(Link(ref=partner))
+            await settle()
+            if ends == "stop":
+                partner.stop()
+            else:
+                partner.tell(Fail())
+            await partner.wait_stopped()
+            await settle()
+            del partner, held
+        gc.collect()
+        assert hub.status == "running"
+        assert [each for each in luggage if each() is not None] == []
+
+
+@pytest.mark.asyncio
+async def test_a_link_to_one_that_has_failed_already_takes_along_at_once() -> None:
+    async with ActorSystem() as system:
+        one, two = [await system.spawn(child(Partner).options(restart="temporary")) for _ in range(2)]
+        one.tell(Fail())
+        await one.wait_stopped()
+        two.tell(Link(ref=one))
+        assert isinstance(await two.wait_stopped(), Crashed)
+
+
+@pytest.mark.asyncio
+async def test_a_link_across_systems_of_one_event_loop_takes_along() -> None:
+    async with ActorSystem(name="north") as north, ActorSystem(name="south") as south:
+        one = await north.spawn(child(Partner).options(restart="temporary"))
+        two = await south.spawn(child(Partner).options(restart="temporary"))
+        one.tell(Link(ref=two))
+        await settle()
+        two.tell(Fail())
+        assert isinstance(await one.wait_stopped(), Crashed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -23,13 +23,17 @@ from understudy import (
     Children,
     MailboxFull,
     Message,
+    Pool,
     Refused,
     Router,
     ScatterGather,
+    StreamMessage,
     Supervisor,
     UnderstudyError,
+    ask_many,
     child,
     handler,
+    worker_pool,
 )
 from understudy.testing import Faults, Simulation, simulate
 
@@ -555,3 +559,162 @@ async def test_each_message_reaches_one_routee_or_is_a_dead_letter_whoever_ends(
     assert answered <= set(handled)
     assert {value for value in handled if value < 100} <= accepted
     assert router.refs == tuple(ref for ref in refs if ref.status != "stopped")
+
+
+# What can be a routee
+
+
+@pytest.mark.asyncio
+async def test_the_smallest_mailbox_counts_what_reentrant_handlers_have_in_hand() -> None:
+    gate = Gate()
+
+    class Juggler(Actor[Hold]):
+        def __init__(self, log: list[int]) -> None:
+            self.begun = log
+
+        @handler(reentrant=True)
+        async def hold(self, message: Hold) -> int:
+            self.begun.append(message.value)
+            await gate.hold()
+            return message.value
+
+    logs: list[list[int]] = [[], []]
+    async with ActorSystem() as system:
+        refs = [await system.spawn(Juggler, log) for log in logs]
+        refs[0].tell(Hold(value=0))
+        refs[0].tell(Hold(value=0))
+        await settle()
+        router = Router(system, refs, "smallest_mailbox")
+        for value in range(1, 5):
+            router.tell(Hold(value=value))
+            await settle()
+        assert [len(log) for log in logs] == [3, 3]
+        gate.open()
+
+
+@pytest.mark.asyncio
+async def test_a_router_over_routers_chooses_among_the_routees_of_all() -> None:
+    async with ActorSystem() as system:
+        refs, logs = await holders(system, 3)
+        inner = Router(system, refs[:2], "random")
+        for outer in (Router(system, inner), Router(system, Broadcast(system, inner))):
+            for value in range(4):
+                assert await outer.ask(Note(value=value)) == value
+        assert [len(log) for log in logs] == [4, 4, 0]
+        assert await Broadcast(system, inner).ask(Note(value=5)) == [5, 5]
+        assert await ScatterGather(system, inner).ask(Note(value=6)) == 6
+        await ended(refs[0])
+        assert await Broadcast(system, inner).ask(Note(value=7)) == [7]
+
+
+@pytest.mark.parametrize("kind", ["router", "broadcast", "scatter", "ask_many"])
+@pytest.mark.asyncio
+async def test_what_is_routed_to_a_pool_is_a_job_of_its_workers(kind: str) -> None:
+    log: list[int] = []
+    async with ActorSystem() as system:
+        pool = Pool(await system.spawn(worker_pool("pool", child(Holder, None, log), workers=2)), Holder)
+        match kind:
+            case "router":
+                answer: Any = await Router(system, [pool]).ask(Note(value=1))
+            case "broadcast":
+                [answer] = await Broadcast(system, [pool]).ask(Note(value=1))
+            case "scatter":
+                answer = await ScatterGather(system, [pool]).ask(Note(value=1))
+            case _:
+                [answer] = await ask_many([pool], Note(value=1))
+        assert (answer, log) == (1, [1])
+
+
+@pytest.mark.asyncio
+async def test_a_pool_among_routees_is_chosen_by_its_load_and_not_while_it_drains() -> None:
+    gate = Gate()
+    async with ActorSystem() as system:
+        pools = [
+            Pool(await system.spawn(worker_pool(name, child(Holder, gate), workers=1)), Holder)
+            for name in ("north", "south")
+        ]
+        router = Router(system, pools, "smallest_mailbox")
+        for value in range(4):
+            assert router.tell(Hold(value=value))
+        await settle()
+        assert [pool.waiting for pool in pools] == [1, 1]
+        pools[0].drain()
+        assert router.refs == (pools[1],)
+        for value in range(2):
+            assert router.tell(Hold(value=value))
+        assert [pool.waiting for pool in pools] == [1, 3]
+        gate.open()
+        await pools[0].wait_stopped()
+
+
+@pytest.mark.parametrize("kind", ["broadcast", "ask_many"])
+@pytest.mark.asyncio
+async def test_a_pool_that_is_full_or_has_ended_is_an_error_in_its_place(kind: str) -> None:
+    gate = Gate()
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        pool = Pool(await system.spawn(worker_pool("pool", child(Holder, gate), workers=1, limit=1)), Holder)
+        other = await system.spawn(Holder)
+
+        async def ask(value: int) -> list[Any]:
+            if kind == "broadcast":
+                return await Broadcast(system, [pool, other]).ask(Note(value=value))
+            return await ask_many([pool, other], Note(value=value))
+
+        pool.tell(Hold())
+        waiting = asyncio.ensure_future(ask(1))
+        await settle()
+        full, reply = await ask(2)
+        assert isinstance(full, MailboxFull)
+        assert full.message == Note(value=2)
+        assert reply == 2
+        # What is given up is not started any more, and makes room.
+        waiting.cancel()
+        await settle()
+        assert pool.waiting == 0
+        gate.open()
+        await settle()
+        pool.stop()
+        await pool.wait_stopped()
+        if kind == "ask_many":
+            stopped, reply = await ask(3)
+            assert isinstance(stopped, ActorStopped)
+            assert reply == 3
+        else:
+            assert await ask(3) == [3]
+        assert [(letter[0].value, letter[3]) for letter in recorder.letters if letter[1] == "/user/pool"][:2] == [
+            (2, "the queue of the pool is full"),
+            (1, "nobody waits for the reply any more"),
+        ]
+
+
+@pytest.mark.asyncio
+async def test_a_stream_may_be_asked_of_a_pool_and_keeps_one_worker_busy() -> None:
+    class Count(StreamMessage[int]):
+        to: int
+
+    class Counter(Actor[Count | Note]):
+        @handler
+        async def count(self, message: Count) -> AsyncIterator[int]:
+            for number in range(message.to):
+                yield number
+
+        @handler
+        def note(self, message: Note) -> int:
+            return message.value
+
+    async with ActorSystem() as system:
+        pool = Pool(await system.spawn(worker_pool("pool", child(Counter), workers=2, limit=1)), Counter)
+        async with pool.stream(Count(to=5), buffer=1) as parts, pool.stream(Count(to=3), buffer=1) as others:
+            assert [await anext(parts), await anext(others)] == [0, 0]
+            waiting = asyncio.ensure_future(pool.ask(Note(value=7)))
+            await settle()
+            assert pool.waiting == 1
+            with pytest.raises(MailboxFull):
+                await anext(pool.stream(Count(to=1)))
+            assert [part async for part in others] == [1, 2]
+            assert await waiting == 7
+            assert [part async for part in parts] == [1, 2, 3, 4]
+        pool.kill()
+        await settle()
+        assert [part async for part in pool.stream(Count(to=2))] == [0, 1]

@@ -351,3 +351,28 @@ async def test_a_restart_that_does_not_come_up_fails_the_queued_asks_with_its_re
             error = ask.exception()
             assert isinstance(error, ActorStopped)
             assert error.reason == reason
+
+
+@pytest.mark.parametrize("how", ["crash", "kill"])
+@pytest.mark.asyncio
+async def test_an_actor_may_be_declared_so_that_its_restart_fails_queued_asks_at_once_and_keeps_tells(how: str) -> None:
+    gate, slow_start, log = Gate(), Gate(), []
+    loop = asyncio.get_running_loop()
+    async with ActorSystem() as system:
+        ref = await system.spawn(child(Patient, gate, log, slow_start).options(on_restart="fail"))
+        in_hand, *queued = await three_asks(ref, gate, Bomb() if how == "crash" else Hold(value=0))
+        ref.tell(Note(value=7))
+        begun = loop.time()
+        if how == "crash":
+            gate.open()
+        else:
+            ref.kill()
+        outcomes = await asyncio.gather(in_hand, *queued, return_exceptions=True)
+        assert loop.time() - begun < 0.1
+        assert [type(outcome) for outcome in outcomes[1:]] == [ActorStopped, ActorStopped]
+        assert {outcome.message.value for outcome in outcomes[1:]} == {1, 2}
+        await slow_start.reached()
+        slow_start.open()
+        assert await ref.ask(Note(value=8)) == 8
+        assert log == ["born", "born", 7, 8]
+        assert system.statistics().dead_letters == (2 if how == "crash" else 3)

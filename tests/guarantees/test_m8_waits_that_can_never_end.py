@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from understudy import (
     Message,
     Reply,
     StartError,
+    StreamMessage,
     child,
     handler,
     supervisor,
@@ -926,3 +927,45 @@ async def test_who_has_the_reply_and_not_had_its_turn_yet_is_in_no_circle() -> N
         assert await asked == "done"
         await settle()
         assert outcomes == {"b": "done"}
+
+
+@pytest.mark.parametrize("way", ["itself", "another"])
+@pytest.mark.asyncio
+async def test_the_next_part_of_a_stream_is_waited_for_in_a_task_of_the_handler_too(way: str) -> None:
+    class Parts(StreamMessage[int]): ...
+
+    class Follow(Message[int]):
+        of: Any
+
+    class Reader(Actor[Parts | Follow]):
+        other: Any = None
+
+        @handler
+        async def parts(self, message: Parts) -> AsyncIterator[int]:
+            yield await self.other.ask(Follow(of=None))
+
+        @handler
+        async def follow(self, message: Follow) -> int:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(self.next_part(message.of))
+            return task.result()
+
+        async def next_part(self, of: Any) -> int:
+            return await anext(of.stream(Parts()))
+
+    class Asking(Reader):
+        def __init__(self, other: Any) -> None:
+            self.other = other
+
+    async with ActorSystem() as system:
+        node = await system.spawn(Reader)
+        asking = await system.spawn(Asking, node)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ActorFailed) as failed:
+            await node.ask(Follow(of=node if way == "itself" else asking), timeout=60.0)
+        assert asyncio.get_running_loop().time() - began < 0.1
+        errors: list[BaseException | None] = [failed.value]
+        while errors[-1] is not None and not isinstance(errors[-1], AskCycle):
+            error = errors[-1]
+            errors.append(error.exceptions[0] if isinstance(error, ExceptionGroup) else error.__cause__)
+        assert isinstance(errors[-1], AskCycle)

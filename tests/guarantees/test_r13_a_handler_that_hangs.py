@@ -4,6 +4,7 @@ survives."""
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -27,13 +28,17 @@ from understudy import (
     Actor,
     ActorStopped,
     ActorSystem,
+    Instrument,
     InvalidActor,
     InvalidSpec,
     Killed,
+    LoopBlocked,
     Message,
+    Settings,
     child,
     handler,
 )
+from understudy.actors._runtime import Runtime
 
 
 class Long(Diary):
@@ -214,6 +219,33 @@ async def test_a_plain_handler_is_not_interrupted() -> None:
         assert await stage["player"].ask(Flat(what=long)) == "done"
         await asyncio.sleep(1)
         assert part.starts == 1
+
+
+class Hangs(Instrument):
+    def __init__(self) -> None:
+        self.reports: list[LoopBlocked] = []
+
+    def loop_blocked(self, report: LoopBlocked) -> None:
+        self.reports.append(report)
+
+
+@pytest.mark.real_time
+@pytest.mark.asyncio
+async def test_the_watchdog_reports_a_plain_handler_that_hangs_and_does_not_end_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    part, hangs, reported = Part(), Hangs(), threading.Event()
+
+    def hear(self: Runtime, level: str, event: str, fields: dict[str, Any]) -> None:
+        if event == "event loop is blocked" and fields.get("handling") == "Flat":
+            reported.set()
+
+    monkeypatch.setattr(Runtime, "write_log", hear)
+    async with ActorSystem(settings=Settings(watchdog=0.02), instruments=[hangs]) as system:
+        ref = await system.spawn(part.spec(max_handling_seconds=0.001))
+        assert await ref.ask(Flat(what=lambda actor: reported.wait(50)), timeout=50) is True
+        assert part.starts == 1
+    assert "/user/player" in [report.actor for report in hangs.reports if report.message_type == "Flat"]
 
 
 class Wait(Message): ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import math
 import re
@@ -59,6 +60,7 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "significant": [(True, True), (False, False)],
     "trap_exits": [(True, True), (False, False)],
     "stash": [(0, 0), (5, 5)],
+    "leftovers": [(print, print)],
     "depends_on": [((), ()), (["a", "b"], ("a", "b")), (("a",), ("a",))],
 }
 
@@ -81,6 +83,7 @@ BAD: dict[str, list[Any]] = {
     "significant": [None, 0, 1, "yes"],
     "trap_exits": [None, 0, 1, "yes"],
     "stash": [-1, 1.5, math.inf, True, None, "3"],
+    "leftovers": [3, None, "save", asyncio.sleep],
     "depends_on": [None, "a", 3, [None], ["a/b"], [""]],
 }
 
@@ -101,6 +104,7 @@ ALLOWED = {
     "significant": "must be True or False",
     "trap_exits": "must be True or False",
     "stash": "must be an int from 0 up",
+    "leftovers": "must be a `def` function of a list",
     "depends_on": "must be ",
 }
 

@@ -28,6 +28,7 @@ from understudy import (
     RestartsExceeded,
     Shutdown,
     Supervisor,
+    SupervisorRef,
     UnderstudyError,
     Unhandled,
     WorkerPool,
@@ -994,3 +995,36 @@ async def test_jobs_of_one_key_stay_in_order_while_workers_come_and_go(sim: Simu
 
 def refs_are_refs(pool: Pool[Note]) -> ActorRef[Note]:
     return pool
+
+
+@pytest.mark.parametrize("way", ["by hand", "with its group"])
+@pytest.mark.asyncio
+async def test_who_takes_the_place_of_a_worker_that_has_ended_does_the_jobs_that_wait(stage: Stage, way: str) -> None:
+    async with stage.system() as system:
+
+        class Workers(WorkerPool):
+            strategy = "one_for_all"
+            workers = 2
+
+            def worker(self) -> ChildSpec:
+                return child(Holder, stage.gate, stage.log)
+
+        pool = Pool(await system.spawn(Workers), Holder)
+        first, second = pool.refs
+        first.stop()
+        await first.wait_stopped()
+        if way == "by hand":
+            second.stop()
+            await second.wait_stopped()
+        else:
+            pool.tell(Hold(value=1))
+            await stage.gate.reached()
+        waiting = [asyncio.ensure_future(pool.ask(Note(value=value))) for value in (2, 3)]
+        await settle()
+        assert pool.waiting == 2
+        if way == "by hand":
+            await SupervisorRef(pool._cell).restart_child("0")  # also by a ref that knows nothing of jobs
+        else:
+            second.kill()
+        assert await asyncio.gather(*waiting) == [2, 3]
+        assert pool.waiting == 0

@@ -9,7 +9,19 @@ import pytest
 import pytest_asyncio
 
 from tests.cast import Gate, Hold, Holder, Note, Recorder, settle
-from understudy import Actor, ActorFailed, ActorRef, ActorSystem, InvalidContext, Message, child, handler
+from understudy import (
+    Actor,
+    ActorFailed,
+    ActorRef,
+    ActorSystem,
+    InvalidContext,
+    Mailbox,
+    Message,
+    RollingBatch,
+    Terminated,
+    child,
+    handler,
+)
 from understudy.testing._errors import InjectedCrash
 from understudy.testing._inject import inject
 
@@ -180,6 +192,48 @@ async def test_private_messages_and_those_without_a_handler_are_concerned_and_ho
     assert await own.ask(Note()) == 7
     await settle()
     assert log[3:] == ["fallback", "pushed"]
+
+
+class Mourner(Actor[Note]):
+    """Handles a signal, and bursts."""
+
+    def __init__(self, log: list[str], whom: ActorRef[Any]) -> None:
+        self.log_of_all = log
+        self.whom = whom
+
+    def initialize(self) -> None:
+        self.context.watch(self.whom)
+
+    @handler
+    def ended(self, signal: Terminated) -> None:
+        self.log_of_all.append("ended")
+
+    @handler
+    def notes(self, notes: list[Note]) -> None:
+        self.log_of_all.append(f"{len(notes)} notes")
+
+
+@pytest.mark.asyncio
+async def test_signals_and_bursts_are_handled_while_something_is_injected_and_are_concerned_too(
+    system: ActorSystem, recorder: Recorder
+) -> None:
+    log: list[str] = []
+    first, second = await system.spawn(Holder), await system.spawn(Holder)
+    mourners = [
+        child(Mourner, log, whom).options(mailbox=Mailbox(batch=RollingBatch(quiet=1.0))) for whom in (first, second)
+    ]
+    spared, struck = [await system.spawn(spec) for spec in mourners]
+    with inject(system, spared.path, crash=1.0, only=Push), inject(system, struck.path, crash=1.0, only=Terminated):
+        for ref in (spared, struck):
+            ref.tell(Note())
+            ref.tell(Note())
+        await asyncio.sleep(10)
+        first.stop()
+        second.stop()
+        await asyncio.sleep(10)
+    assert log == ["2 notes", "2 notes", "ended"]
+    # Once for each incarnation, which hears at once that whom it watches is not there.
+    assert {(event[0], event[2]) for event in recorder.of("actor_crashed")} == {(struck.path, "Terminated")}
 
 
 @pytest.mark.parametrize("first_out", [0, 1])

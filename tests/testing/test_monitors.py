@@ -514,9 +514,40 @@ async def asks_that_fail(sim: Simulation) -> None:
     await ref.wait_stopped()
 
 
+class Drawer(Actor[Put]):
+    """Puts everything aside."""
+
+    @handler
+    def put(self, message: Put) -> int:
+        self.context.stash(message)
+        return 0
+
+
+async def put_aside_for_long(sim: Simulation) -> None:
+    drawer = await sim.system.spawn(Drawer)
+    for number in range(3):
+        drawer.tell(Put(number=number))
+    await sim.quiesce()
+    await asyncio.sleep(1.0)
+
+
+class Juggler(Actor[Slow]):
+    @handler(reentrant=True)
+    async def slow(self, message: Slow) -> int:
+        await asyncio.sleep(0.01)
+        return message.number
+
+
+async def handled_beside_each_other(sim: Simulation) -> None:
+    juggler = await sim.system.spawn(Juggler)
+    for number in range(4):
+        juggler.tell(Slow(number=number))
+    await sim.quiesce()
+
+
 GHOSTS: list[Test] = [
     equal_names, one_message_many_times, refused_and_sent_again, stopped_with_full_hands,
-    killed_and_named_again, asks_that_fail,
+    killed_and_named_again, asks_that_fail, put_aside_for_long, handled_beside_each_other,
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,13 +21,15 @@ from understudy import (
     NameTaken,
     Normal,
     Refused,
+    Reply,
     Shutdown,
+    StreamMessage,
     Supervisor,
     Unhandled,
     child,
     handler,
 )
-from understudy.testing._unit import FakeRef, Told, unit
+from understudy.testing import FakeRef, Told, unit
 
 
 class Observe(Message[int]):
@@ -366,3 +369,263 @@ def test_a_unit_has_no_registry_and_no_groups_to_look_into() -> None:
         u.actor.enough(Enough())
     with pytest.raises(AssertionError, match="no groups"):
         u.context.system.groups.members("clerks")
+
+
+class Open(Message): ...
+
+
+class Enter(Message[str]):
+    who: str
+
+
+class Door(Actor[Open | Enter]):
+    """Who comes before it is open waits."""
+
+    defaults = {"stash": 2}
+
+    def __init__(self) -> None:
+        self.is_open = False
+
+    @handler
+    def open(self, message: Open) -> None:
+        self.is_open = True
+        self.context.unstash_all()
+
+    @handler
+    def enter(self, message: Enter) -> str:
+        if not self.is_open:
+            self.context.stash(message)
+            return f"{self.context.stashed} wait"
+        return f"{message.who} is in"
+
+
+def test_what_is_stashed_is_written_down_and_moved_when_it_is_brought_back() -> None:
+    u = unit(Door)
+    ann, ben = Enter(who="Ann"), Enter(who="Ben")
+    assert [u.actor.enter(each) for each in (ann, ben)] == ["1 wait", "2 wait"]
+    assert (u.stashed, u.unstashed) == ([ann, ben], [])
+    u.actor.open(Open())
+    assert (u.stashed, u.unstashed, u.context.stashed) == ([], [ann, ben], 0)
+    assert [u.actor.enter(each) for each in u.unstashed] == ["Ann is in", "Ben is in"]
+    u.actor.is_open = False
+    u.actor.enter(ann)
+    u.context.unstash_all()
+    assert u.unstashed == [ann, ben, ann]
+
+
+def test_the_stash_of_a_unit_is_as_large_as_its_class_says() -> None:
+    u = unit(Door)
+    for who in ("Ann", "Ben"):
+        u.actor.enter(Enter(who=who))
+    with pytest.raises(MailboxFull, match="the stash of /user/door") as full:
+        u.actor.enter(Enter(who="Cas"))
+    assert full.value.message == Enter(who="Cas")
+    assert [each.who for each in u.stashed] == ["Ann", "Ben"]
+
+
+def test_the_stash_of_a_unit_whose_class_says_nothing_is_that_of_a_system() -> None:
+    u = unit(Meter, "north")
+    for number in range(1000):
+        u.context.stash(number)
+    with pytest.raises(MailboxFull):
+        u.context.stash(1000)
+    assert u.context.stashed == 1000
+
+
+class Order(Message[str]):
+    dish: str
+
+
+class Served(Message):
+    dish: str
+
+
+class Closing(Message): ...
+
+
+class Waiter(Actor[Order | Served | Closing]):
+    def __init__(self) -> None:
+        self.orders: dict[str, Reply[str]] = {}
+        self.wanted: list[bool] = []
+
+    @handler
+    def order(self, message: Order) -> Reply[str]:
+        if message.dish in self.orders:
+            raise Refused("it is being made")
+        self.orders[message.dish] = self.context.reply_later(message)
+        return self.orders[message.dish]
+
+    @handler
+    def served(self, message: Served) -> None:
+        reply = self.orders.pop(message.dish)
+        self.wanted.append(reply.open)
+        self.wanted.append(reply.fail(ValueError("burnt")) if message.dish == "toast" else reply.send("enjoy"))
+        self.wanted.append(reply.send("again"))
+
+    @handler
+    def closing(self, message: Closing) -> None:
+        self.orders.clear()
+
+
+def test_a_promised_reply_is_written_down_with_what_becomes_of_it() -> None:
+    u = unit(Waiter)
+    for dish in ("soup", "toast", "fish"):
+        u.actor.order(Order(dish=dish))
+    assert [(each.message.dish, each.state, each.answer) for each in u.promised] == [
+        ("soup", "open", None),
+        ("toast", "open", None),
+        ("fish", "open", None),
+    ]
+    for dish in ("toast", "soup"):
+        u.actor.served(Served(dish=dish))
+    assert u.actor.wanted == [True, True, False] * 2
+    soup, toast, fish = u.promised
+    assert (soup.state, soup.answer) == ("answered", "enjoy")
+    assert (toast.state, repr(toast.answer)) == ("failed", "ValueError('burnt')")
+    assert fish.state == "open"
+
+
+def test_a_promise_that_nothing_refers_to_any_more_is_dropped() -> None:
+    u = unit(Waiter)
+    u.actor.order(Order(dish="soup"))
+    u.actor.order(Order(dish="fish"))
+    u.actor.served(Served(dish="soup"))
+    u.actor.closing(Closing())
+    assert [each.state for each in u.promised] == ["answered", "dropped"]
+
+
+def test_the_asker_of_a_promised_reply_can_give_up() -> None:
+    u = unit(Waiter)
+    u.actor.order(Order(dish="soup"))
+    u.promised[0].give_up()
+    u.actor.served(Served(dish="soup"))
+    assert u.actor.wanted == [False, False, False]
+    assert (u.promised[0].state, u.promised[0].answer) == ("given up", None)
+
+
+def test_a_reply_is_promised_once() -> None:
+    u = unit(Waiter)
+    message = Order(dish="soup")
+    held = u.actor.order(message)
+    u.actor.orders.clear()
+    with pytest.raises(InvalidContext, match="the reply to this Order has been promised already"):
+        u.actor.order(message)
+    assert held is not u.context.reply_later()  # of another message, for all that a unit knows
+    assert len(u.promised) == 2
+
+
+class Tokens(StreamMessage[str]):
+    text: str
+
+
+class Tell(Message[str]):
+    text: str
+    enough: int = 100
+    neatly: bool = True
+
+
+class Reader(Actor[Tell | Tokens]):
+    """Reads what a model says, and says it again."""
+
+    def __init__(self, model: ActorRef[Tokens]) -> None:
+        self.model = model
+
+    @handler
+    async def tell(self, message: Tell) -> str:
+        stream = self.model.stream(Tokens(text=message.text), timeout=1.0, buffer=2)
+        words: list[str] = []
+        if not message.neatly:
+            async for word in stream:
+                words.append(word)
+                break
+            return " ".join(words)
+        async with stream:
+            async for word in stream:
+                words.append(word)
+                if len(words) == message.enough:
+                    break
+        return " ".join(words)
+
+    @handler
+    async def tokens(self, message: Tokens) -> AsyncIterator[str]:
+        async for word in self.model.stream(message):
+            yield word.upper()
+
+
+def test_a_stream_has_the_parts_that_the_test_has_set() -> None:
+    async def main() -> None:
+        u = unit(Reader, FakeRef("model"))
+        u.answer("model", Tokens, ["to", "be"])
+        assert await u.actor.tell(Tell(text="hamlet")) == "to be"
+        assert await u.actor.tell(Tell(text="hamlet", enough=1)) == "to"
+        whole, part = u.streamed
+        assert (whole.to, whole.message) == (u.ref("model"), Tokens(text="hamlet"))
+        assert (whole.taken, whole.ended, whole.closed) == (["to", "be"], True, True)
+        assert (part.taken, part.ended, part.closed) == (["to"], False, True)
+        assert (u.asked, u.told) == ([], [])
+        with pytest.raises(StopAsyncIteration):
+            await anext(part)
+
+    asyncio.run(main())
+
+
+def test_the_handler_of_a_stream_is_a_generator_to_loop_over() -> None:
+    async def main() -> None:
+        u = unit(Reader, FakeRef("model"))
+        u.answer("model", Tokens, ("to", "be"))
+        assert [part async for part in u.actor.tokens(Tokens(text="hamlet"))] == ["TO", "BE"]
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_is_left_without_being_closed_shows_that() -> None:
+    async def main() -> None:
+        u = unit(Reader, FakeRef("model"))
+        u.answer("model", Tokens, ["to", "be"])
+        assert await u.actor.tell(Tell(text="hamlet", neatly=False)) == "to"
+        assert not u.streamed[0].closed
+        await u.streamed[0].aclose()
+        assert u.streamed[0].closed
+
+    asyncio.run(main())
+
+
+def test_a_stream_can_fail_before_its_first_part_and_behind_any() -> None:
+    async def main() -> None:
+        u = unit(Reader, FakeRef("model"))
+        u.answer("model", Tokens, ["to", OSError("unplugged"), "be"])
+        with pytest.raises(OSError, match="unplugged"):
+            await u.actor.tell(Tell(text="hamlet"))
+        u.answer("model", Tokens, Refused("not today"))
+        with pytest.raises(Refused, match="not today"):
+            await u.actor.tell(Tell(text="hamlet"))
+        assert [(each.taken, each.ended, each.closed) for each in u.streamed] == [
+            (["to"], True, True),
+            ([], True, True),
+        ]
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_nobody_answers_says_how_to_answer_it() -> None:
+    async def main() -> None:
+        u = unit(Reader, FakeRef("model"))
+        with pytest.raises(AssertionError, match=r"unit.answer\(ref, Tokens, parts\)"):
+            await u.actor.tell(Tell(text="hamlet"))
+        for answer in ("to be", 5):
+            u.answer("model", Tokens, answer)
+            with pytest.raises(AssertionError, match=r"asks for a stream: unit.answer\(ref, Tokens, \[part, ...\]\)"):
+                await u.actor.tell(Tell(text="hamlet"))
+
+    asyncio.run(main())
+
+
+def test_a_stream_is_written_down_when_its_first_part_is_wanted_and_its_arguments_are_checked_before() -> None:
+    u = unit(Reader, FakeRef("model"))
+    stream = u.ref("model").stream(Tokens(text="hamlet"))
+    assert u.streamed == []
+    assert repr(stream) == "<Stream of Tokens from /user/model>"
+    with pytest.raises(InvalidTimeout):
+        u.ref("model").stream(Tokens(text="hamlet"), timeout=0)
+    with pytest.raises(InvalidSpec, match="whole number of parts"):
+        u.ref("model").stream(Tokens(text="hamlet"), buffer=0)

@@ -47,6 +47,7 @@ from understudy import (
     StartError,
     handler,
 )
+from understudy.actors._runtime import Runtime
 from understudy.testing._virtual import VirtualLoop
 
 ROOT = Path(__file__).parent.parent.parent
@@ -107,6 +108,32 @@ def test_13_run_closes_the_generators_that_were_left_open() -> None:
 
     assert understudy.run(main()) == 1
     assert closed == ["closed"]
+
+
+# 14: a blocking handler stalls everything, and nothing in the loop can say who it is.
+
+
+@pytest.mark.parametrize("kind", [Call, Flat])
+@pytest.mark.real_time
+@pytest.mark.asyncio
+async def test_14_the_watchdog_names_actor_and_line_during_the_stall(
+    kind: type[Call | Flat], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[dict[str, Any]] = []
+    named = threading.Event()
+
+    def hear(self: Runtime, level: str, event: str, fields: dict[str, Any]) -> None:
+        if event == "event loop is blocked" and fields.get("handling") == kind.__name__:
+            lines.append(fields)
+            named.set()
+
+    monkeypatch.setattr(Runtime, "write_log", hear)
+    async with ActorSystem(settings=Settings(watchdog=0.02)) as system:
+        ref = await system.spawn(Part().spec())
+        await ref.ask(kind(what=lambda actor: named.wait(50)), timeout=50)
+    assert lines[0]["actor"] == "/user/player"
+    assert lines[0]["at"].startswith(f"{__file__}:")
+    assert "named.wait" in lines[0]["source"]
 
 
 # 15: draining what is ready starves everybody else.

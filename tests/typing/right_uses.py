@@ -4,39 +4,53 @@ from __future__ import annotations
 
 import concurrent.futures
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Never, assert_type
 
 import understudy
 from understudy import (
     Actor,
     ActorRef,
+    ActorState,
+    ActorStatistics,
     ActorSystem,
+    Background,
     Broadcast,
     ChildInfo,
     Children,
     ChildSpec,
     Continue,
+    CountDeadLetters,
     DeadLetter,
+    Debug,
     ExitReason,
     Group,
+    InHand,
+    Instrument,
     Joined,
     Left,
+    LoopBlocked,
+    LoopLag,
     Mailbox,
     Message,
+    Monitor,
     Name,
     Pool,
     Registered,
     Registry,
+    ReplayDeadLetters,
     Reply,
     Router,
     ScatterGather,
     Settings,
     Stream,
     StreamMessage,
+    SubscribeDeadLetters,
     Supervisor,
     SupervisorRef,
     Terminated,
+    Traced,
+    TraceEvent,
     UnderstudyError,
     Unregistered,
     Via,
@@ -47,6 +61,7 @@ from understudy import (
     supervisor,
     worker_pool,
 )
+from understudy._tree import Tree
 
 # --- The first example of the README ----------------------------------------------------------------------------------
 
@@ -246,6 +261,22 @@ class Letters(Actor[DeadLetter]):
     def letter(self, message: DeadLetter) -> None: ...
 
 
+async def dead_letters_are_counted_told_and_told_again(system: ActorSystem, letters: ActorRef[DeadLetter]) -> None:
+    assert_type(await system.dead_letters.ask(CountDeadLetters()), int)
+    assert_type(await system.dead_letters.ask(SubscribeDeadLetters(subscriber=letters)), None)
+    assert_type(await system.dead_letters.ask(ReplayDeadLetters(to=letters)), int)
+    ReplayDeadLetters(to=letters, recipient="/user/meters/north", kind=Observe)
+
+
+def leftovers_go_to_a_function(left: list[DeadLetter]) -> None:
+    def save(letters: Sequence[DeadLetter]) -> int:
+        left.extend(letters)
+        return len(left)
+
+    child(Clock).options(leftovers=save)
+    child(Clock).options(leftovers=left.extend)
+
+
 async def a_system_takes_a_tree_of_any_kind() -> None:
     async with ActorSystem() as system:
         assert_type(system, ActorSystem)
@@ -284,6 +315,7 @@ class Watcher(Actor[Ping]):
 
     @handler
     def ping(self, message: Ping) -> None:
+        assert_type(self.monitor, Monitor)
         self.context.unwatch(self.monitor)
 
     @handler
@@ -346,6 +378,41 @@ async def a_pool_is_used_like_a_ref(system: ActorSystem) -> None:
     Router(system, pool)
 
 
+# --- Debugging verbs --------------------------------------------------------------------------------------------------
+
+
+class Gauge(Meter):
+    """Another meter."""
+
+
+def of_a_meter(old: Meter) -> dict[str, int]:
+    return {"total": old.total}
+
+
+async def verbs_say_what_they_return(meter: ActorRef[Observe], tracer: ActorRef[Traced]) -> None:
+    assert_type(meter.debug, Debug)
+    state = meter.debug.get_state()
+    assert_type(state, ActorState)
+    assert_type(state.in_hand, tuple[InHand, ...])
+    assert_type(state.state, Mapping[str, Any])
+    assert_type(meter.debug.statistics(), ActorStatistics)
+    assert_type(meter.debug.statistics().up_since, float | None)
+    assert_type(meter.debug.suspend(), None)
+    assert_type(meter.debug.resume(), None)
+    assert_type(meter.debug.trace(tracer), None)
+    assert_type(meter.debug.trace(None), None)
+    assert_type(await meter.debug.replace_state(lambda state: {**state, "total": 0}, timeout=1.0), Mapping[str, Any])
+    await meter.debug.replace_behaviour(Gauge)
+    await meter.debug.replace_behaviour(Gauge, of_a_meter, timeout=math.inf)
+
+
+class Tracer(Actor[Traced]):
+    @handler
+    def traced(self, message: Traced) -> None:
+        assert_type(message.event, TraceEvent)
+        assert_type(message.detail, object)
+
+
 # --- Promised replies, many asks, streams -----------------------------------------------------------------------------
 
 
@@ -396,3 +463,44 @@ async def many_are_asked_at_once(meters: list[ActorRef[Observe | Total]], book: 
     assert_type(await ask_many([(book, Find(name="a"))]), list[str | UnderstudyError | None])
     with detached():
         assert_type(await meters[0].ask(Total()), int)
+
+
+async def the_lag_of_the_event_loop_is_known_if_it_is_watched(system: ActorSystem) -> None:
+    lag = system.loop_lag()
+    assert_type(lag, LoopLag | None)
+    if lag is not None:
+        assert_type((lag.last, lag.p99), tuple[float, float])
+        assert_type((lag.looks, lag.blocked), tuple[int, int])
+
+
+class Listens(Instrument):
+    def loop_blocked(self, report: LoopBlocked) -> None:
+        assert_type(report.actor, str | None)
+        assert_type(report.seconds, float)
+
+
+def a_watchdog_is_a_setting() -> None:
+    Settings(watchdog=0.1)
+    Settings(watchdog=None)
+
+
+# --- Into other programs ----------------------------------------------------------------------------------------------
+
+
+async def a_system_is_started_and_closed(system: ActorSystem) -> None:
+    assert_type(await system.start(), ActorSystem)
+    assert_type(await system.aclose(), None)
+
+
+def what_is_called_in_the_background_keeps_its_type(background: Background) -> None:
+    async def later(number: int, *, name: str) -> list[str]:
+        return [name] * number
+
+    with background as entered:
+        assert_type(entered, Background)
+    assert_type(background.system, ActorSystem)
+    assert_type(background.call(later, 3, name="a"), list[str])
+    assert_type(background.call(len, "a text"), int)
+    assert_type(background.call(background.system.tree), Tree)
+    assert_type(background.call(lambda: background.system.spawn(Book)), ActorRef[Names | Find | Ping | str])
+    assert_type(background.call(lambda: background.system.lookup("book", Book)), ActorRef[Names | Find | Ping | str])

@@ -15,9 +15,11 @@ from understudy import (
     Actor,
     ActorRef,
     ActorSystem,
+    Background,
     ChildSpec,
     Mailbox,
     Message,
+    ReplayDeadLetters,
     Reply,
     Router,
     StreamMessage,
@@ -78,6 +80,13 @@ async def arguments_of_another_type(meter: ActorRef[Observe]) -> None:
     await meter.ask(Observe(value=1), timeout="soon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await meter.ask(Observe(value=1), 1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     meter.tell(Observe(value=1), sender="me")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def verbs(meter: ActorRef[Observe], other: ActorRef[Ping]) -> None:
+    meter.debug.trace(other)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await meter.debug.replace_state(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await meter.debug.replace_state(lambda state: 5)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
+    await meter.debug.replace_behaviour(int)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def fields_of_another_type(meter: ActorRef[Observe | Total]) -> None:
@@ -197,3 +206,19 @@ def promised_replies_of_another_type(reply: Reply[int]) -> None:
 class Marked(Actor[Ping]):
     @handler(cancellable="yes")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
     async def ping(self, message: Ping) -> None: ...
+
+
+def what_is_called_in_the_background_must_fit(background: Background, total: int) -> None:
+    background.call(len, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    total = background.call(str, 5)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    Background("system")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def leftovers_of_another_kind(letters: list[str]) -> None:
+    child(Marked).options(leftovers=letters.extend)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(Marked).options(leftovers=letters)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def replays_to_what_is_no_ref(system: ActorSystem) -> None:
+    ReplayDeadLetters(to="/user/heir")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await system.dead_letters.ask(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

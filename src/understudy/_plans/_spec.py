@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from inspect import iscoroutinefunction
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeGuard, cast
 
@@ -17,6 +18,7 @@ from understudy._plans._directives import OnFailure, check_on_failure
 from understudy.exceptions import InvalidSpec, WrongActorType
 from understudy.mailbox._overflow import Mailbox
 from understudy.mailbox._rules import check_capacity
+from understudy.messages import DeadLetter
 
 __all__ = [
     "DEFAULTS",
@@ -29,6 +31,7 @@ __all__ = [
     "check_bool",
     "check_class",
     "check_count",
+    "check_function",
     "check_interruptible",
     "check_mailbox",
     "check_name",
@@ -37,10 +40,12 @@ __all__ = [
     "check_restart",
     "check_seconds",
     "check_shutdown",
+    "check_type",
     "number_of",
     "snake_case",
 ]
 
+A = TypeVar("A")
 M = TypeVar("M", default=Any)
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
@@ -69,6 +74,7 @@ class Options(TypedDict, total=False):
     on_restart: OnRestart
     trap_exits: bool
     stash: int
+    leftovers: Callable[[Sequence[DeadLetter]], object]
     significant: bool
     depends_on: Sequence[str]
 
@@ -86,6 +92,7 @@ DEFAULTS = (
     "on_restart",
     "trap_exits",
     "stash",
+    "leftovers",
 )
 """The options that a class can set for all its actors."""
 OPTIONS = ("name", *DEFAULTS, "max_restarts", "max_seconds", "significant", "depends_on")
@@ -118,8 +125,7 @@ class ChildSpec(Generic[M]):
             restart: ``"permanent"``: always restarted; ``"transient"``: after an abnormal end only;
                 ``"temporary"``: never.
             shutdown: Seconds of grace from the request to stop until force is used; ``"infinity"``: no limit of its
-            own;
-                ``"brutal_kill"``: no grace.
+                own; ``"brutal_kill"``: no grace.
             mailbox: A capacity in messages (``math.inf`` for no limit), or a :class:`understudy.Mailbox`.
             start_timeout: Seconds that an ``async def initialize`` may take; a ``def`` cannot be interrupted.
             backoff: How long to wait before a restart: a wait strategy of tenacity, as
@@ -137,6 +143,9 @@ class ChildSpec(Generic[M]):
                 next incarnation, or ``"fail"`` at once with ``ActorStopped``. Those that come during a delay wait.
             trap_exits: The abnormal end of an actor that is linked is a ``LinkExit`` signal, not a failure of this one.
             stash: How many messages the actor may put aside at a time; 1,000 by default.
+            leftovers: A function that takes what the actor has not handled when it has ended for good, as dead letters
+                that were none: see :doc:`the page on dead letters </dead-letters>`. By default they become dead
+                letters.
             max_restarts: A limit of its own, next to the supervisor's: more restarts than that within *max_seconds*
                 end the child for good, with ``RestartsExceeded``; its siblings live on.
             max_seconds: See *max_restarts*; 5.0 by default.
@@ -163,13 +172,26 @@ class ChildSpec(Generic[M]):
         return snake_case(getattr(self.factory, "__name__", type(self.factory).__name__))
 
 
+def check_function(name: str, value: object, where: str) -> None:
+    """Refuse what cannot be called."""
+    if not callable(value):
+        raise InvalidSpec(child=where, field=name, problem=f"must be a function or method, got {value!r}")
+
+
+def check_type(value: type[A], where: str) -> type[A]:
+    """*value*, if it is a class."""
+    if isinstance(value, type):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return value
+    raise InvalidSpec(child=where, field="actor", problem=f"must be a class of actors, got {value!r}")
+
+
 def check_class(spec: ChildSpec[Any], expected: type[Any], path: str) -> None:
     """Refuse what *spec* makes, which is at *path*, if it is no *expected*.
 
     Raises:
         WrongActorType: Its class is another.
     """
-    if not issubclass(spec.factory, expected):
+    if not issubclass(spec.factory, check_type(expected, path)):
         raise WrongActorType(path=path, expected=expected.__name__, actual=spec.factory.__name__)
 
 
@@ -288,6 +310,12 @@ def _check_on_restart(value: object, child: str) -> OnRestart:
     raise InvalidSpec(child=child, field="on_restart", problem=f"must be 'wait' or 'fail', got {value!r}")
 
 
+def _check_leftovers(value: object, child: str) -> Callable[[Any], object]:
+    if callable(value) and not iscoroutinefunction(value):
+        return cast("Callable[[Any], object]", value)
+    raise InvalidSpec(child=child, field="leftovers", problem=f"must be a `def` function of a list, got {value!r}")
+
+
 def check_seconds(field: str, value: object, child: str) -> float:
     """*value*, if it is a positive number of seconds, or ``math.inf``."""
     seconds = number_of(value)
@@ -321,6 +349,7 @@ _CHECKS: dict[str, Callable[[object, str], object]] = {
     "on_restart": _check_on_restart,
     "trap_exits": partial(check_bool, "trap_exits"),
     "stash": partial(check_count, "stash"),
+    "leftovers": _check_leftovers,
     "max_restarts": partial(check_count, "max_restarts"),
     "max_seconds": partial(check_seconds, "max_seconds"),
     "significant": partial(check_bool, "significant"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
@@ -52,6 +52,8 @@ class Plan:
     parallel: bool = False
     auto_shutdown: AutoShutdown = "never"
     max_children: float = math.inf
+    on_start: Callable[[], object] | None = None
+    """To be called when a child has come up."""
 
     def start_after(self, names: Iterable[str], specs: Mapping[str, ChildSpec]) -> dict[str, tuple[str, ...]]:
         """For each of *names*, in the order of their declaration, those that have to be up before it starts."""

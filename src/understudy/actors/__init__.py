@@ -4,9 +4,17 @@ from understudy.actors._actor import Actor
 from understudy.actors._addresses import Address, Name, Via
 from understudy.actors._ask_many import ask_many
 from understudy.actors._context import Context, System
-from understudy.actors._dead_letters import CountDeadLetters, SubscribeDeadLetters, UnsubscribeDeadLetters
+from understudy.actors._dead_letters import (
+    CountDeadLetters,
+    ReplayDeadLetters,
+    SubscribeDeadLetters,
+    UnsubscribeDeadLetters,
+)
+from understudy.actors._debug import Debug
 from understudy.actors._groups import Group, Groups, Joined, Left
 from understudy.actors._handler import handler
+from understudy.actors._inspection import ActorState, ActorStatistics, InHand
+from understudy.actors._monitors import Monitor
 from understudy.actors._owned import PipeFailed
 from understudy.actors._ref import ActorRef
 from understudy.actors._registry import Entry, Registered, Registry, Unregistered
@@ -22,20 +30,26 @@ from understudy.actors._waiting import detached
 __all__ = [
     "Actor",
     "ActorRef",
+    "ActorState",
+    "ActorStatistics",
     "Address",
     "Broadcast",
     "Children",
     "Context",
     "CountDeadLetters",
+    "Debug",
     "Entry",
     "Group",
     "Groups",
+    "InHand",
     "Joined",
     "Left",
+    "Monitor",
     "Name",
     "PipeFailed",
     "Registered",
     "Registry",
+    "ReplayDeadLetters",
     "Reply",
     "Routees",
     "Router",

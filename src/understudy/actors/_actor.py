@@ -9,13 +9,14 @@ from typing_extensions import TypeVar
 
 from understudy._plans._spec import DEFAULTS, Options, check_interruptible, check_options
 from understudy._plans._strategies import PLAIN, Plan
+from understudy.actors._attributes import attributes_of, put_attributes
 from understudy.actors._context import Context
-from understudy.actors._handler import HandlerTable
+from understudy.actors._handler import HandlerTable, accepted_types
 from understudy.exceptions import InvalidActor, InvalidContext, Unhandled
 from understudy.messages import Continue, Ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Iterable, Mapping
 
     from understudy.actors._monitors import Monitor
     from understudy.actors._reply import Promises
@@ -47,6 +48,7 @@ class Actor(Generic[M]):
     """Options for all actors of the class, as in ``child(...).options(...)``, which has the last word."""
 
     supervises: ClassVar[bool] = False
+    """Whether it is a supervisor; for the runtime."""
     __understudy_handlers__: ClassVar[HandlerTable] = HandlerTable()
     _understudy_cell: Any = None
 
@@ -125,6 +127,29 @@ class Actor(Generic[M]):
         """The handlers with which an incarnation begins; for the runtime, when the class is made."""
         return HandlerTable.of(cls, Actor)
 
+    def _understudy_attributes(self) -> dict[str, Any]:
+        """Its state, by names; a new dictionary of the values themselves; for the runtime."""
+        return attributes_of(self)
+
+    def _understudy_put(self, attributes: Mapping[str, Any], *, anew: bool = False) -> None:
+        """Have this state and no other. *anew*: the class, and the handlers, are not those that it has had."""
+        put_attributes(self, attributes)
+
+    @classmethod
+    def _understudy_problem(cls, attributes: Mapping[str, Any]) -> str | None:
+        """What is wrong with *attributes* as the state of an instance, or None; for the runtime."""
+        return None
+
+    @classmethod
+    def _understudy_tables(cls) -> Iterable[HandlerTable]:
+        """The handlers that an instance may have, at one time or another; for the runtime."""
+        return (cls.__understudy_handlers__,)
+
+    @classmethod
+    def _understudy_accepts(cls) -> tuple[Any, ...] | None:
+        """The types that the class declares to accept; None if it does not say; for the runtime."""
+        return accepted_types(cls, Actor)
+
     def _understudy_leave(self, reason: ExitReason) -> None:
         """The incarnation has ended, however that came about; for the runtime."""
         kept = self.__dict__
@@ -141,6 +166,7 @@ class Supervises(Actor[M]):
     """An actor with a plan for its children, whose ref is a ``SupervisorRef``; base of all supervisors."""
 
     supervises: ClassVar[bool] = True
+    """It is; for the runtime."""
 
     def _understudy_plan(self, path: str, before: Plan | None = None) -> Plan:
         """How the actor supervises; for the runtime, once for each incarnation, before ``initialize``.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from understudy._plans._spec import check_type
 from understudy.actors._runtime import runtime_of
-from understudy.exceptions import ActorNotFound
+from understudy.exceptions import ActorNotFound, InvalidSpec
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -51,9 +52,10 @@ class Address(ABC, Generic[M_contra]):
         Returns:
             False: there is none, or it has not accepted the message, which has become a dead letter.
         """
+        self._check()
         ref = self._choose(message)
         if ref is None:
-            self._lost(message, sender)
+            self._lost(message, sender, told=True)
             return False
         return ref.tell(message, sender=sender)
 
@@ -77,14 +79,20 @@ class Address(ABC, Generic[M_contra]):
         return await self._found(asked).ask(message, timeout=timeout)
 
     def _found(self, message: M_contra) -> ActorRef[M_contra]:
+        self._check()
         ref = self._choose(message)
         if ref is None:
             self._lost(message, None)
             raise ActorNotFound(path=self._place)
         return ref
 
-    def _lost(self, message: object, sender: ActorRef[Any] | None) -> None:
-        self._runtime.dead_letter(message, self._place, None if sender is None else sender.path, "nobody is there")
+    def _check(self) -> None:
+        if self._runtime.elsewhere:
+            raise self._runtime.misplaced(f"{type(self).__name__} ({self._place})")
+
+    def _lost(self, message: object, sender: ActorRef[Any] | None, *, told: bool = False) -> None:
+        path = None if sender is None else sender.path
+        self._runtime.dead_letter(message, self._place, path, "nobody is there", told=told)
 
 
 class Name(Address[M_contra]):
@@ -110,8 +118,10 @@ class Name(Address[M_contra]):
     def __init__(self, system: System, path: str, actor: type[Actor[M_contra]]) -> None: ...
     def __init__(self, system: System, path: str, actor: type[Actor[Any]] | None = None) -> None:
         super().__init__(runtime_of(system))
+        if not isinstance(path, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidSpec(child="Name", field="path", problem=f"must be a string like 'meters/north', got {path!r}")
         self._system = system
-        self._actor = actor
+        self._actor = None if actor is None else check_type(actor, f"Name {path}")
         self.path = path if path.startswith("/") else f"/user/{path}"
         """Like ``/user/meters/north``."""
 
@@ -152,7 +162,7 @@ class Via(Address[M_contra]):
     def __init__(self, registry: Registry, key: Hashable, actor: type[Actor[M_contra]]) -> None: ...
     def __init__(self, registry: Registry, key: Hashable, actor: type[Actor[Any]] | None = None) -> None:
         super().__init__(registry.runtime)
-        self._actor = actor
+        self._actor = None if actor is None else check_type(actor, f"Via {registry.name}, {key!r}")
         self.registry = registry
         self.key = key
 

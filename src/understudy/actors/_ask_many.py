@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from understudy.actors._ref import check_ref
 from understudy.actors._round import Round
 from understudy.actors._waiting import check_timeout
-from understudy.exceptions import AskCycle, UnderstudyError
+from understudy.exceptions import AskCycle, InvalidSpec, UnderstudyError
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,9 +55,10 @@ async def ask_many(
     Raises:
         InvalidTimeout: Not a positive number of seconds; nothing was sent.
         InvalidContext: Called outside of the event loop of the system; nothing was sent.
+        InvalidSpec: There is something else than refs, or pairs of a ref and a message; nothing was sent.
     """
     timeout = check_timeout(timeout)
-    pairs: list[tuple[ActorRef[Any], Any]] = list(asks) if message is None else [(ref, message) for ref in asks]
+    pairs = [_pair(each if message is None else (each, message)) for each in asks]
     if not pairs:
         return []
     for ref, _ in pairs:
@@ -77,6 +79,14 @@ async def ask_many(
                 put.cancel()
 
 
+def _pair(each: Any) -> tuple[ActorRef[Any], Any]:
+    if not isinstance(each, tuple) or len(each) != 2:  # pyright: ignore[reportUnknownArgumentType]
+        problem = f"must be pairs of a ref and a message, or refs with one message for all, got {each!r}"
+        raise InvalidSpec(child="ask_many", field="asks", problem=problem)
+    ref, message = each  # pyright: ignore[reportUnknownVariableType]
+    return check_ref(ref, "ask_many"), message  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
 def _send(round_: Round, ref: ActorRef[Any], message: Any) -> asyncio.Task[None] | None:
     """Ask; where there is no room yet, a task does. There are few of those, so each has one of its own."""
     cell = ref._cell  # pyright: ignore[reportPrivateUsage]
@@ -89,6 +99,9 @@ def _send(round_: Round, ref: ActorRef[Any], message: Any) -> asyncio.Task[None]
         round_.waiting.begin(cell, ask, message)
     except AskCycle as error:
         ask.fail(error)
+        return None
+    if ref._queues:  # pyright: ignore[reportPrivateUsage]
+        round_.sent(ask, ref._ask_now(ask))  # pyright: ignore[reportPrivateUsage]
         return None
     if not cell.make_mailbox().offer(ask):
         put = _put(round_, ref, ask)
@@ -108,4 +121,4 @@ async def _put(round_: Round, ref: ActorRef[Any], ask: Ask) -> None:
 
 def _sent(round_: Round, ask: Ask) -> None:
     ask.cell.wake()
-    round_.accepted(ask)
+    round_.sent(ask)

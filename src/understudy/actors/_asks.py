@@ -27,6 +27,7 @@ __all__ = [
     "Private",
     "Source",
     "find_cycle",
+    "is_plain",
     "message_of",
     "sender_of",
 ]
@@ -188,6 +189,11 @@ class Ask(Letter):
 def message_of(item: Any) -> Any:
     """The message in an envelope, or what needs none."""
     return item.message if isinstance(item, Letter) else item
+
+
+def is_plain(item: Any) -> bool:
+    """Whether somebody has told or sent it, so that it can be told again: no ask, no news, nothing private."""
+    return type(item) is Letter or not isinstance(item, Letter)
 
 
 def sender_of(item: Any) -> str | None:

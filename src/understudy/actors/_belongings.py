@@ -9,6 +9,7 @@ from understudy.actors._handler import Handler, HandlerTable
 from understudy.actors._owned import Owned
 from understudy.actors._stash import Stash
 from understudy.actors._timers import Timers
+from understudy.actors._tracing import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from understudy.actors._quiet import Quiet
     from understudy.actors._turns import Turns
 
-__all__ = ["Belongings"]
+__all__ = ["Behaviour", "Belongings"]
 
 
 class Belongings:
@@ -27,9 +28,9 @@ class Belongings:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
-        # The handlers of its class, and those that have taken their place, the last on top.
-        self._base = cell.table
-        self._behaviours: list[HandlerTable] = []
+        # The handlers of its class, and those that have taken their place, the last on top, with what they are called.
+        self._base = plain(cell.table)
+        self._behaviours: list[tuple[str, HandlerTable]] = []
         self._timers: Timers | None = None
         self._stash: Stash | None = None
         self._owned: Owned | None = None
@@ -51,6 +52,11 @@ class Belongings:
         if self._stash is None:
             self._stash = Stash(self._cell)
         return self._stash
+
+    @property
+    def aside(self) -> tuple[Any, ...]:
+        """What is in its stash, in its order."""
+        return () if self._stash is None else self._stash.contents
 
     @property
     def owned(self) -> Owned:
@@ -78,13 +84,26 @@ class Belongings:
         table.fallback = Handler(call, _name_of(function), is_async)
         if not keep and self._behaviours:
             self._behaviours.pop()
-        self._behaviours.append(self._cell.runtime.table_of(self._cell, _Behaviour(table)))
+        self._behaviours.append((table.fallback.name, self._table(table)))
         self.apply()
 
-    def be(self, table: HandlerTable) -> None:
+    def be(self, table: HandlerTable, name: str) -> None:
         """From the next message on, handle by *table*, with nothing beneath."""
-        self._behaviours = [self._cell.runtime.table_of(self._cell, _Behaviour(table))]
+        self._behaviours = [(name, self._table(table))]
         self.apply()
+
+    def begin_anew(self, table: HandlerTable) -> None:
+        """From the next message on, handle by *table*, which is that of the class now."""
+        self._base, self._behaviours = table, []
+        self.apply()
+
+    @property
+    def behaviours(self) -> tuple[str, ...]:
+        """What those that have taken the place of its handlers are called."""
+        return tuple(name for name, _ in self._behaviours)
+
+    def _table(self, table: HandlerTable) -> HandlerTable:
+        return self._cell.runtime.table_of(self._cell, Behaviour(table))
 
     def unbecome(self) -> bool:
         """Undo the last `become`; False: there was none."""
@@ -96,7 +115,7 @@ class Belongings:
 
     def apply(self) -> None:
         """Let the cell have the handlers that are meant now, from the next message on."""
-        table = self._behaviours[-1] if self._behaviours else self._base
+        table = self._behaviours[-1][1] if self._behaviours else self._base
         if self.quiet is not None or self.until_event is not None:
             table = table.without_shortcuts()
         self._cell.use(table)
@@ -143,7 +162,7 @@ class Belongings:
             self._stash.release()
 
 
-class _Behaviour:
+class Behaviour:
     """Stands for an actor whose class has other handlers, for who asks for an actor's table."""
 
     def __init__(self, table: HandlerTable) -> None:

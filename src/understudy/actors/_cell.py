@@ -23,6 +23,7 @@ from understudy._plans._strategies import PLAIN
 from understudy.actors._asks import Ask, Onward
 from understudy.actors._belongings import Belongings
 from understudy.actors._family import Family
+from understudy.actors._leftovers import hand_over
 from understudy.actors._life import (
     DEAD,
     DOWN,
@@ -34,6 +35,7 @@ from understudy.actors._life import (
 )
 from understudy.actors._mortal import Mortal
 from understudy.actors._reports import crash_report
+from understudy.actors._standing import Standing
 from understudy.actors._turns import Turns
 from understudy.exceptions import ActorStopped, InvalidSpec, StartTimeout
 from understudy.instrument import Instrument
@@ -65,7 +67,7 @@ __all__ = ["Cell"]
 class Cell(Mortal):
     """See the module. Fields that rarely matter are None until they do: an idle actor has to be small."""
 
-    __slots__ = ("_path", "came_up", "draining", "observers")
+    __slots__ = ("_path", "came_up", "observers")
 
     family: Family[Cell] | None
 
@@ -76,8 +78,6 @@ class Cell(Mortal):
         self.uid = runtime.env.next_uid()
         # Whether any incarnation has ever come up.
         self.came_up = False
-        # Drain until then and stop; stays through restarts.
-        self.draining: float | None = None
         self.observers: dict[Callable[[ExitReason], object], None] | None = None
         self._path: str | None = None
         runtime.population += 1
@@ -124,6 +124,16 @@ class Cell(Mortal):
         return self.life is DEAD
 
     @property
+    def draining(self) -> float | None:
+        """Until when it is to be drained, if it is; through restarts."""
+        return None if self.standing is None else self.standing.draining
+
+    @property
+    def suspended(self) -> bool:
+        """Whether messages wait until somebody resumes it; through restarts."""
+        return self.standing is not None and self.standing.suspended
+
+    @property
     def waiting(self) -> int:
         """How many messages wait."""
         return len(self.mailbox) if self.mailbox is not None else 0
@@ -153,13 +163,18 @@ class Cell(Mortal):
             turns = self.turns
             since = self.hand_since if self.hand is ask or turns is None else turns.since(ask)
             return f"handling it for {plain_seconds(now - since)}"
-        waiting = f"{self.waiting} waiting"
+        waiting = self.queue_state
         if self.life is RUNNING and self.hand is not None:
             return f"handling another message for {plain_seconds(now - self.hand_since)}, {waiting}"
         if self.life is not RUNNING:
             attempt = f", attempt {self.incarnation}" if self.incarnation > 1 else ""
             return f"{self.status}{attempt}{self._next_attempt(now)}, {waiting}"
         return f"accepted, {waiting}"
+
+    @property
+    def queue_state(self) -> str:
+        """For errors: how many messages wait, and whether for :meth:`resume`."""
+        return f"{'suspended, ' if self.suspended else ''}{self.waiting} waiting"
 
     def _next_attempt(self, now: float) -> str:
         family = self.parent.family if self.parent is not None else None
@@ -187,6 +202,8 @@ class Cell(Mortal):
         assert self.life is NEW or self.life is DOWN, self
         self.life = STARTING
         self.incarnation += 1
+        if self.incarnation > 1:
+            self.stand()
         self.enqueue()
 
     def request_stop(self, reason: ExitReason, *, keep: bool = False) -> None:
@@ -206,12 +223,12 @@ class Cell(Mortal):
         """Accept nothing more, handle what is there, then end for good."""
         if self.life is DEAD or self.for_good:
             return
-        self.draining = math.inf if timeout is None else self.runtime.env.now() + timeout
+        self.stand().draining = until = math.inf if timeout is None else self.runtime.env.now() + timeout
         self.gate = Shutdown("drained")
         if self.mailbox is not None:
             self.mailbox.close()
         if self.life is RUNNING and self.ending is None:
-            self._arm(self.draining, self._drained)
+            self._arm(until, self._drained)
             self.enqueue()
 
     def request_end(self) -> None:
@@ -317,10 +334,16 @@ class Cell(Mortal):
         if not self.for_good:
             self._shut(reason)
         self.gate = reason
+        if self.left:
+            left, self.left = self.left, ()
+            hand_over(self, left)
         if self.observers is not None:
             observers, self.observers = self.observers, None
             for callback in observers:
                 callback(reason)
+        if self.standing is not None:
+            self.standing.close(reason)
+            self.standing = None
         self.runtime.population -= 1
         instruments = self.runtime.instruments
         if self.came_up and instruments.noted(Instrument.actor_stopped):
@@ -382,17 +405,32 @@ class Cell(Mortal):
         return handled
 
     def _attend(self) -> None:
-        """The end of this incarnation is under way; or its handlers have changed, and there is nothing more to do."""
-        ending = self.ending
-        if ending is None:
+        """Something comes before the next message: the end of this incarnation, a verb, or another set of handlers."""
+        ending, standing = self.ending, self.standing
+        if ending is None and standing is None:
             self.attention = False
             self.settle()
         elif self.runtime.dispatcher.context:
-            self.enqueue()  # the hook shall not see what the last handler has set
+            self.enqueue()  # neither the hook nor a verb shall see what the last handler has set
+        elif ending is None:
+            self._stand_by(standing)
         else:
             self._proceed()
             if self.ending is ending:
                 self._watch_grace(ending)
+
+    def _stand_by(self, standing: Standing | None) -> None:
+        """Carry out what stands before the next message; if that is to wait any longer, there is nothing more to do."""
+        held = standing is not None and standing.holds(self)
+        if self.ending is not None:
+            return  # by what was carried out
+        self.attention = held
+        if self.life is not RUNNING or self.job is not None:
+            return
+        if not held:
+            self.settle()
+        elif self._dry:
+            self._drained()
 
     def _serve_control(self) -> None:
         control, self.control = self.control or (), None
@@ -408,7 +446,7 @@ class Cell(Mortal):
         if self.attention or (self.mailbox is not None and self.mailbox.items and self._may_handle(self.mailbox)):
             self.queued = True
             self.runtime.dispatcher.push(self)
-        elif self.draining is not None and not self.waiting and not self.turns:
+        elif self.standing is not None and self._dry:
             self._drained()
         else:
             self.ready = True
@@ -430,6 +468,10 @@ class Cell(Mortal):
         self._timer = None
         self.enqueue()
 
+    @property
+    def _dry(self) -> bool:
+        return self.draining is not None and not self.waiting and not self.turns
+
     def _drained(self) -> None:
         self.request_stop(Shutdown("drained"))
 
@@ -445,6 +487,8 @@ class Cell(Mortal):
                     raise InvalidSpec(child=self.path, field="shutdown", problem=problem)
             actor = spec.factory(*spec.args, **spec.kwargs)
             table = runtime.table_of(self, actor)
+            if self.standing is not None:
+                table = self.standing.shown(table)
             plan = PLAIN
             if actor.supervises:
                 plan = actor._understudy_plan(self.path, None if self.family is None else self.family.plan)
@@ -521,6 +565,8 @@ class Cell(Mortal):
 
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None:
         """An incarnation has failed: the event, and one report for whoever wants to know more."""
+        if self.life is not DEAD:  # of a task, it may be reported long afterwards
+            self.stand().crashes += 1
         report = partial(crash_report, self, reason, message_type)
         self.runtime.instruments.crashed(self.path, reason, message_type, report)
 
@@ -528,6 +574,10 @@ class Cell(Mortal):
         """All declared children are up: so is this actor."""
         self.life = RUNNING
         self.came_up = True
+        if self.standing is not None:
+            self.standing.came_up(self)
+            if self.standing.draining is not None:
+                self._arm(self.standing.draining, self._drained)
         onward, self.hand = self.hand, None
         if onward is not None:
             self.give_back(self.make_mailbox(), onward)
@@ -536,8 +586,6 @@ class Cell(Mortal):
             instruments.tell(Instrument.actor_started, self.path, self.incarnation)
         if self.parent is not None:
             self.parent.hear(self, self.incarnation, None)
-        if self.draining is not None:
-            self._arm(self.draining, self._drained)
         if not self.queued:
             self.enqueue()
 
@@ -568,6 +616,27 @@ class Cell(Mortal):
         return self.ending.reason if self.ending is not None else self.gate or self.reason or Shutdown()
 
     # What few have
+
+    def stand(self) -> Standing:
+        """What few cells have, and what outlives the incarnation; made when it is first wanted."""
+        assert self.life is not DEAD, self
+        if self.standing is None:
+            self.standing = Standing()
+        return self.standing
+
+    def interpose(self) -> None:
+        """Something may stand before the next message: look at that first. For one that is not up, when it is."""
+        if self.life is RUNNING:
+            self.attention = True
+            self.enqueue()
+
+    def note_loss(self, message: object, why: str) -> None:
+        """A message for this actor has become a dead letter."""
+        standing = self.standing
+        if standing is None and self.life is not DEAD:
+            standing = self.stand()
+        if standing is not None:
+            standing.lost(message, why)
 
     def own(self) -> Belongings:
         """What few actors have, made when it is first wanted."""

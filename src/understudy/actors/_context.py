@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
-from understudy._plans._spec import ChildSpec
-from understudy.actors._asks import Letter, Onward, Private, message_of
+from understudy._plans._spec import ChildSpec, check_function
+from understudy.actors._asks import Letter, Onward, Private, is_plain, message_of
 from understudy.actors._child import as_spec
 from understudy.actors._life import Turn
 from understudy.actors._monitors import Monitor, link, unlink
 from understudy.actors._owned import PipeFailed
 from understudy.actors._quiet import Quiet
+from understudy.actors._ref import check_ref
 from understudy.actors._reply import Promises, Reply, promise
 from understudy.actors._supervisor_ref import ref_of, started
 from understudy.actors._timers import check_delay
 from understudy.actors._waiting import Waiting, check_timeout, frame_now, hand_now
-from understudy.exceptions import ChildAlreadyPresent, InvalidContext, NameTaken
+from understudy.environment import place
+from understudy.exceptions import ChildAlreadyPresent, InvalidContext, InvalidSpec, NameTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Hashable
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 
     from understudy.actors._actor import Actor, Supervises
     from understudy.actors._cell import Cell
@@ -130,6 +134,16 @@ class Context:
         return self._cell
 
     @property
+    def _here(self) -> Cell:
+        """For what does something, which only the event loop may; what merely tells who is there, threads may ask."""
+        cell = self._alive
+        if place() != cell.place:
+            raise cell.runtime.misplaced(
+                f"context of {cell.path}", "send a message by self.context.ref.tell_threadsafe"
+            )
+        return cell
+
+    @property
     def ref(self) -> ActorRef[Any]:
         """The actor's own ref."""
         return ref_of(self._alive)
@@ -210,15 +224,28 @@ class Context:
         Args:
             ref: Whom to watch.
             pact: Without a handler for ``Terminated``, the end of that actor is a failure of this one.
+
+        Raises:
+            InvalidSpec: *ref* is no ref.
+            InvalidContext: It is of a system in another event loop.
         """
-        cell = self._alive
+        cell = self._here
+        target = check_ref(ref, f"watch of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
+        target.check_loop()
         book: dict[Monitor, None] = vars(self._actor).setdefault("_understudy_monitors", {})
-        monitor = Monitor(cell, ref, ref._cell, book, pact=pact)  # pyright: ignore[reportPrivateUsage]
+        monitor = Monitor(cell, ref, target, book, pact=pact)
         monitor.begin()
         return monitor
 
     def unwatch(self, monitor: Monitor) -> None:
-        """Cancel *monitor*: nothing of it is handled any more, not even what waits in the mailbox."""
+        """Cancel *monitor*: nothing of it is handled any more, not even what waits in the mailbox.
+
+        Raises:
+            InvalidSpec: It is not what :meth:`watch` has returned.
+        """
+        if not isinstance(monitor, Monitor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            problem = f"must be what `watch` has returned, got {monitor!r}"
+            raise InvalidSpec(child=f"unwatch of {self.path}", field="monitor", problem=problem)
         monitor.cancel()
 
     def link(self, ref: ActorRef[Any]) -> None:
@@ -227,21 +254,29 @@ class Context:
         It is as if by ``kill``, with the reason of the first, and the restart type decides what follows. An actor with
         ``"trap_exits": True`` in its options gets a :class:`understudy.LinkExit` instead. Links are between identities:
         they outlive restarts. Linking twice is linking once.
+
+        Raises:
+            InvalidSpec: *ref* is no ref.
+            InvalidContext: It is of a system in another event loop.
         """
-        cell = self._alive
-        link(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
+        cell = self._here
+        target = check_ref(ref, f"link of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
+        target.check_loop()
+        link(cell, ref_of(cell), target, ref)
 
     def unlink(self, ref: ActorRef[Any]) -> None:
         """Undo :meth:`link`; it is no error if there is none."""
-        cell = self._alive
-        unlink(cell, ref_of(cell), ref._cell, ref)  # pyright: ignore[reportPrivateUsage]
+        cell = self._here
+        target = check_ref(ref, f"unlink of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
+        target.check_loop()
+        unlink(cell, ref_of(cell), target, ref)
 
     def tell_next(self, message: object) -> None:
         """Have *message* handled before all that waits, like :class:`understudy.Continue`; several in their order.
 
         It is gone with the incarnation. It reaches handlers whose names begin with ``_``, and the others.
         """
-        cell = self._alive
+        cell = self._here
         before = cell.take_onward()
         cell.give_back(cell.make_mailbox(), *before, Onward(message, cell))
         cell.wake()
@@ -251,7 +286,7 @@ class Context:
     @property
     def timers(self) -> Timers:
         """Messages to oneself, later: ``self.context.timers.after("retry", 5.0, Retry())``."""
-        return self._alive.own().timers
+        return self._here.own().timers
 
     def receive_timeout(self, seconds: float | None) -> None:
         """Be told by a :class:`understudy.ReceiveTimeout` when no message has come for *seconds*; None: no more.
@@ -262,8 +297,8 @@ class Context:
         Raises:
             InvalidTimeout: Not a positive, finite number of seconds.
         """
-        belongings = self._alive.own()
-        quiet = None if seconds is None else Quiet(self._alive, check_delay(seconds))
+        belongings = self._here.own()
+        quiet = None if seconds is None else Quiet(self._here, check_delay(seconds))
         if belongings.quiet is not None:
             belongings.quiet.stop()
         belongings.quiet = quiet
@@ -280,16 +315,16 @@ class Context:
         Raises:
             MailboxFull: As many are stashed as the option ``stash`` allows (1,000 by default).
         """
-        self._alive.own().stash.add(message)
+        self._here.own().stash.add(message)
 
     def unstash_all(self) -> None:
         """Handle next, in their order, all that are stashed now. What is stashed again waits for the next time."""
-        self._alive.own().stash.release()
+        self._here.own().stash.release()
 
     @property
     def stashed(self) -> int:
         """How many messages are stashed."""
-        return len(self._alive.own().stash)
+        return len(self._here.own().stash)
 
     async def receive(self, predicate: Callable[[Any], object], *, timeout: float | None = None) -> Any:
         """In an ``async def`` handler: the next message that *predicate* is true of, out of turn.
@@ -306,13 +341,13 @@ class Context:
             InvalidTimeout: Not a positive number of seconds.
             InvalidContext: Not called in an ``async def`` handler or hook of this actor.
         """
-        cell, timeout = self._alive, check_timeout(timeout)
+        cell, timeout = self._here, check_timeout(timeout)
         if Waiting.now().cell is not cell:
             problem = "works in the actor's own async handlers and hooks only"
             raise InvalidContext(what=f"receive of {cell.path}", problem=problem)
         try:
             item = await cell.make_mailbox().get(
-                lambda item: _is_plain(item) and predicate(message_of(item)), timeout=timeout
+                lambda item: is_plain(item) and predicate(message_of(item)), timeout=timeout
             )
         except TimeoutError:
             raise TimeoutError(f"{cell.path} has received nothing like that within {timeout:g} s") from None
@@ -328,12 +363,16 @@ class Context:
         Args:
             function: Usually a method.
             keep: Keep the present one beneath, for :meth:`unbecome`; by default the new one takes its place.
+
+        Raises:
+            InvalidSpec: *function* cannot be called.
         """
-        self._alive.own().become(function, keep=keep)
+        self._check_callables("become", function=function)
+        self._here.own().become(function, keep=keep)
 
     def unbecome(self) -> bool:
         """Go back to what was there before the last :meth:`become`; False: the handlers of the class are."""
-        return self._alive.own().unbecome()
+        return self._here.own().unbecome()
 
     # What runs beside
 
@@ -343,8 +382,15 @@ class Context:
         It is cancelled when the incarnation ends, which waits for it within its grace; one that resists is abandoned.
         If it fails, the actor does; that it is cancelled is no failure. It has neither a deadline nor the context
         variables of who starts it, and must not touch the actor's state across an ``await``.
+
+        Raises:
+            InvalidSpec: It is no coroutine.
         """
-        return self._alive.own().owned.start(coroutine, name)
+        if not asyncio.iscoroutine(coroutine):
+            problem = f"must be what an `async def` returns when it is called, got {coroutine!r}"
+            raise InvalidSpec(child=f"start_task of {self.path}", field="coroutine", problem=problem)
+        with _started_or_closed(coroutine):
+            return self._here.own().owned.start(coroutine, name)
 
     def pipe_to_self(
         self,
@@ -360,9 +406,18 @@ class Context:
         Args:
             awaitable: What to wait for.
             to: Makes the message out of the result.
-            failed: Makes it out of an error; by default a :class:`understudy.PipeFailed`.
+            failed: Makes it out of an error; by default a :class:`understudy.PipeFailed`. That what was awaited has
+                been cancelled by somebody else is one too, a ``concurrent.futures.CancelledError``.
+
+        Raises:
+            InvalidSpec: *awaitable* cannot be awaited, or one of the others cannot be called.
         """
-        self._alive.own().owned.pipe(awaitable, to, failed)
+        with _started_or_closed(awaitable):
+            self._check_callables("pipe_to_self", to=to, failed=failed)
+            if not inspect.isawaitable(awaitable):
+                problem = f"must be a coroutine, a task or a future, got {awaitable!r}"
+                raise InvalidSpec(child=f"pipe_to_self of {self.path}", field="awaitable", problem=problem)
+            self._here.own().owned.pipe(awaitable, to, failed)
 
     def run_blocking(
         self,
@@ -380,9 +435,20 @@ class Context:
             function: Called without arguments; it must not touch the actor.
             to: Makes the message out of the result, in the event loop.
             failed: Makes it out of an error.
+
+        Raises:
+            InvalidSpec: One of the three cannot be called, or *function* is an ``async def``.
         """
-        cell = self._alive
+        self._check_callables("run_blocking", function=function, to=to, failed=failed)
+        if inspect.iscoroutinefunction(function):
+            problem = f"must not be an `async def`: use start_task or pipe_to_self, got {function!r}"
+            raise InvalidSpec(child=f"run_blocking of {self.path}", field="function", problem=problem)
+        cell = self._here
         cell.own().owned.pipe(cell.runtime.blocking.call(function), to, failed)
+
+    def _check_callables(self, call: str, **functions: object) -> None:
+        for name, function in functions.items():
+            check_function(name, function, f"{call} of {self.path}")
 
     def register(self, key: Hashable, value: Any = None) -> None:
         """Enter this actor into ``system.registry`` under *key*, or set the value of that entry.
@@ -393,12 +459,12 @@ class Context:
         Raises:
             KeyTaken: Another actor has the key; carries its ref.
         """
-        cell = self._alive
+        cell = self._here
         cell.runtime.system.registry.register(key, ref_of(cell), value)
 
     def join(self, group: Hashable) -> None:
         """Make this actor a member of *group* in ``system.groups``, unless it is one; for ``initialize``."""
-        cell = self._alive
+        cell = self._here
         groups, ref = cell.runtime.system.groups, ref_of(cell)
         if ref not in groups.members(group):
             groups.join(group, ref)
@@ -420,7 +486,7 @@ class Context:
         Raises:
             InvalidContext: The message in hand was not asked, or the reply to it has been promised already.
         """
-        cell = self._alive
+        cell = self._here
         # A `def` handler has no frame; code of a message that is over has the frame of that.
         hand = cell.hand if frame_now() is None else hand_now()
         promises: Promises = vars(self._actor).setdefault("_understudy_promises", Promises())
@@ -428,19 +494,26 @@ class Context:
 
     def stop(self) -> None:
         """End normally after the message in hand. A permanent actor is restarted then, and that counts."""
-        self._alive.request_end()
+        self._here.request_end()
 
     def tell_self(self, message: object) -> bool:
         """Put *message* into the own mailbox; it reaches handlers whose names begin with ``_``, and only this way."""
-        cell = self._alive
+        cell = self._here
         accepted = cell.accept(Private(message, cell))
         if not accepted:
             cell.refuse(message, cell.path)
         return accepted
 
 
-def _is_plain(item: Any) -> bool:
-    return type(item) is Letter or not isinstance(item, Letter)
+@contextmanager
+def _started_or_closed(awaitable: object) -> Generator[None, None, None]:
+    """A coroutine that is refused is closed, or Python complains that nobody has awaited it."""
+    try:
+        yield
+    except BaseException:
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()
+        raise
 
 
 async def spawn_under(parent: Cell, spec: ChildSpec[Any], *, declared: bool = False) -> ActorRef[Any]:

@@ -126,6 +126,11 @@ class Dispatcher:
         if not self._queue:
             self.marked = False
 
+    def under_way_since(self) -> float | None:
+        """Since when, on the stopwatch, one slice has been running; None: none is. For other threads too."""
+        # In this order: whoever sets `_under_way` has set the end of that slice before.
+        return self.slice_end - self._slice if self._under_way else None
+
     def close(self) -> None:
         """Forget all work; nothing runs from here on."""
         self._queue.clear()
@@ -163,7 +168,6 @@ class Dispatcher:
         self._under_way = False
 
     def _run(self) -> None:
-        self._under_way = True
         try:
             self._run_slice(self._queue, self._limit)
         except BaseException as error:
@@ -178,6 +182,7 @@ class Dispatcher:
         stopwatch, context = self._env.stopwatch, self.context
         started = self._asked = stopwatch()
         self.slice_end = end = started + self._slice
+        self._under_way = True  # after the line above: see `under_way_since`
         stretch = left = self._stretch
         # A stopwatch that stands still must not make a turn endless.
         turns = max(len(queue), limit) * 16

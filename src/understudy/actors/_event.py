@@ -27,11 +27,11 @@ class Event(Message):
     id: str = ""
     """Unique; given when it is first published, and kept when the copy is published again."""
     session_id: str = ""
-    """That of the bus."""
+    """That of the bus on which it was published last."""
     sequence: int = Field(default=0, ge=0)
     """1, 2, 3, ...: the place among the events of the bus; 0 before it is published."""
     time: float = 0.0
-    """When it was published, in seconds since 1970 (UTC)."""
+    """When it was published, in seconds since 1970 (UTC), by a clock that may be set; the order is ``sequence``."""
     source: str | None = None
     """Who published it: what it says itself, else the path of the actor in whose ``async def`` handler that was."""
 

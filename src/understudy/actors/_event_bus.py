@@ -10,12 +10,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast, overload
 
+from understudy._plans._spec import check_mailbox
 from understudy._plans._strategies import Plan, free_name
 from understudy.actors._actor import Supervises
 from understudy.actors._child import child
 from understudy.actors._event import Event, EventGap
 from understudy.actors._event_log import EventLog
-from understudy.actors._event_readers import EventStream, Once
+from understudy.actors._event_readers import EventStream, Once, Tap
 from understudy.actors._handler import handler
 from understudy.actors._publication import Publication, Published
 from understudy.actors._ref import ActorRef
@@ -27,14 +28,18 @@ from understudy.actors._subscriptions import (
     Subscription,
     Table,
     Topic,
+    check_callback,
+    check_kind,
     check_on_error,
     check_topic,
+    close_down,
     is_async,
     key_of,
     label_of,
 )
 from understudy.actors._waiting import Waiting, check_timeout
-from understudy.exceptions import ActorStopped, AskCycle, InvalidContext, InvalidSubscription
+from understudy.exceptions import ActorStopped, AskCycle, InvalidContext, InvalidSpec, InvalidSubscription
+from understudy.mailbox._rules import check_capacity
 from understudy.messages import Message
 from understudy.reasons import Shutdown
 
@@ -104,11 +109,15 @@ class AsyncEventBus:
     does so from the next event on. Nothing is promised of the order between two subscribers.
 
     At most once: an event that finds no room in the queue of a subscriber is a dead letter, is counted in
-    ``subscription.refused``, and goes to the others all the same.
+    ``subscription.refused``, and goes to the others all the same. Nothing survives the process. A bus belongs to one
+    event loop and can be used once; what is published before it is entered, or after it is closed, is refused.
 
     Args:
-        session_id: Which all events of this bus carry.
-        keep: How many events of each class are kept for those who subscribe with ``after=``.
+        session_id: A text that all events of this bus carry, and that is not empty.
+        keep: How many events of each class are kept in memory for those who subscribe with ``after=``; 0: none.
+
+    Raises:
+        InvalidSubscription: One of the two cannot be used.
     """
 
     _understudy_home: ClassVar[Callable[[str], Any]]
@@ -135,8 +144,9 @@ class AsyncEventBus:
     # Its life
 
     async def __aenter__(self) -> Self:
-        if self._cell is not None:
-            raise InvalidContext(what=f"event bus {self.session_id!r}", problem="it runs already, or has run")
+        if self._cell is not None or self._home is not None or self._closed:
+            problem = "it runs already, or has run; make a new one"
+            raise InvalidContext(what=f"event bus {self.session_id!r}", problem=problem)
         self._home = AsyncEventBus._understudy_home("events")
         system = await self._home.__aenter__()
         system._understudy_adopt(self)
@@ -179,27 +189,36 @@ class AsyncEventBus:
 
         Args:
             drain: Let the subscribers handle what waits in their queues; else it becomes dead letters.
-            timeout: Seconds for that, after which what is left is dead letters. None: no limit.
+            timeout: Seconds for that, after which what is left is dead letters. None: no limit. A callback that is
+                under way then, or without *drain* at once, has the grace ``Settings.shutdown``, and is cancelled after
+                that.
 
         Raises:
             InvalidTimeout: Not a positive number of seconds.
+            InvalidContext: Called outside of the event loop of the bus.
         """
         timeout = check_timeout(timeout)
+        cell = self._cell
+        if cell is not None:
+            cell.check_loop()
         self._closed = True
-        if self._cell is None:
+        if cell is None:
             return
-        self._cell.check_loop()
-        ended = [self._end(each, drain=drain, timeout=timeout) for each in self._table]
-        waiting, dispatcher = Waiting.now(), self._cell.runtime.dispatcher
-        dispatcher.run_ahead()
-        for subscription in ended:
-            if subscription is not None:
-                await self._ended_of(subscription, waiting)
+        for subscription in self._table:
+            self._end(subscription, drain=drain, timeout=timeout)
+        # Also those whose subscriptions have been cancelled before, or by a close that is under way.
+        ending = [] if cell.family is None else [each.cell for each in cell.family.children.values()]
+        for each in ending:
+            close_down(each, drain=drain, timeout=timeout)
+        waiting = Waiting.now()
+        cell.runtime.dispatcher.run_ahead()
+        for each in ending:
+            await self._ended_of(each, waiting)
 
-    def _end(self, subscription: Subscription, *, drain: bool, timeout: float | None) -> Cell | None:
+    def _end(self, subscription: Subscription, *, drain: bool, timeout: float | None) -> None:
         subscription.active = False
         self._forget(subscription)
-        return subscription.end(drain=drain, timeout=timeout)
+        subscription.end(drain=drain, timeout=timeout)
 
     def _forget(self, subscription: Subscription) -> None:
         if self._table.remove(subscription) and self._announcer is not None:
@@ -231,7 +250,7 @@ class AsyncEventBus:
 
     @property
     def ref(self) -> ActorRef[CountEvents]:
-        """The bus actor."""
+        """The bus actor, to be watched, or asked :class:`CountEvents`; events do not pass through it."""
         return ActorRef(self._running())
 
     # Subscribing
@@ -277,8 +296,8 @@ class AsyncEventBus:
                 something to be awaited; or the ref of an actor, which is told the event.
             mailbox: The queue of a callback: a capacity, or a ``Mailbox``. An actor has its own.
             on_error: What becomes of a callback that raises. ``"keep"``: it is logged, and gets the next event. A
-                number: that many failures end the subscription. A ref: the failure is that actor's, as if its own
-                handler had raised it, and its supervisor decides.
+                number: that many failures end the subscription, and what waits in its queue becomes dead letters. A
+                ref: the failure is that actor's too, as if a task of its own had raised it, and its supervisor decides.
             after: Begin with the events after that sequence number, as far as they are kept. If some that may belong to
                 the topic are not, an :class:`EventGap` comes first.
 
@@ -295,12 +314,11 @@ class AsyncEventBus:
         if known is not None:
             return known
         if isinstance(subscriber, ActorRef):
-            ref: ActorRef[Any] = subscriber
+            ref = cast("ActorRef[Any]", subscriber)  # type: ignore[redundant-cast]  # pyright sees ActorRef[Unknown]
             subscription = self._subscribe_actor(topic, key, ref, mailbox, on_error)
-        elif callable(subscriber):
-            subscription = self._subscribe_callback(cell, topic, key, subscriber, mailbox, on_error)
         else:
-            raise InvalidSubscription(field="subscriber", problem=f"must be a function or a ref, got {subscriber!r}")
+            callback = check_callback(subscriber)
+            subscription = self._subscribe_callback(cell, topic, key, callback, mailbox, on_error)
         return self._add(subscription, after)
 
     def _subscribe_actor(
@@ -332,10 +350,10 @@ class AsyncEventBus:
         name = free_name(label_of(callback), taken, self._numbers)
         path = f"{bus.path}/{name}"
         subscription = ActorSubscription(topic, key, path, self._cancelled, callback=callback, on_error=on_error)
-        kind = AsyncSubscriber if is_async(callback) else Subscriber
-        spec: ChildSpec[Any] = child(kind, subscription).options(name=name, on_failure={BaseException: "resume"})
+        spec: ChildSpec[Any] = child(AsyncSubscriber if is_async(callback) else Subscriber, subscription)
+        spec = spec.options(name=name, on_failure={BaseException: "resume"})
         if mailbox is not None:
-            spec = spec.options(mailbox=mailbox)
+            spec = spec.options(mailbox=_check_queue(mailbox))
         subscription.begin(bus.spawn(spec, _nobody(bus.runtime), declared=True))
         return subscription
 
@@ -358,7 +376,13 @@ class AsyncEventBus:
         return len(self._table) if topic is None else sum(each.topic == topic for each in self._table)
 
     def clear(self, topic: Topic | None = None) -> None:
-        """Cancel all subscriptions, or those to exactly that *topic*."""
+        """Cancel all subscriptions, or those to exactly that *topic*.
+
+        Raises:
+            InvalidContext: Called outside of the event loop of the bus.
+        """
+        if self._cell is not None:
+            self._cell.check_loop()
         for subscription in self._table:
             if topic is None or subscription.topic == topic:
                 subscription.cancel()
@@ -366,29 +390,39 @@ class AsyncEventBus:
     # Publishing
 
     def publish_nowait(self, event: E) -> E:
-        """Put *event* into the queues of its subscribers, and return it as they see it.
+        """Put *event* into the queues of its subscribers, and return it as they see it; *event* is left as it is.
+
+        Never waits, and calls no subscriber, but asks predicates and those who ``wait_for`` it. Where there is no room
+        it is refused, which is no error here: see ``Subscription.refused``.
 
         Raises:
+            InvalidSubscription: It is no :class:`Event`.
             ActorStopped: The bus is closed; carries the event.
             InvalidContext: Called outside of the event loop of the bus.
         """
         stamped = self._stamp(event, Waiting.now())
         for subscription in self._table.of(type(stamped)):
-            if subscription.wants(stamped):
+            if subscription.predicate is None or subscription.wants(stamped):
                 subscription.put(stamped)
         return stamped
 
     async def publish(self, event: E, *, timeout: float | None = None) -> Published[E]:
-        """Put *event* into the queues of its subscribers, and wait until each has handled it.
+        """Put *event* into the queues of its subscribers, and wait until each has handled it or failed.
+
+        What a subscriber raises is not raised here; it is in its outcome. It does not wait for room in a queue.
 
         A subscriber that is itself waiting for this publication, directly or not, is not waited for: its event is
         queued like all others, so that a publication inside a callback never waits for ever. When the time is up, or
         the caller is cancelled, those that have not handled the event yet will still do so.
 
         Args:
-            timeout: Seconds to wait at most; what is left of the ask in hand is another bound.
+            timeout: Seconds to wait at most; what is left of the ask in hand is another bound. None: no other.
+
+        Returns:
+            The event as subscribers see it, and what has become of it at each of those to whose topic it belongs.
 
         Raises:
+            InvalidSubscription: It is no :class:`Event`.
             ActorStopped: The bus is closed; carries the event.
             InvalidTimeout: Not a positive number of seconds.
             InvalidContext: Called outside of the event loop of the bus.
@@ -446,7 +480,11 @@ class AsyncEventBus:
     ) -> E:
         """The next event of *topic* for which *predicate* says yes, published from now on.
 
+        It listens from the first step of this coroutine on: an event that you bring about before that has gone by. What
+        *predicate* raises is raised here.
+
         Raises:
+            InvalidSubscription: *topic* is no class of events.
             TimeoutError: There was none in time.
             ActorStopped: The bus is, or was, closed.
             InvalidTimeout: Not a positive number of seconds.
@@ -454,11 +492,11 @@ class AsyncEventBus:
         timeout = check_timeout(timeout)
         cell = self._running()
         cell.check_loop()
-        once = Once(check_topic(topic), predicate, cell, self._forget)
+        once = Once(check_kind(topic), predicate, cell, self._forget)
         self._add(once, None)
         return cast("E", await once.wait(timeout))
 
-    def stream(self, topic: type[E], *, mailbox: int = 1_000, after: int | None = None) -> EventStream[E]:
+    def stream(self, topic: type[E], *, mailbox: float = 1_000, after: int | None = None) -> EventStream[E]:
         """The events of *topic* from now on, for ``async for``; it ends when the bus is closed.
 
         ::
@@ -467,10 +505,11 @@ class AsyncEventBus:
                 async for event in paid:
                     ...
 
-        What is not taken in time waits, up to *mailbox* events; further ones are lost and counted in ``refused``.
+        What is not taken in time waits, up to *mailbox* events; further ones are lost and counted in ``refused``. A
+        stream that nothing refers to any more is cancelled, so ``with`` can be left out where the loop is its only use.
 
         Args:
-            topic: A class of events.
+            topic: A class of events; ``Event`` for all.
             mailbox: How many events may wait.
             after: As for :meth:`subscribe`.
 
@@ -480,9 +519,10 @@ class AsyncEventBus:
         """
         cell = self._running()
         cell.check_loop()
-        stream: EventStream[E] = EventStream(check_topic(topic), mailbox, cell, self._cancelled)
-        self._add(stream, self._check_after(after))
-        return stream
+        kind, after = check_kind(topic), self._check_after(after)
+        tap = Tap(kind, _check_capacity(mailbox), cell, self._cancelled)
+        self._add(tap, after)
+        return EventStream(tap)
 
     def statistics(self) -> BusStatistics:
         """How things stand."""
@@ -524,6 +564,21 @@ def _check_session(session_id: object) -> str:
     if isinstance(session_id, str) and session_id:
         return session_id
     raise InvalidSubscription(field="session_id", problem=f"must be a text that is not empty, got {session_id!r}")
+
+
+def _check_queue(mailbox: object) -> Mailbox:
+    try:
+        return check_mailbox(mailbox, "a subscriber")
+    except InvalidSpec as error:
+        raise InvalidSubscription(field="mailbox", problem=error.problem) from None
+
+
+def _check_capacity(mailbox: object) -> float:
+    try:
+        return check_capacity(mailbox)
+    except ValueError:
+        problem = f"must be a capacity (a whole number from 1 on, or math.inf), got {mailbox!r}"
+        raise InvalidSubscription(field="mailbox", problem=problem) from None
 
 
 def _check_whole(field: str, value: object, allowed: str, most: float = math.inf) -> int:

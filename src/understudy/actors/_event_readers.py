@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from understudy.actors._event import Event
 from understudy.actors._subscriptions import Subscription, name_of
+from understudy.environment import running_loop
 from understudy.exceptions import ActorStopped
 from understudy.mailbox._errors import QueueClosed
 from understudy.mailbox._queue import AsyncMessageQueue
@@ -15,12 +17,13 @@ from understudy.reasons import Shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from understudy.actors._cell import Cell
     from understudy.actors._publication import Delivery
     from understudy.actors._subscriptions import Topic
 
-__all__ = ["EventStream", "Once"]
+__all__ = ["EventStream", "Once", "Tap"]
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
@@ -28,7 +31,7 @@ E_co = TypeVar("E_co", bound=Event, covariant=True)
 class Once(Subscription):
     """Waits for one event."""
 
-    __slots__ = ("_future", "_path", "_predicate")
+    __slots__ = ("_bus", "_future", "_predicate")
 
     def __init__(
         self,
@@ -39,7 +42,7 @@ class Once(Subscription):
     ) -> None:
         super().__init__(topic, object(), f"wait_for({name_of(topic)})", cancelled)
         self._predicate = predicate
-        self._path = bus.path
+        self._bus = bus
         self._future: asyncio.Future[Event] = bus.runtime.env.loop.create_future()
 
     def put(self, item: Event | Delivery) -> bool:
@@ -49,20 +52,33 @@ class Once(Subscription):
             return True
         try:
             wanted = self._predicate is None or bool(self._predicate(event))
-        except Exception as error:
-            self._future.set_exception(error)
-            self.cancel()
+        except BaseException as error:
+            self._failed(error)
             return True
         if wanted:
             self._future.set_result(event)
             self.cancel()
         return True
 
-    def end(self, *, drain: bool, timeout: float | None = None) -> Cell | None:
+    def _failed(self, error: BaseException) -> None:
+        self.failures += 1
+        if isinstance(error, KeyboardInterrupt):
+            self._bus.runtime.interrupt()
+        if not isinstance(error, Exception) or isinstance(error, StopIteration):
+            # No future takes a StopIteration, and the others would be taken for the end of who waits, or of the loop.
+            cause, error = error, RuntimeError(f"the predicate of {self.name} raised {type(error).__name__}")
+            error.__cause__ = cause
+        self._future.set_exception(error)
+        self.cancel()
+
+    def check_loop(self) -> None:
+        """Refuse to be used from another thread or event loop than that of the bus."""
+        self._bus.check_loop()
+
+    def end(self, *, drain: bool, timeout: float | None = None) -> None:
         """There will be none."""
         if not self._future.done():
-            self._future.set_exception(ActorStopped(path=self._path, reason=Shutdown("the event bus is closed")))
-        return None
+            self._future.set_exception(ActorStopped(path=self._bus.path, reason=Shutdown("the event bus is closed")))
 
     async def wait(self, timeout: float | None) -> Event:
         """The event."""
@@ -73,38 +89,82 @@ class Once(Subscription):
                 return await self._future
         except TimeoutError:
             if not self._future.cancelled():
-                raise
+                return self._future.result()  # it came in the very moment, or this is what the predicate has raised
             raise TimeoutError(f"no {name_of(self.topic)} within {timeout:g} s") from None
         finally:
             self.cancel()
 
 
-class EventStream(Subscription, Generic[E_co]):
-    """The events of one topic, one after another: what ``bus.stream`` returns. A context manager: leaving cancels."""
+class Tap(Subscription):
+    """What a stream is fed from. It does not know the stream, so that one that nobody knows any more goes."""
 
-    __slots__ = ("_queue",)
+    __slots__ = ("bus", "queue")
 
-    def __init__(self, topic: Topic, size: int, bus: Cell, cancelled: Callable[[Subscription], None]) -> None:
+    def __init__(self, topic: Topic, size: float, bus: Cell, cancelled: Callable[[Subscription], None]) -> None:
         super().__init__(topic, object(), f"stream({name_of(topic)})", cancelled)
-        self._queue: AsyncMessageQueue[Event] = AsyncMessageQueue(size)
+        self.bus = bus
+        self.queue: AsyncMessageQueue[Event] = AsyncMessageQueue(size)
 
     def put(self, item: Event | Delivery) -> bool:
         """Queue the event for the reader."""
-        if self._queue.offer(cast("Event", item)):
+        if self.queue.offer(cast("Event", item)):
             return True
         self.refused += 1
         return False
 
-    def end(self, *, drain: bool, timeout: float | None = None) -> Cell | None:
-        """There will be no more; what is there can still be read."""
-        self._queue.close()
-        return None
+    def check_loop(self) -> None:
+        """Refuse to be used from another thread or event loop than that of the bus."""
+        self.bus.check_loop()
 
-    def __aiter__(self) -> Self:
-        return self
+    def end(self, *, drain: bool, timeout: float | None = None) -> None:
+        """There will be no more; what is there can still be read."""
+        self.queue.close()
+
+
+class EventStream(AsyncIterator[E_co]):
+    """The events of one topic, one after another: what ``bus.stream`` returns. A context manager: leaving cancels.
+
+    Without ``with``, it is cancelled as soon as nothing refers to it any more, as after a ``break`` out of ``async
+    for event in bus.stream(...)``.
+    """
+
+    __slots__ = ("__weakref__", "subscription")
+
+    def __init__(self, tap: Tap) -> None:
+        self.subscription: Subscription = tap
 
     async def __anext__(self) -> E_co:
         try:
-            return cast("E_co", await self._queue.get())
+            return cast("E_co", await cast("Tap", self.subscription).queue.get())
         except QueueClosed:
             raise StopAsyncIteration from None
+
+    @property
+    def refused(self) -> int:
+        """How many events were lost, since they were not taken in time."""
+        return self.subscription.refused
+
+    def cancel(self) -> None:
+        """No event that is published from now on is for this one; those that wait can still be read. Idempotent."""
+        self.subscription.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    def __repr__(self) -> str:
+        return f"<EventStream of {name_of(self.subscription.topic)}{'' if self.subscription.active else ', cancelled'}>"
+
+    def __del__(self) -> None:
+        tap = cast("Tap", self.subscription)
+        env = tap.bus.runtime.env
+        if not tap.active or env.loop.is_closed():
+            return
+        if running_loop() is env.loop:
+            tap.cancel()
+        else:
+            env.loop.call_soon_threadsafe(tap.cancel)

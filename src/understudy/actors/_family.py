@@ -194,6 +194,8 @@ class Family(Restarts[C]):
             child.trouble.up_since = self._now()
         if child.waiters is not None:
             child.settle(None)
+        if self.plan.on_start is not None:
+            self.plan.on_start()
         if self._boot is not None and cell.name not in self._record:
             self._record.append(cell.name)  # a restart meanwhile does not change its place
         if self._group is not None:

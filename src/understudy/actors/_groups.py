@@ -76,6 +76,7 @@ class Groups:
             TypeError: The group is not hashable.
             InvalidContext: Called outside of the event loop of the system.
         """
+        self._check()
         hash(group)
         self._ends.add(ref)
         self._serial += 1
@@ -86,6 +87,7 @@ class Groups:
 
     def leave(self, group: Hashable, ref: ActorRef[Any]) -> bool:
         """End one membership, the last if there are several; False: there was none."""
+        self._check()
         numbers = self._numbers.get(ref, {})
         number = next((number for number in reversed(numbers) if numbers[number] == group), None)
         if number is None:
@@ -102,6 +104,7 @@ class Groups:
 
     def members(self, group: Hashable) -> tuple[ActorRef[Any], ...]:
         """The members, in the order in which they have joined; who has joined twice is in it twice."""
+        self._check()
         found = self._tuples.get(group)
         if found is None:
             found = tuple(self._members.get(group, {}).values())
@@ -147,19 +150,26 @@ class Groups:
 
     def subscribe_all(self, listener: Listener[Joined | Left]) -> dict[Hashable, tuple[ActorRef[Any], ...]]:
         """The same for all groups, also for those to come. Who subscribes to all and to one gets each change once."""
+        self._check()
         snapshot = {group: self.members(group) for group in self._members}
         self._listeners.add(listener)
         return snapshot
 
     def unsubscribe(self, listener: Listener[Joined | Left], group: Hashable) -> None:
         """Undo :meth:`subscribe`; it is no error if *listener* had not."""
+        self._check()
         self._listeners.remove(listener, group)
 
     def unsubscribe_all(self, listener: Listener[Joined | Left]) -> None:
         """Undo :meth:`subscribe_all`; what it has subscribed to by name stays."""
+        self._check()
         self._listeners.remove(listener)
 
     # Inside
+
+    def _check(self) -> None:
+        if self.runtime.elsewhere:
+            raise self.runtime.misplaced("the groups")
 
     def _remove(self, number: int, group: Hashable) -> None:
         members = self._members[group]

@@ -144,6 +144,11 @@ class HandlerTable(dict[type, "Handler | None"]):
         self.bare = None
         self.shortcuts = True
 
+    @property
+    def handled(self) -> list[type]:
+        """The types that there are handlers for; of further ones those that have been looked up."""
+        return [kind for kind, entry in self.items() if entry is not None]
+
     def without_shortcuts(self) -> HandlerTable:
         """The same, with nothing in ``direct``, so that each message is looked at."""
         table = HandlerTable()

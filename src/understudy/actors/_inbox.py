@@ -9,7 +9,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._directives import directive_for
-from understudy.actors._asks import FRAME, Arrival, Ask, Letter, Onward, Private, message_of, sender_of
+from understudy.actors._asks import FRAME, Arrival, Ask, Letter, Onward, Private, is_plain, message_of, sender_of
 from understudy.actors._bundles import Bundle, burst_over, next_bundle
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._monitors import News
@@ -20,13 +20,12 @@ from understudy.exceptions import (
     ActorFailed,
     ActorStopped,
     InvalidActor,
-    InvalidContext,
     MailboxFull,
     Refused,
     Unhandled,
 )
 from understudy.instrument import Instrument
-from understudy.messages import Continue, Terminated
+from understudy.messages import Continue, StreamMessage, Terminated
 from understudy.reasons import Crashed, ExitReason, Shutdown, StartFailed, frames_of, without_traceback
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from understudy.actors._handler import HandlerTable
     from understudy.actors._life import Ending, Job
     from understudy.actors._runtime import Runtime
+    from understudy.actors._standing import Standing
     from understudy.mailbox._queue import AsyncMessageQueue
     from understudy.mailbox._rules import Policy
 
@@ -52,13 +52,23 @@ _OURS = tuple(
         "_belongings",
         "_owned",
         "_recall",
+        "_replacing",
         "_state_machine",
         "_streams",
+        "_tracing",
         "_turns",
     )
 )
 _SPECIAL = frozenset({Continue, CoroutineType})
 """What a ``def`` handler may return that is no reply, or by mistake."""
+
+
+def _remedy(message: object, ask: Ask) -> str:
+    """What to do instead, where an ask and a request for a stream have been mixed up."""
+    streamed = isinstance(message, StreamMessage)
+    if streamed == (type(ask) is StreamAsk):
+        return ""
+    return "it is answered in parts, use `stream`" if streamed else "it is not answered in parts, use `ask`"
 
 
 def _die(actor: Any, news: Terminated) -> None:
@@ -90,20 +100,21 @@ class Inbox(ABC):
         "hand_since",
         "job",
         "mailbox",
+        "place",
         "queued",
         "ready",
         "reason",
         "runtime",
         "spec",
+        "standing",
         "table",
-        "thread",
         "waits",
     )
 
     def __init__(self, runtime: Runtime, spec: ChildSpec[Any]) -> None:
         self.runtime = runtime
         self.spec = spec
-        self.thread = runtime.env.thread
+        self.place = runtime.env.place
         self.actor: Any = None
         self.table: HandlerTable = NO_HANDLERS
         self.mailbox: AsyncMessageQueue[Any] | None = None
@@ -129,6 +140,8 @@ class Inbox(ABC):
         self.control: list[tuple[Any, int, Ending | None]] | None = None
         # What few actors have; of this incarnation.
         self.belongings: Belongings | None = None
+        # Likewise, through all of them.
+        self.standing: Standing | None = None
 
     # What the other half does
 
@@ -154,6 +167,8 @@ class Inbox(ABC):
     @abstractmethod
     def force(self, *, keep: bool) -> None: ...
     @abstractmethod
+    def note_loss(self, message: object, why: str) -> None: ...
+    @abstractmethod
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None: ...
 
     # Accepting
@@ -167,11 +182,7 @@ class Inbox(ABC):
     def check_loop(self) -> None:
         """Refuse to be used from another thread, event loop or process than the one that runs the system."""
         if running_loop() is not self.runtime.env.loop:
-            raise InvalidContext(
-                what=self.path,
-                problem="used outside of the event loop of its system (another thread, loop or forked process): "
-                "use tell_threadsafe or ask_threadsafe",
-            )
+            raise self.runtime.misplaced(self.path, "use tell_threadsafe or ask_threadsafe")
 
     def wake(self) -> None:
         """A message has been put into the mailbox."""
@@ -193,15 +204,19 @@ class Inbox(ABC):
             self.make_mailbox().put_exempt(news)
             self.wake()
 
-    def refuse(self, message: object, sender: str | None) -> None:
-        """*message* was not accepted and nobody waits to hear it."""
+    def refuse(self, message: object, sender: str | None, *, told: bool = False) -> None:
+        """*message* was not accepted; whoever has not *told* it gets an error."""
+        why = "mailbox full" if self.gate is None else str(self.gate)
         if self.gate is None:
             self.report_full()
-            self.runtime.dead_letter(message, self.path, sender, "mailbox full")
-            if self.policy == "stop":
-                self._overflowed(message)
-        else:
-            self.runtime.dead_letter(message, self.path, sender, str(self.gate))
+        self.dead_letter(message, sender, why, told=told)
+        if self.gate is None and self.policy == "stop":
+            self._overflowed(message)
+
+    def dead_letter(self, message: object, sender: str | None, why: str, *, told: bool = False) -> None:
+        """*message* is lost."""
+        self.note_loss(message, why)
+        self.runtime.dead_letter(message, self.path, sender, why, told=told)
 
     @property
     def policy(self) -> Policy:
@@ -221,7 +236,7 @@ class Inbox(ABC):
         message = message_of(item)
         if isinstance(item, Ask):
             item.fail(self._no_room(message))
-        self.runtime.dead_letter(message, self.path, sender_of(item), "displaced by a newer message")
+        self.dead_letter(message, sender_of(item), "displaced by a newer message", told=is_plain(item))
 
     def _no_room(self, message: object) -> MailboxFull:
         return MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message)
@@ -365,7 +380,7 @@ class Inbox(ABC):
             ask.in_hand = True
             return True
         ask.expire()
-        self.runtime.dead_letter(ask.message, self.path, ask.sender_path, "nobody waits for the reply any more")
+        self.dead_letter(ask.message, ask.sender_path, "nobody waits for the reply any more")
         return False
 
     def _run_sync(self, function: Callable[[Any, Any], Any], item: Any, message: Any, ask: Ask | None) -> None:
@@ -497,9 +512,9 @@ class Inbox(ABC):
 
     def replied(self, result: Any, ask: Ask | None) -> None:
         """A handler has returned *result*."""
-        if ask is not None and not ask.promised:
+        if ask is not None:
             # One that has been put aside is not answered by what the handler returns, nor one that is promised.
-            if ask.in_hand and not ask.reply(result):
+            if ask.in_hand and not ask.promised and not ask.reply(result):
                 ask.late(result)
         elif type(result) is Continue:
             self.give_back(self.make_mailbox(), Onward(result.message, self))
@@ -511,7 +526,7 @@ class Inbox(ABC):
         elif isinstance(error, Withdrawn):
             self._withdrawn(error.error, ask)
         elif isinstance(error, Unhandled) and error.message is message and error.path == self.path:
-            self._unhandled(message, ask, message)
+            self._unhandled(message, ask, self._envelope_of(message))
         else:
             if isinstance(error, KeyboardInterrupt):
                 self.runtime.interrupt()
@@ -532,15 +547,21 @@ class Inbox(ABC):
 
     def _unhandled(self, message: Any, ask: Ask | None, item: Any) -> None:
         if ask is not None:
-            ask.fail(Unhandled(path=self.path, message=message))
+            ask.fail(Unhandled(path=self.path, message=message, remedy=_remedy(message, ask)))
         else:
-            self.runtime.dead_letter(message, self.path, sender_of(item), "unhandled")
+            self.dead_letter(message, sender_of(item), "unhandled", told=is_plain(item))
+
+    def _envelope_of(self, message: Any) -> Any:
+        """What *message*, whose handler is running, came in."""
+        turns = None if self.belongings is None else self.belongings.turns
+        hands = [self.hand] if turns is None else [self.hand, *turns.hands]
+        return next((each for each in hands if message_of(each) is message), message)
 
     def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         directive = self.directive(error)
         frames = self.frames(error)
         reason = Crashed(without_traceback(error), frames)
-        name = type(message).__name__
+        name = type(message_of(message)).__name__
         if ask is not None and ask.in_hand:
             failure = ActorFailed(path=self.path, message_type=name, reason=reason)
             failure.__cause__ = error
@@ -574,7 +595,7 @@ class Inbox(ABC):
 
     def use(self, table: HandlerTable) -> None:
         """Handle by *table*, from the next message on."""
-        self.table = table
+        self.table = table if self.standing is None else self.standing.shown(table)
         self.attention = True
 
     def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
@@ -595,9 +616,9 @@ class Inbox(ABC):
             for each in item.items:
                 self.lose(each, reason)
             return
-        if type(item) is News and item.void:
+        if isinstance(item, News | Private) and item.void:
             return
         message = message_of(item)
-        self.runtime.dead_letter(message, self.path, sender_of(item), str(reason))
+        self.dead_letter(message, sender_of(item), str(reason), told=is_plain(item))
         if isinstance(item, Ask):
             item.fail(ActorStopped(path=self.path, reason=reason, message=message))

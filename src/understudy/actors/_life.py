@@ -22,6 +22,7 @@ __all__ = [
     "HANDLER",
     "HOOK",
     "NEW",
+    "REST",
     "RUNNING",
     "STARTING",
     "STOPPING",
@@ -54,9 +55,10 @@ class Step(enum.Enum):
     HANDLER = enum.auto()
     CHILDREN = enum.auto()
     HOOK = enum.auto()
+    REST = enum.auto()
 
 
-HANDLER, CHILDREN, HOOK = Step
+HANDLER, CHILDREN, HOOK, REST = Step
 
 
 _STAYS = (Crashed, RestartsExceeded, StartFailed, Killed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeGuard, TypeVar, cast
 
-from understudy.actors._ref import ActorRef
+from understudy.actors._ref import ActorRef, check_ref
+from understudy.exceptions import InvalidSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -44,8 +45,9 @@ class Ends:
         Raises:
             ActorStopped: It has ended already.
             InvalidContext: Called outside of the event loop of its system.
+            InvalidSpec: It is no ref.
         """
-        cell = ref._cell  # pyright: ignore[reportPrivateUsage]
+        cell = check_ref(ref, "an entry")._cell  # pyright: ignore[reportPrivateUsage]
         cell.check_loop()
         if cell.dead:
             raise cell.stopped_error()
@@ -98,9 +100,16 @@ class Listeners(Generic[E]):
         self._delivering = False
 
     def add(self, listener: Listener[E], topic: Hashable = EVERYTHING) -> None:
-        """From here on *listener* gets the events of *topic*. Doing it twice is doing it once."""
+        """From here on *listener* gets the events of *topic*. Doing it twice is doing it once.
+
+        Raises:
+            InvalidSpec: It is neither a function nor a ref.
+        """
         if _is_ref(listener):
             self._ends.add(listener)
+        elif not callable(listener):
+            problem = f"must be a function, or the ref of an actor, got {listener!r}"
+            raise InvalidSpec(child="a subscription", field="listener", problem=problem)
         self._topics.setdefault(listener, {})[topic] = self._serial
 
     def remove(self, listener: Listener[E], topic: Hashable = EVERYTHING) -> None:

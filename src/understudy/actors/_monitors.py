@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from understudy.actors._asks import Letter, Onward
+from understudy.actors._asks import Arrival, Letter, Onward
 from understudy.messages import LinkExit, Terminated
 from understudy.reasons import NotFound, is_abnormal
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from understudy.actors._ref import ActorRef
     from understudy.reasons import ExitReason
 
-__all__ = ["Link", "Monitor", "News", "link", "placed", "unlink"]
+__all__ = ["Link", "Monitor", "News", "is_exempt", "link", "placed", "unlink", "weighed"]
 
 
 class _Edge:
@@ -45,6 +45,16 @@ def placed(priority: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return _FIRST if type(item) is Onward else priority(item)
 
     return place
+
+
+def is_exempt(item: object) -> bool:
+    """Whether *item* gets into a mailbox whether there is room or not, and is never thrown away to make some."""
+    return isinstance(item, News | Arrival | Onward)
+
+
+def weighed(weigh: Callable[[Any], float]) -> Callable[[Any], float]:
+    """*weigh* of messages; what is exempt from the capacity weighs nothing, and is none of its business."""
+    return lambda item: 0 if is_exempt(item) else weigh(item)
 
 
 class Heard(Protocol):
@@ -106,7 +116,7 @@ class Monitor:
         """Whether its ``Terminated`` has still to be handled."""
 
     def begin(self) -> None:
-        """Wait for the end, or tell at once that there is nothing to wait for."""
+        """Wait for the end, or tell at once that there is nothing to wait for; for the runtime."""
         self._book[self] = None
         if self._target.dead:
             self._tell(NotFound())
@@ -134,6 +144,8 @@ class Link:
         self._ref = ref
 
     def __call__(self, reason: ExitReason) -> None:
+        # The other direction has nobody to tell of any more, and would keep the dead actor.
+        self._cell.unobserve(Link(self._ref._cell, self._ref))  # pyright: ignore[reportPrivateUsage]
         if not is_abnormal(reason) or self._cell.dead:
             return
         if self._cell.traps_exits:

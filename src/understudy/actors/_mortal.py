@@ -8,16 +8,30 @@ from abc import abstractmethod
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import FRAME, Onward
+from understudy.actors._asks import FRAME, Onward, is_plain, message_of, sender_of
 from understudy.actors._handler import NO_HANDLERS, Handler
 from understudy.actors._inbox import Inbox
-from understudy.actors._life import CHILDREN, DEAD, DOWN, HANDLER, HOOK, NEW, STARTING, STOPPING, Ending, Job, Life
+from understudy.actors._life import (
+    CHILDREN,
+    DEAD,
+    DOWN,
+    HANDLER,
+    HOOK,
+    NEW,
+    REST,
+    STARTING,
+    STOPPING,
+    Ending,
+    Job,
+    Life,
+)
 from understudy.exceptions import InvalidActor
 from understudy.instrument import Instrument
+from understudy.messages import DeadLetter
 from understudy.reasons import Crashed, ExitReason, Shutdown, without_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from understudy._plans._spec import ChildSpec
     from understudy.actors._belongings import Belongings
@@ -36,7 +50,7 @@ class Mortal(Inbox):
     activations; the grace is one clock over all of them.
     """
 
-    __slots__ = ("_timer", "family", "for_good", "incarnation", "life", "name", "parent", "uid")
+    __slots__ = ("_timer", "family", "for_good", "incarnation", "left", "life", "name", "parent", "uid")
 
     parent: Cell | None
     name: str
@@ -48,6 +62,8 @@ class Mortal(Inbox):
         self.life: Life = NEW
         # The end in sight is the last: nobody restarts it.
         self.for_good = False
+        # What is left over for whoever wants to have it, when the final end is near.
+        self.left: Sequence[DeadLetter] = ()
         self.family: Family[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -72,8 +88,19 @@ class Mortal(Inbox):
             self.gate = reason
         if self.mailbox is None:
             return
-        for item in self.mailbox.close(drain=False):
-            self.lose(item, reason)
+        self._leave_over(self.mailbox.close(drain=False), reason)
+
+    def _leave_over(self, items: Sequence[Any], reason: ExitReason, *, older: bool = False) -> None:
+        """*items* wait in vain, *older* ones than those before; what nobody wants to have is lost."""
+        wanted: list[DeadLetter] = []
+        somebody = self.spec.given.get("leftovers") is not None
+        for item in items:
+            if somebody and is_plain(item):
+                wanted.append(DeadLetter(message_of(item), self.path, sender_of(item), str(reason)))
+            else:
+                self.lose(item, reason)
+        if wanted:
+            self.left = [*wanted, *self.left] if older else [*self.left, *wanted]
 
     def end(self, reason: ExitReason, *, hook: bool) -> Ending:
         """Begin the end of this incarnation; its grace is one clock from here over handler, children and hook."""
@@ -81,6 +108,8 @@ class Mortal(Inbox):
         self.ending = ending = Ending(reason, hook=hook and not starting)
         self.attention = True
         self.ready = False
+        if self.standing is not None:
+            self.standing.dismiss(reason)
         if self._timer is not None:
             self._arm(math.inf)
         grace = self.option("shutdown")
@@ -188,7 +217,17 @@ class Mortal(Inbox):
             hook = self.table.shutdown
             if hook is not None and ending.hook and not ending.forced:
                 self._run_shutdown(hook, ending)
-        if self.job is None:
+        self._rest(ending)
+
+    def _rest(self, ending: Ending) -> None:
+        """Go down, unless the hook is running, or something that it has started."""
+        if self.job is not None:
+            return
+        belongings = self.belongings
+        if belongings is not None and ending.step is HOOK:
+            ending.step = REST
+            belongings.interrupt()
+        if belongings is None or not belongings.busy:
             self._go_down(ending)
 
     def _stop_children(self, family: Family[Any], ending: Ending) -> None:
@@ -251,6 +290,8 @@ class Mortal(Inbox):
         self.ready = False
         if self.hand is not None or self.waits is not None:
             self.release()
+        if self.standing is not None:
+            self.standing.left(reason)
         if self.mailbox is not None:
             self.take_onward()
         if self.belongings is not None:
@@ -268,8 +309,7 @@ class Mortal(Inbox):
         self.belongings = None
         belongings.end()
         if self.for_good and self.mailbox is not None:  # what was in the stash has come back
-            for item in self.mailbox.clear():
-                self.lose(item, self.gate or Shutdown())
+            self._leave_over(self.mailbox.clear(), self.gate or Shutdown(), older=True)
 
     def task_failed(self, error: BaseException, name: str) -> None:
         """A task of the actor has failed, which is its own failure."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from collections.abc import Coroutine
 from contextvars import Context
 from dataclasses import dataclass
@@ -83,6 +84,12 @@ class Owned:
     ) -> None:
         try:
             message = to(await awaitable)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.interrupting or task is None or task.cancelling():
+                raise
+            # It is what was piped that somebody has cancelled, and the actor waits to hear of it.
+            message = failed(concurrent.futures.CancelledError("what was piped was cancelled"))
         except Exception as error:
             message = failed(error)
         if not self._ended:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar
 
 from understudy.actors._asks import Ask
 from understudy.actors._event import Event
 from understudy.actors._streams import Bound
+from understudy.actors._subscriptions import Outcome
 from understudy.exceptions import ActorFailed, AskCycle, MailboxFull
 
 if TYPE_CHECKING:
@@ -18,31 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from understudy.actors._runtime import Runtime
-    from understudy.actors._subscriptions import Subscription
+    from understudy.actors._subscriptions import Status, Subscription
     from understudy.actors._waiting import Waiting
 
-__all__ = ["Outcome", "Publication", "Published", "Status"]
+__all__ = ["Delivery", "Publication", "Published"]
 
 E_co = TypeVar("E_co", bound=Event, covariant=True, default=Event)
-
-Status: TypeAlias = Literal["handled", "failed", "refused", "queued", "pending"]
-"""
-- ``handled``: it has been handled.
-- ``failed``: the callback or the actor has raised; ``error`` says what. Or it has ended first: an ``ActorStopped``.
-- ``refused``: there was no room for it, or it was thrown away to make room for others; it is a dead letter.
-- ``queued``: it is in the queue and nobody waits for it to be handled: a reader of ``stream`` or ``wait_for`` takes it
-  when it likes, and a subscriber that itself waits for this publication would have been waited for in vain.
-- ``pending``: the time was up; it will still be handled.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What has become of one event at one subscriber."""
-
-    subscription: Subscription
-    status: Status
-    error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +38,7 @@ class Published(Generic[E_co]):
 
     @property
     def handled(self) -> bool:
-        """Whether each of them has handled it."""
+        """Whether each of them has handled it; also if there is none. False while one is ``queued`` or ``pending``."""
         return all(outcome.status == "handled" for outcome in self.outcomes)
 
     @property
@@ -65,28 +47,57 @@ class Published(Generic[E_co]):
         return tuple(outcome for outcome in self.outcomes if outcome.status in ("failed", "refused"))
 
 
+class Answer:
+    """Stands where an ask has the future of its reply: nobody awaits a delivery, and nobody gives it up."""
+
+    __slots__ = ("_error", "_given")
+
+    def __init__(self, error: BaseException | None = None, *, given: bool = True) -> None:
+        self._given = given
+        self._error = error
+
+    def done(self) -> bool:
+        return self._given
+
+    def cancelled(self) -> bool:
+        return False
+
+    def exception(self) -> BaseException | None:
+        return self._error
+
+    def add_done_callback(self, callback: object) -> None:
+        """Who wants to know whether it has been given up never will."""
+
+    def remove_done_callback(self, callback: object) -> None:
+        """Likewise."""
+
+
+_OPEN: asyncio.Future[Any] = cast("asyncio.Future[Any]", Answer(given=False))
+_HANDLED: asyncio.Future[Any] = cast("asyncio.Future[Any]", Answer())
+
+
 class Delivery(Ask):
     """The event for one subscriber: an ask that nobody waits for alone, and that is never too late to be handled."""
 
     __slots__ = ("publication",)
 
+    message: Event
+
     def __init__(self, publication: Publication, cell: Any) -> None:
-        runtime = publication.runtime
-        super().__init__(
-            publication.event, publication.waiting.cell, runtime.env.loop.create_future(), cell, math.inf, math.inf
-        )
+        super().__init__(publication.event, publication.waiting.cell, _OPEN, cell, math.inf, math.inf)
         self.publication: Publication = publication
 
     def reply(self, value: object) -> bool:
         """It has been handled; nobody is interested in the value."""
-        if super().reply(None):
+        if self.future is _OPEN:
+            self.future = _HANDLED
             self.publication.settled(self)
         return True
 
     def fail(self, error: BaseException) -> bool:
         """It has not been handled."""
-        if super().fail(error):
-            self.future.exception()  # it is no news to the event loop
+        if self.future is _OPEN:
+            self.future = cast("asyncio.Future[Any]", Answer(error))
             self.publication.settled(self)
         return True
 
@@ -108,7 +119,7 @@ class Publication:
     def deliver(self, subscriptions: Iterable[Subscription]) -> None:
         """Put the event into the queue of each of *subscriptions* that wants it."""
         for subscription in subscriptions:
-            if subscription.wants(self.event):
+            if subscription.predicate is None or subscription.wants(self.event):
                 self._deliveries.append((subscription, self._deliver(subscription)))
 
     def _deliver(self, subscription: Subscription) -> Delivery | Status:
@@ -116,10 +127,11 @@ class Publication:
         if cell is None:
             return "queued" if subscription.put(self.event) else "refused"
         delivery = Delivery(self, cell)
-        try:
-            self.waiting.begin(cell, delivery, self.event)
-        except AskCycle:
-            return "queued" if subscription.put(self.event) else "refused"
+        if self.waiting.cell is not None:
+            try:
+                self.waiting.begin(cell, delivery, self.event)
+            except AskCycle:
+                return "queued" if subscription.put(self.event) else "refused"
         if not subscription.put(delivery):
             self.waiting.end(delivery)
             return "refused"
@@ -129,7 +141,8 @@ class Publication:
     def settled(self, delivery: Delivery) -> None:
         """One less to wait for."""
         self._pending -= 1
-        self.waiting.end(delivery)
+        if self.waiting.cell is not None:
+            self.waiting.end(delivery)
         if not self._pending and self._all_settled is not None and not self._all_settled.done():
             self._all_settled.set_result(None)
 
@@ -143,8 +156,8 @@ class Publication:
                 runtime.asks.add(Bound(done, deadline, lambda: done.set_result(None)), runtime.env.now())
                 await done
         finally:
-            for _, delivery in self._deliveries:
-                if isinstance(delivery, Delivery):
+            if self.waiting.cell is not None:
+                for _, delivery in self._deliveries:
                     self.waiting.end(delivery)
 
     def report(self) -> tuple[Outcome, ...]:
@@ -155,11 +168,11 @@ class Publication:
 def _outcome(subscription: Subscription, delivery: Delivery | Status) -> Outcome:
     if not isinstance(delivery, Delivery):
         return Outcome(subscription, delivery)
-    if not delivery.future.done():
+    if delivery.future is _OPEN:
         return Outcome(subscription, "pending")
+    if delivery.future is _HANDLED:
+        return subscription.handled
     error = delivery.future.exception()
-    if error is None:
-        return Outcome(subscription, "handled")
     if isinstance(error, MailboxFull):
         return Outcome(subscription, "refused", error)
     cause = error.__cause__ if isinstance(error, ActorFailed) else None

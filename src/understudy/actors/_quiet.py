@@ -60,6 +60,6 @@ class Quiet:
         cell, due = self._cell, self._last + self._seconds
         if cell.runtime.env.now() < due - 1e-9:
             self._arm(due)
-        elif cell.hand is None and not cell.waiting:  # else the timer is set again when that has been handled
+        else:  # also behind what waits or is in hand: if that is a message which ends the quiet, the signal is void
             self.active = True
             cell.inform(News(ReceiveTimeout(self._seconds), self))

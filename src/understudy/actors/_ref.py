@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import math
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
 from pydantic_core import core_schema
 from typing_extensions import TypeVar
 
 from understudy.actors._asks import Ask, Letter
+from understudy.actors._debug import Debug
 from understudy.actors._streams import Stream
+from understudy.actors._threads import Errand
 from understudy.actors._waiting import Waiting, check_timeout
-from understudy.environment import thread_id
-from understudy.exceptions import AskCycle, AskTimeout, InvalidContext, InvalidSpec, MailboxFull
+from understudy.environment import place
+from understudy.exceptions import (
+    ActorStopped,
+    AskCycle,
+    AskTimeout,
+    InvalidContext,
+    InvalidSpec,
+    MailboxFull,
+    UnderstudyError,
+)
 from understudy.mailbox._errors import QueueClosed, QueueFull
 from understudy.reasons import Shutdown
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Callable
 
     from pydantic import GetCoreSchemaHandler
@@ -28,7 +37,7 @@ if TYPE_CHECKING:
     from understudy.messages import Asks, Streams
     from understudy.reasons import ExitReason
 
-__all__ = ["ActorRef"]
+__all__ = ["ActorRef", "check_ref", "letter_from"]
 
 M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
@@ -79,17 +88,18 @@ class ActorRef(Generic[M_contra]):
 
         Raises:
             InvalidContext: Called outside of the event loop of the system.
+            InvalidSpec: *sender* is no ref.
         """
         cell = self._cell
-        # Whoever makes the event loop take a turn must be in it. That another loop of this very thread puts a message
-        # behind others that wait already is not noticed.
-        if thread_id() != cell.thread or (cell.ready and not cell.runtime.dispatcher.marked):
+        # Whoever makes the event loop take a turn must be in it. On 3.11, that another loop of this very thread puts a
+        # message behind others that wait already is not noticed: to ask for the loop costs as much as all the rest.
+        if place() != cell.place or (cell.ready and not cell.runtime.dispatcher.marked):
             cell.check_loop()
         mailbox = cell.mailbox
         if cell.gate is None:
             if mailbox is None:
                 mailbox = cell.make_mailbox()
-            item = message if sender is None else Letter(message, sender._cell)
+            item = message if sender is None else letter_from(sender, message, self)
             # The usual case of `offer`, without the call.
             if len(mailbox.items) < mailbox.append_below:
                 mailbox.items.append(item)
@@ -103,7 +113,8 @@ class ActorRef(Generic[M_contra]):
                     cell.queued = True
                     cell.runtime.dispatcher.push(cell)
                 return True
-        cell.refuse(message, None if sender is None else sender.path)
+        path = None if sender is None else check_ref(sender, f"tell to {self.path}", "sender").path
+        cell.refuse(message, path, told=True)
         return False
 
     def tell_quietly(self, message: M_contra) -> bool:
@@ -229,6 +240,28 @@ class ActorRef(Generic[M_contra]):
         limit = settings.stream_buffer if buffer is None else check_buffer(buffer, self.path)
         return Stream(self, message, patience, limit)
 
+    _queues = False
+    """Whether messages go into a queue of somebody else's instead of the actor's mailbox."""
+
+    @property
+    def _accepts(self) -> bool:
+        """Whether messages are accepted; not by who has ended for good or is about to."""
+        return self._cell.gate is None
+
+    @property
+    def _load(self) -> tuple[bool, int]:
+        """What makes one preferable to others, the smaller the more: whether it is down, and what it has to do."""
+        cell = self._cell
+        return not cell.running, cell.waiting + (cell.hand is not None) + len(cell.turns or ())
+
+    def _ask_now(self, ask: Ask) -> UnderstudyError | None:
+        """Put *ask* where it belongs, or return what its asker gets: there is no room, or nobody. Never waits."""
+        cell = self._cell
+        if cell.accept(ask):
+            return None
+        cell.refuse(ask.message, ask.sender_path)
+        return cell.stopped_error(ask.message) if cell.gate is not None else cell.full_error(ask.message)
+
     async def _send_later(self, message: M_contra, timeout: float | None) -> None:
         cell, waiting, token = self._cell, Waiting.now(), object()
         if cell.policy != "block":
@@ -248,10 +281,13 @@ class ActorRef(Generic[M_contra]):
         if cell.policy != "block":
             cell.refuse(ask.message, ask.sender_path)
             raise cell.full_error(ask.message)
+        # Not counted from now: who asks many may come late to this one.
+        left = min(seconds, max(ask.deadline - cell.runtime.env.now(), _INSTANT))
         try:
-            await self._put(ask, ask.message, None if seconds == math.inf else seconds)
+            await self._put(ask, ask.message, None if left == math.inf else left)
         except TimeoutError:
-            state = f"never accepted: {cell.waiting:,} waiting, and no room for more"
+            suspended = ", suspended" if cell.suspended else ""
+            state = f"never accepted: {cell.waiting:,} waiting, and no room for more{suspended}"
             raise AskTimeout(path=cell.path, message=ask.message, seconds=seconds, state=state) from None
 
     async def _put(self, item: object, message: object, timeout: float | None) -> None:
@@ -334,53 +370,73 @@ class ActorRef(Generic[M_contra]):
         """Call *callback* with the reason at the final end, at once when that has come; for the runtime."""
         self._cell.observe(callback)
 
+    @property
+    def debug(self) -> Debug:
+        """The debugging verbs: look at the actor, suspend it, trace it, replace its state or its class."""
+        return Debug(self._cell)
+
     # Other threads
 
     def tell_threadsafe(self, message: M_contra) -> None:
-        """:meth:`tell`, from any thread. Nothing is known of its outcome; a refused message becomes a dead letter."""
-        self._from_thread(self.tell, message)
+        """:meth:`tell`, from any thread, also from that of the event loop.
+
+        Messages of one thread arrive in the order sent, those of :meth:`ask_threadsafe` among them. Nothing is known of
+        the outcome: a refused message becomes a dead letter. One that is still on its way when the event loop is closed
+        is lost.
+
+        Raises:
+            ActorStopped: The event loop of the system is closed; carries the message.
+            InvalidContext: This is a fork of the process of the system.
+        """
+        self._order(lambda: self._cell.runtime.env.call_from_thread(self.tell, message), message)
 
     def ask_threadsafe(
         self, message: Asks[M_contra, R], *, timeout: float | None = None
     ) -> concurrent.futures.Future[R]:
-        """:meth:`ask`, from any other thread; cancelling the future cancels the ask."""
+        """:meth:`ask`, from any thread. The future has the reply, or what :meth:`ask` would have raised.
+
+        Cancelling the future cancels the ask: one that is still queued is not started any more. The deadline of an ask
+        that is being handled does not bind it, and that its caller waits for an actor is seen by nobody: a circle of
+        such waits ends at the timeout.
+
+        In the thread of the event loop, ``await asyncio.wrap_future(future)`` waits for it, and ``future.result()``
+        raises ``InvalidContext`` until it is done, as that would stop the loop for ever.
+
+        Args:
+            message: As for :meth:`ask`.
+            timeout: As for :meth:`ask`; it begins when the event loop comes to it. To bound how long a loop that hangs
+                is waited for, give ``future.result()`` a timeout too.
+
+        Raises:
+            ActorStopped: The event loop of the system is closed; carries the message. From the future, also: it was
+                closed before the reply came.
+            InvalidContext: This is a fork of the process of the system.
+            InvalidTimeout: Not a positive number of seconds.
+        """
         timeout = check_timeout(timeout)
-        result: concurrent.futures.Future[R] = concurrent.futures.Future()
-        self._from_thread(self._ask_for, result, message, timeout)
-        return result
-
-    def _from_thread(self, function: Callable[..., object], *args: Any) -> None:
-        cell = self._cell
-        try:
-            cell.runtime.env.loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:  # the event loop is closed
-            raise cell.stopped_error() from None
-
-    def _ask_for(self, result: concurrent.futures.Future[R], message: Asks[M_contra, R], timeout: float | None) -> None:
-        env = self._cell.runtime.env
-        task = env.start_task(
-            self._ask_into(result, message, timeout), name=f"ask:{self.path}", context=Context(), on_done=None
+        errand: Errand[R] = Errand(
+            self._cell.runtime.env,
+            f"ask:{self.path}",
+            lambda: self.ask(message, timeout=timeout),
+            lambda: self._loop_ended(message),
         )
+        self._order(errand.order, message)
+        return errand.future
 
-        def cancel(future: concurrent.futures.Future[R]) -> None:
-            if future.cancelled():
-                env.loop.call_soon_threadsafe(task.cancel)
-
-        result.add_done_callback(cancel)
-
-    async def _ask_into(
-        self, result: concurrent.futures.Future[R], message: Asks[M_contra, R], timeout: float | None
-    ) -> None:
+    def _order(self, order: Callable[[], object], message: object) -> None:
+        env = self._cell.runtime.env
+        if env.forked:
+            raise self._cell.runtime.misplaced(self.path, "")
         try:
-            reply = await self.ask(message, timeout=timeout)
-        except asyncio.CancelledError:
-            result.cancel()
-        except BaseException as error:
-            if result.set_running_or_notify_cancel():
-                result.set_exception(error)
-        else:
-            if result.set_running_or_notify_cancel():
-                result.set_result(reply)
+            order()
+        except RuntimeError:
+            if not env.loop.is_closed():
+                raise
+            raise self._loop_ended(message) from None
+
+    def _loop_ended(self, message: object) -> ActorStopped:
+        reason = self._cell.gate or Shutdown("its event loop has ended")
+        return ActorStopped(path=self.path, reason=reason, message=message)
 
     # As a value
 
@@ -410,6 +466,18 @@ class ActorRef(Generic[M_contra]):
         return core_schema.is_instance_schema(ActorRef)
 
 
+def check_ref(ref: ActorRef[R], where: str, field: str = "ref") -> ActorRef[R]:
+    """*ref*, if it is one; *where* it was given, and as what."""
+    if isinstance(ref, ActorRef):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return ref
+    raise InvalidSpec(child=where, field=field, problem=f"must be the ref of an actor, got {ref!r}")
+
+
+def letter_from(sender: ActorRef[Any], message: object, to: ActorRef[Any]) -> Letter:
+    """*message* with its *sender*, for the actor at *to*."""
+    return Letter(message, check_ref(sender, f"tell to {to.path}", "sender")._cell)  # pyright: ignore[reportPrivateUsage]
+
+
 def check_buffer(buffer: object, path: str) -> int:
     """*buffer*, if it is a number of parts."""
     if isinstance(buffer, int) and not isinstance(buffer, bool) and buffer >= 1:
@@ -419,6 +487,8 @@ def check_buffer(buffer: object, path: str) -> int:
 
 
 _STOPPED = Shutdown("stopped")
+_INSTANT = 1e-9
+"""Seconds: the shortest wait."""
 
 
 class _Resolve:

@@ -112,6 +112,7 @@ class Registry:
             TypeError: The key is not hashable.
             InvalidContext: Called outside of the event loop of the system.
         """
+        self._check()
         holder = self._first(key) if self.kind == "unique" else None
         if holder is not None and holder != ref:
             raise KeyTaken(registry=self.name, key=key, ref=holder)
@@ -126,6 +127,7 @@ class Registry:
 
     def unregister(self, key: Hashable, ref: ActorRef[Any]) -> bool:
         """Remove the entry of that actor under *key*; False: there was none."""
+        self._check()
         if ref not in self._entries.get(key, ()):
             return False
         self._remove(key, ref)
@@ -143,6 +145,7 @@ class Registry:
         Raises:
             ActorNotFound: There is no such entry.
         """
+        self._check()
         entry = self._entries.get(key, {}).get(ref)
         if entry is None:
             raise ActorNotFound(path=f"{ref.path} under key {key!r} of registry {self.name!r}")
@@ -214,15 +217,22 @@ class Registry:
         Raises:
             ActorStopped: The actor that shall listen has ended for good.
         """
+        self._check()
         self._listeners.add(listener)
 
     def unlisten(self, listener: Listener[Registered | Unregistered]) -> None:
         """Undo :meth:`listen`; it is no error if *listener* did not."""
+        self._check()
         self._listeners.remove(listener)
 
     # Inside
 
+    def _check(self) -> None:
+        if self.runtime.elsewhere:
+            raise self.runtime.misplaced(f"registry {self.name!r}")
+
     def _first(self, key: Hashable) -> ActorRef[Any] | None:
+        self._check()
         while (found := next(iter(self._entries.get(key, ())), None)) is not None and found.status == "stopped":
             self._ends.over(found)  # it is telling others of its end at this moment
         return found

@@ -74,6 +74,8 @@ class Reply(Generic[R_contra]):
     def _answered(self, wanted: bool, what: object) -> bool:
         ask = self._ask
         self._promises.pop(ask, None)
+        if ask.cell.standing is not None:
+            ask.cell.standing.saw("replied" if wanted else "late", ask.message, what)
         if not wanted:
             ask.late(what)
         return wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,19 +19,25 @@ if TYPE_CHECKING:
 
     from understudy.actors._ref import ActorRef
     from understudy.actors._runtime import Runtime
-    from understudy.instrument import CrashReport
+    from understudy.instrument import CrashReport, LoopBlocked
     from understudy.reasons import ExitReason
 
-__all__ = ["Line", "LogInstrument", "Reporter"]
+__all__ = ["Line", "LogInstrument", "Reporter", "facts_of", "render"]
 
 _LONG = 30.0
 """Seconds: the window for what goes on and on once it has begun, and is told soon enough the second time."""
+_FEW = 5
+"""How many dead letters that differ have a line of their own within their window."""
+_TEXT = re.compile(r"(?<=crashed: )([^:(]*).*|(?<=did not start: )([^:(]*).*", re.DOTALL)
+"""The text of an error, which may show what was in a message."""
 
 
 _HAD_A_LINE = (Crashed, StartFailed)
 """Failures of an actor's own code, of which there is a report."""
 
 Key: TypeAlias = tuple[str | None, ...]
+
+_STORM: Key = ("dead letters",)
 
 
 @dataclass(slots=True)
@@ -43,6 +50,21 @@ class Line:
     frames: tuple[Frame, ...]
     until: float
     suppressed: int = 0
+
+    def summary(self) -> Line:
+        """How many there have been since."""
+        return replace(self, event=f"{self.event} again", fields={**self.fields, "times": self.suppressed}, frames=())
+
+
+@dataclass(slots=True)
+class Storm(Line):
+    """Lines that differ, of which a few are *written*; the others are only counted until the window closes."""
+
+    written: int = 0
+
+    def summary(self) -> Line:
+        """How many have not been written."""
+        return replace(self, fields={"number": self.suppressed})
 
 
 class Flush:
@@ -130,6 +152,12 @@ class LogInstrument(Instrument):
     def handling_too_long(self, path: str, message_type: str, seconds: float) -> None:
         self._report("error", "handling takes too long", {"actor": path, "handling": message_type, "limit": seconds})
 
+    def loop_blocked(self, report: LoopBlocked) -> None:
+        facts = facts_of(report)
+        key = ("blocked", report.actor, report.doing, report.message_type, facts["at"])
+        if not self._suppressed(key):
+            self._put(key, "warning", "event loop was blocked", facts)
+
     def actor_restarting(self, path: str, reason: ExitReason, failures: int) -> None:
         why = None if isinstance(reason, _HAD_A_LINE) else str(reason)
         key = ("restarting", path, why)
@@ -159,11 +187,31 @@ class LogInstrument(Instrument):
             self._put(key, "warning", "mailbox is full", fields, window=_LONG)
 
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
-        kind = type(message).__name__
-        key = ("dead letter", recipient, kind, why)
-        if not self._suppressed(key):
-            fields = {"recipient": recipient, "message": kind, "why": why}
+        # Types and paths: what was in the message is nobody's business.
+        facts = recipient, type(message).__name__, _TEXT.sub(r"\1\2", why).rstrip()
+        key = ("dead letter", *facts)
+        if not self._suppressed(key) and not self._too_many():
+            where, kind, cause = map(_printable, facts)
+            fields = {"recipient": where, "message": kind, "why": cause}
             self._put(key, "info", "dead letter", fields, window=_LONG)
+
+    def _too_many(self) -> bool:
+        """Whether there have been enough lines about dead letters; this one is counted then."""
+        if self.ref is None or self.runtime is None:
+            return False
+        storm = self.recent.get(_STORM)
+        if storm is None or self.runtime.env.now() >= storm.until:
+            # The first, or the timer is late.
+            if storm is not None:
+                summarise(self.runtime, storm)
+            until = self.runtime.env.now() + _LONG
+            storm = self.recent[_STORM] = Storm("info", "dead letters not logged", {}, (), until)
+        assert isinstance(storm, Storm)
+        if storm.written < _FEW:
+            storm.written += 1
+            return False
+        storm.suppressed += 1
+        return True
 
     def _report(self, level: str, event: str, fields: dict[str, Any]) -> None:
         key = (event, *map(str, fields.values()))
@@ -204,18 +252,40 @@ class LogInstrument(Instrument):
 def summarise(runtime: Runtime, line: Line) -> None:
     """Write how many lines have been like *line* since, if any."""
     if line.suppressed:
-        again = replace(line, event=f"{line.event} again", fields={**line.fields, "times": line.suppressed}, frames=())
-        _write(runtime, again)
+        _write(runtime, line.summary())
 
 
 def _write(runtime: Runtime, line: Line) -> None:
     shown = {name: value for name, value in line.fields.items() if value is not None}
     if line.frames:
-        shown["exception"] = "\n".join(_render(frame) for frame in line.frames)
+        shown["exception"] = "\n".join(render(frame) for frame in line.frames)
     runtime.write_log(line.level, line.event, shown)
 
 
-def _render(frame: Frame) -> str:
+def render(frame: Frame) -> str:
+    """A frame with its line of source, as in a traceback."""
     file, number, where = frame
-    source = linecache.getline(file, number).strip()
+    source = _source(file, number)
     return f'  File "{file}", line {number}, in {where}' + (f"\n    {source}" if source else "")
+
+
+def facts_of(report: LoopBlocked) -> dict[str, Any]:
+    """What a line of the log says of it; what comes from outside the runtime cannot break the line."""
+    facts = {
+        "actor": report.actor,
+        "doing": report.doing,
+        "handling": report.message_type,
+        "task": report.task,
+        "at": f"{report.file}:{report.line} in {report.function}",
+        "source": _source(report.file, report.line) or None,
+    }
+    shown: dict[str, Any] = {name: _printable(fact) for name, fact in facts.items() if fact is not None}
+    return {**shown, "seconds": round(report.seconds, 3)}
+
+
+def _source(file: str, number: int) -> str:
+    return linecache.getline(file, number).strip()
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from understudy.actors._cell import Cell
     from understudy.actors._runtime import Runtime
+    from understudy.exceptions import UnderstudyError
 
 __all__ = ["Round"]
 
@@ -42,9 +43,12 @@ class Round:
         self.asks.append(ask)
         return ask
 
-    def accepted(self, ask: Ask) -> None:
-        """The mailbox has it: from here on its deadline counts."""
-        self.runtime.asks.add(ask, self.runtime.env.now())
+    def sent(self, ask: Ask, problem: UnderstudyError | None = None) -> None:
+        """The mailbox has it, and from here on its deadline counts; or it has not, for *problem*."""
+        if problem is None:
+            self.runtime.asks.add(ask, self.runtime.env.now())
+        else:
+            ask.fail(problem)
 
     async def settled(self) -> None:
         """Wait until all have ended."""

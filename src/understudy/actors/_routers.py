@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 from understudy._plans._keys import encoded
+from understudy._plans._spec import check_function, check_type
 from understudy.actors._addresses import Address
 from understudy.actors._asks import find_cycle
+from understudy.actors._ref import check_ref
 from understudy.actors._round import Round
 from understudy.actors._runtime import runtime_of
 from understudy.actors._supervisor_ref import ref_of
@@ -58,8 +61,8 @@ class Children(Generic[M]):
     __slots__ = ("_actor", "_supervisor")
 
     def __init__(self, supervisor: ActorRef[Any], actor: type[Actor[M]]) -> None:
-        self._supervisor = supervisor
-        self._actor = actor
+        self._supervisor = check_ref(supervisor, "Children", "supervisor")
+        self._actor = check_type(actor, "Children")
 
     @property
     def refs(self) -> tuple[ActorRef[M], ...]:
@@ -79,8 +82,15 @@ class _Crowd(Generic[M_contra]):
 
     def __init__(self, routees: Iterable[ActorRef[M_contra]] | Routees[M_contra]) -> None:
         # One of the two is None.
-        self._given = list(routees) if isinstance(routees, Iterable) else None
-        self._others = None if isinstance(routees, Iterable) else routees
+        self._given: list[ActorRef[M_contra]] | None = None
+        self._others: Routees[M_contra] | None = None
+        if isinstance(routees, Iterable):
+            self._given = [check_ref(ref, "a router", "routees") for ref in routees]
+        elif inspect.getattr_static(routees, "refs", None) is None:
+            problem = f"must be refs, or what has them as `refs`, like a Group or another router, got {routees!r}"
+            raise InvalidSpec(child="a router", field="routees", problem=problem)
+        else:
+            self._others = routees
 
     @property
     def all(self) -> Sequence[ActorRef[M_contra]]:
@@ -95,7 +105,7 @@ class _Crowd(Generic[M_contra]):
         """Those that are there and not on their way out for good; each once."""
         if self._given is not None:
             self._given = [ref for ref in self._given if ref.status != "stopped"]
-        return [ref for ref in dict.fromkeys(self.all) if _accepts(ref)]
+        return [ref for ref in dict.fromkeys(self.all) if ref._accepts]  # pyright: ignore[reportPrivateUsage]
 
 
 class Router(Address[M_contra]):
@@ -147,6 +157,8 @@ class Router(Address[M_contra]):
         if (key is None) == (routing == "consistent_hash"):
             problem = "goes with routing='consistent_hash', and with nothing else"
             raise InvalidSpec(child=f"router {routing}", field="key", problem=problem)
+        if key is not None:
+            check_function("key", key, f"router {routing}")
         self._crowd = _Crowd(routees)
         self._key = key
         self._turn = 0
@@ -163,7 +175,7 @@ class Router(Address[M_contra]):
             return self._next(refs)
         if self.routing == "random" and refs:
             chosen = refs[self._runtime.env.random.randrange(len(refs))]
-            if _accepts(chosen):
+            if chosen._accepts:  # pyright: ignore[reportPrivateUsage]
                 return chosen
         accepting = self._crowd.accepting
         if not accepting:
@@ -174,13 +186,14 @@ class Router(Address[M_contra]):
             return by_rendezvous(self._key(message), accepting)
         self._turn += 1
         turn = self._turn % len(accepting)
-        return min(accepting[turn:] + accepting[:turn], key=_load)
+        return min(accepting[turn:] + accepting[:turn], key=lambda ref: ref._load)  # pyright: ignore[reportPrivateUsage]
 
     def _next(self, refs: Sequence[ActorRef[M_contra]]) -> ActorRef[M_contra] | None:
         for _ in refs:
             self._turn = (self._turn + 1) % len(refs)
-            if _accepts(refs[self._turn - 1]):
-                return refs[self._turn - 1]
+            chosen = refs[self._turn - 1]
+            if chosen._accepts:  # pyright: ignore[reportPrivateUsage]
+                return chosen
         return None
 
     @property
@@ -213,9 +226,9 @@ class _Fan(Generic[M_contra]):
         Returns:
             False: there is none, or not all have accepted the message. It is a dead letter for each that has not.
         """
-        refs = self.refs
+        refs = self._now()
         if not refs:
-            self._lost(message, None if sender is None else sender.path)
+            self._lost(message, None if sender is None else sender.path, told=True)
         accepted = [ref.tell(message, sender=sender) for ref in refs]
         return bool(accepted) and all(accepted)
 
@@ -245,14 +258,19 @@ class _Fan(Generic[M_contra]):
         _raise_first(errors)
 
     def _some(self, message: object) -> tuple[ActorRef[M_contra], ...]:
-        refs = self.refs
+        refs = self._now()
         if not refs:
             self._lost(message, None)
             raise ActorNotFound(path=self._place)
         return refs
 
-    def _lost(self, message: object, sender: str | None) -> None:
-        self._runtime.dead_letter(message, self._place, sender, "nobody is there")
+    def _now(self) -> tuple[ActorRef[M_contra], ...]:
+        if self._runtime.elsewhere:
+            raise self._runtime.misplaced(f"{type(self).__name__} ({self._place})")
+        return self.refs
+
+    def _lost(self, message: object, sender: str | None, *, told: bool = False) -> None:
+        self._runtime.dead_letter(message, self._place, sender, "nobody is there", told=told)
 
     @property
     def _place(self) -> str:
@@ -362,13 +380,10 @@ def _ask_all(round_: Round, refs: Sequence[ActorRef[Any]], message: object, *, h
         circle = None if waiting.cell is None else find_cycle(waiting.cell, cell)
         if circle is not None:
             ask.fail(AskCycle(chain=circle, message=message))
-        elif cell.accept(ask):
-            round_.accepted(ask)
-            if holds:
-                waiting.begin(cell, ask, message)
-        else:
-            cell.refuse(message, ask.sender_path)
-            ask.fail(cell.stopped_error(message) if cell.gate is not None else cell.full_error(message))
+            continue
+        if holds:
+            waiting.begin(cell, ask, message)
+        round_.sent(ask, ref._ask_now(ask))  # pyright: ignore[reportPrivateUsage]
     round_.runtime.dispatcher.run_ahead()
 
 
@@ -397,15 +412,6 @@ def by_rendezvous(key: Key, refs: Sequence[ActorRef[M]]) -> ActorRef[M]:
         return hashlib.blake2b(b"%d:%b%b" % (len(path), path, suffix), digest_size=8).digest(), ref.path
 
     return max(refs, key=draw)
-
-
-def _accepts(ref: ActorRef[Any]) -> bool:
-    return ref._cell.gate is None  # pyright: ignore[reportPrivateUsage]
-
-
-def _load(ref: ActorRef[Any]) -> tuple[bool, int]:
-    cell = ref._cell  # pyright: ignore[reportPrivateUsage]
-    return not cell.running, cell.waiting + (cell.hand is not None)
 
 
 def _raise_first(errors: Sequence[tuple[str, BaseException | None]]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
 from understudy.actors._asks import DeadlineQueue, message_of
 from understudy.actors._dispatcher import Dispatcher
-from understudy.actors._monitors import placed
-from understudy.environment import Blocking, Environment
+from understudy.actors._monitors import is_exempt, placed, weighed
+from understudy.environment import Blocking, Environment, place
+from understudy.exceptions import InvalidContext
 from understudy.instrument import Instrument, Instruments
 from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.messages import DeadLetter
@@ -26,7 +28,13 @@ if TYPE_CHECKING:
     from understudy.mailbox._overflow import Mailbox
     from understudy.mailbox._rules import Rules
 
-__all__ = ["Runtime", "runtime_of"]
+__all__ = ["DEAD_LETTERS", "KeptLetter", "Runtime", "runtime_of"]
+
+DEAD_LETTERS = "/system/dead_letters"
+"""Where the system actor is that tells dead letters again. It does so once: what dies a second time is not kept."""
+
+KeptLetter: TypeAlias = tuple[object, str]
+"""A message, and the path of its recipient."""
 
 
 class Runtime:
@@ -45,6 +53,7 @@ class Runtime:
         "env",
         "instruments",
         "interrupt",
+        "kept_letters",
         "population",
         "serving",
         "settings",
@@ -72,6 +81,8 @@ class Runtime:
         """A cell is being told of a child of its own, on the stack of that child."""
         self.dead_letter_subscribers: tuple[Any, ...] = ()
         """Refs; replaced as a whole, so that one who reads it is not disturbed by a change."""
+        self.kept_letters: deque[KeptLetter] = deque(maxlen=settings.dead_letters_kept)
+        """The latest messages that were told and lost, oldest first; they can be told again."""
         self.table_of: Callable[[Inbox, Any], HandlerTable] = _own_table
         """The handlers of an actor in a cell, asked for once for each incarnation: where tests put themselves between
         the two."""
@@ -106,20 +117,44 @@ class Runtime:
         )
         if rules.policy == "stop":
             rules = replace(rules, policy="block")  # the queue goes on: it is the actor that fails
+        elif rules.policy == "drop_old":
+            rules = replace(rules, exempt=is_exempt)
+        if rules.weigh is not None:
+            rules = replace(rules, weigh=weighed(rules.weigh))
         return rules if rules.priority is None else replace(rules, priority=placed(rules.priority))
 
     def write_log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """Write one line of the runtime's own log."""
         getattr(structlog.get_logger("understudy"), level)(event, **fields)
 
-    def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
-        """*message* has been lost. Exactly once for each lost message."""
+    def dead_letter(self, message: object, recipient: str, sender: str | None, why: str, *, told: bool = False) -> None:
+        """*message* has been lost. Exactly once for each lost message.
+
+        Args:
+            told: It was told, or had been accepted, and nobody has got an error for it.
+        """
+        if told and sender != DEAD_LETTERS:
+            self.kept_letters.append((message, recipient))
         self.instruments.emit(Instrument.dead_letter, message, recipient, sender, why)
         if not self.dead_letter_subscribers:
             return
         letter = DeadLetter(message, recipient, sender, why)
         for subscriber in self.dead_letter_subscribers:
             subscriber.tell_quietly(letter)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether this is called outside of the event loop, as far as `place` can tell."""
+        return place() != self.env.place
+
+    def misplaced(self, what: str, remedy: str = "call it there, by loop.call_soon_threadsafe") -> InvalidContext:
+        """The error of who uses *what* outside of the event loop; *remedy* is for one in another thread or loop."""
+        env = self.env
+        if env.forked:
+            remedy = "start a system of its own in this process"
+        elif env.loop.is_closed():
+            remedy = "start another system"
+        return InvalidContext(what=what, problem=f"used {env.whereabouts()}, and nothing was done: {remedy}")
 
     def complain(self, what: str, error: BaseException) -> None:
         """Report an error that has nobody else to go to."""

@@ -35,8 +35,9 @@ __all__ = [
 class RuntimeEvent(Event):
     """What the runtime publishes on the bus of its system: exactly once, when it happens.
 
-    It costs nothing while nobody subscribes to it. What concerns the subscribers of the bus themselves is not
-    published, nor is one that finds no room a dead letter: both could go on for ever.
+    It costs nothing while nobody subscribes to it. What concerns the bus itself and its subscribers is not published,
+    nor what becomes of such an event: it is no dead letter where it finds no room, and where it becomes one, or fills a
+    mailbox, that is not published in its turn. All this could go on for ever.
     """
 
 
@@ -84,6 +85,7 @@ class MailboxFullEvent(RuntimeEvent):
 
     path: str
     capacity: float
+    """In messages, or in the weight of them where the mailbox weighs them."""
 
 
 class SlowHandlerEvent(RuntimeEvent):
@@ -92,14 +94,17 @@ class SlowHandlerEvent(RuntimeEvent):
     path: str
     message_type: str
     seconds: float
+    """The limit."""
 
 
 class DeadLetterEvent(RuntimeEvent):
-    """A message was not handled."""
+    """A message was not handled; of a late reply the reply."""
 
     message: Any
     recipient: str
+    """Its path, or what says where it was to go."""
     sender: str | None
+    """Its path, where that is known."""
     why: str
 
 
@@ -144,16 +149,18 @@ _KINDS[Instrument.dead_letter] = DeadLetterEvent, _dead_letter
 class Announcer:
     """Listens to the runtime for what is subscribed to, and to nothing else."""
 
-    __slots__ = ("_instruments", "_listening", "_own", "_publish", "_wanted")
+    __slots__ = ("_bus", "_instruments", "_listening", "_own", "_publish", "_publishing", "_wanted")
 
     def __init__(self, instruments: Instruments, publish: Callable[[RuntimeEvent], None], bus: str) -> None:
         self._instruments = instruments
         self._publish = publish
-        # Where the paths of the subscribers begin.
-        self._own = f"{bus}/"
+        # The path of the bus; where it begins another, that is a subscriber's.
+        self._bus, self._own = bus, f"{bus}/"
         # How many subscriptions there are for each event.
         self._wanted = dict.fromkeys(_KINDS, 0)
         self._listening: dict[Callable[..., None], Callable[..., None]] = {}
+        # What is reported meanwhile comes of an event being put into a mailbox.
+        self._publishing = False
 
     def subscribed(self, subscription: Subscription) -> None:
         """Listen to what it may want."""
@@ -175,8 +182,19 @@ class Announcer:
         about = 1 if event is Instrument.dead_letter else 0
 
         def tell(*values: object) -> None:
-            if not str(values[about]).startswith(self._own):
+            path = str(values[about])
+            if (
+                path == self._bus
+                or path.startswith(self._own)
+                or self._publishing
+                or isinstance(values[0], RuntimeEvent)
+            ):
+                return
+            self._publishing = True
+            try:
                 self._publish(make(*values))
+            finally:
+                self._publishing = False
 
         self._listening[event] = tell
         self._instruments.listen(event, tell)

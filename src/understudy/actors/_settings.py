@@ -18,7 +18,7 @@ Finite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Settings(BaseModel):
     """Defaults of a system; an actor's class may say otherwise, and its spec has the last word.
 
-    All times are in seconds on the event loop's clock, but for ``slice_seconds``.
+    All times are in seconds on the event loop's clock, but for ``slice_seconds`` and ``watchdog``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,8 +34,14 @@ class Settings(BaseModel):
     shutdown: Finite = 5.0
     """The grace of an actor that is no supervisor, from the request to stop until force is used."""
     mailbox: Mailbox = Mailbox()
+    """How the mailboxes of actors are made that say nothing themselves."""
     stash: Annotated[int, Field(ge=0)] = 1_000
     """How many messages an actor may put aside at a time."""
+    dead_letters_kept: Annotated[int, Field(ge=0)] = 100
+    """How many of the latest dead letters are kept, to be told again on request; 0: none.
+
+    Their messages live for so long, and what those refer to.
+    """
     blocking_threads: Annotated[int, Field(ge=1)] = 32
     """How many calls of ``run_blocking`` run at a time; further ones wait for a thread."""
     cancel_interval: Finite = 0.1
@@ -50,6 +56,8 @@ class Settings(BaseModel):
     """How many messages an actor handles before the next has its turn."""
     slice_seconds: Finite = 0.0005
     """Real time for which all actors together hold the event loop in each of its turns."""
+    watchdog: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] | None = None
+    """Real time for which the event loop may be blocked before a thread reports who blocks it; None: no such thread."""
 
     @model_validator(mode="after")
     def _check_deadline(self) -> Self:

@@ -10,7 +10,7 @@ from understudy.actors._states import States, has_states, name_of
 from understudy.exceptions import InvalidTransition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from understudy.actors._timers import Timers
 
@@ -63,7 +63,7 @@ class StateMachine(Actor[M]):
             raise InvalidTransition(actor=name, source=name_of(source), target=name_of(state))
         self._timers.cancel(_STATE_TIMEOUT)
         object.__setattr__(self, "_understudy_state", state)
-        self._understudy_cell.own().be(states.tables[state])
+        self._understudy_cell.own().be(states.tables[state], name_of(state))
         if state != source:
             self.context.unstash_all()
         self._understudy_enter()
@@ -116,6 +116,34 @@ class StateMachine(Actor[M]):
     @property
     def _timers(self) -> Timers:
         return self.context.timers
+
+    def _understudy_attributes(self) -> dict[str, Any]:
+        return {**super()._understudy_attributes(), "state": self.state}
+
+    @classmethod
+    def _understudy_problem(cls, attributes: Mapping[str, Any]) -> str | None:
+        states = cls.__understudy_states__.tables
+        if "state" not in attributes or any(attributes["state"] == each for each in states):
+            return None
+        known = ", ".join(map(name_of, states))
+        return f"{cls.__qualname__} has the states {known}, and not {name_of(attributes['state'])}"
+
+    def _understudy_put(self, attributes: Mapping[str, Any], *, anew: bool = False) -> None:
+        """Without a *state* it stays where it is, or begins where its class does if that is another now."""
+        before = self.state
+        rest = dict(attributes)
+        state = rest.pop("state", type(self).initial if anew else before)
+        super()._understudy_put(rest, anew=anew)
+        object.__setattr__(self, "_understudy_state", state)
+        if anew or state != before:
+            self._understudy_cell.own().be(type(self).__understudy_states__.tables[state], name_of(state))
+        if state != before:
+            self._timers.cancel(_STATE_TIMEOUT)
+            self.context.unstash_all()
+
+    @classmethod
+    def _understudy_tables(cls) -> Iterable[HandlerTable]:
+        return cls.__understudy_states__.tables.values()
 
     def _understudy_enter(self) -> None:
         for name in type(self).__understudy_states__.entering(self.state):

@@ -184,7 +184,11 @@ class Stream(AsyncIterator[T_co]):
         self._ask = ask
         waiting.begin(cell, ask, self._message)
         try:
-            if not cell.make_mailbox().offer(ask):
+            if self._ref._queues:  # pyright: ignore[reportPrivateUsage]
+                problem = self._ref._ask_now(ask)  # pyright: ignore[reportPrivateUsage]
+                if problem is not None:
+                    raise problem
+            elif not cell.make_mailbox().offer(ask):
                 await self._ref._put_ask(ask, min(self._patience, ask.seconds))  # pyright: ignore[reportPrivateUsage]
             cell.wake()
             runtime.dispatcher.run_ahead()

@@ -2,48 +2,83 @@
 
 from __future__ import annotations
 
+import math
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from understudy.actors._actor import Actor
-from understudy.actors._asks import Ask
+from understudy.actors._asks import FRAME, Ask, Onward
 from understudy.actors._event import Event
 from understudy.actors._handler import handler
+from understudy.actors._publication import Delivery
 from understudy.exceptions import ActorStopped
 from understudy.messages import Continue
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
+    from understudy.actors._cell import Cell
     from understudy.actors._subscriptions import ActorSubscription
     from understudy.reasons import ExitReason
 
 __all__ = ["AsyncSubscriber", "Subscriber"]
 
-
-def _called(subscription: ActorSubscription) -> Callable[[Event], Any]:
-    callback = subscription.callback
-    assert callback is not None
-    return callback
+M = TypeVar("M")
 
 
-class Pending:
-    """What a callback has returned that is still to be awaited, and who waits for that."""
+class Hand(Ask):
+    """The frame of a callback for whose event nobody waits; a context manager around the callback's code.
 
-    __slots__ = ("ask", "result")
+    With it the waits of tasks that the callback makes are its own, as they are in the handler of an ask. Without, a
+    publication in such a task would wait for the callback, and the callback for the task.
+    """
 
-    def __init__(self, result: Awaitable[object], ask: Ask | None) -> None:
-        self.result = result
-        self.ask = ask
+    __slots__ = ("_outer",)
+
+    def __init__(self, event: Event, cell: Cell) -> None:
+        super().__init__(event, None, cast("asyncio.Future[Any]", None), cell, math.inf, math.inf)
+        self._outer: Any = None
+
+    def __enter__(self) -> None:
+        self._outer = FRAME.get()
+        if not isinstance(self._outer, Ask):  # else somebody waits for this event, and that is the frame
+            self.in_hand = True
+            FRAME.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        if self.in_hand:
+            self.in_hand = False
+            FRAME.set(self._outer)
 
 
-class Subscriber(Actor[Event]):
-    """Around a callback that is no coroutine function. What it returns is awaited all the same, if it can be."""
+class Around(Actor[M]):
+    """What both kinds have in common."""
 
     def __init__(self, subscription: ActorSubscription) -> None:
         self._subscription = subscription
-        self._callback = _called(subscription)
-        self._pending: Pending | None = None
+        callback = subscription.callback
+        assert callback is not None
+        self._callback: Callable[[Event], Any] = callback
+
+    def _raised(self, error: BaseException) -> bool:
+        """An await has raised *error*: the callback's failure, unless the runtime has interrupted it or given it up."""
+        cell: Cell | None = self._understudy_cell
+        if cell is None or (cell.ending is not None and cell.ending.interrupting):
+            return False
+        self._subscription.failed(error)
+        return True
+
+
+class Subscriber(Around[Event | Delivery]):
+    """Around a callback that is no coroutine function. What it returns is awaited all the same, if it can be."""
+
+    def __init__(self, subscription: ActorSubscription) -> None:
+        super().__init__(subscription)
+        # What the callback has returned that is still to be awaited, and who waits for that.
+        self._rest: Awaitable[object] | None = None
+        self._delivery: Delivery | None = None
 
     @handler
     def event(self, event: Event) -> Any:
@@ -52,51 +87,79 @@ class Subscriber(Actor[Event]):
         except BaseException as error:
             self._subscription.failed(error)
             raise
-        if result is not None and isawaitable(result):
-            return Continue(self._promise(result))
-        return None
-
-    def _promise(self, result: Awaitable[object]) -> Pending:
-        hand = self._understudy_cell.hand
-        ask = hand if isinstance(hand, Ask) else None
-        if ask is not None:
-            ask.promised = True
-        self._pending = Pending(result, ask)
-        return self._pending
+        return None if result is None else self._go_on(result, event, None)
 
     @handler
-    async def _await(self, message: Pending) -> None:
-        ask = message.ask
+    def deliver(self, delivery: Delivery) -> Any:
+        """The same for an event that is waited for; without what else an ask needs, since all is known of who waits."""
         try:
-            await message.result
+            result: Any = self._callback(delivery.message)
         except BaseException as error:
             self._subscription.failed(error)
-            if ask is not None:
-                ask.fail(error)
+            delivery.fail(error)
             raise
-        finally:
-            self._pending = None
-        if ask is not None:
-            ask.reply(None)
+        if result is not None and (onward := self._go_on(result, delivery.message, delivery)) is not None:
+            return onward
+        delivery.reply(None)
+        return None
+
+    def _go_on(self, result: object, event: Event, delivery: Delivery | None) -> Continue | None:
+        """If the callback has returned something to be awaited, that comes next."""
+        if not isawaitable(result):
+            return None
+        self._rest, self._delivery = result, delivery
+        return Continue(event)  # the event itself, so that it is what a report says is in hand, or lost
+
+    @handler
+    async def _await(self, event: Event) -> None:
+        rest, self._rest = self._rest, None
+        assert rest is not None
+        try:
+            with Hand(event, self._understudy_cell):
+                await rest
+        except BaseException as error:
+            if self._raised(error):
+                self._settle(error)
+            raise
+        self._settle(None)
+
+    def _settle(self, error: BaseException | None) -> None:
+        delivery, self._delivery = self._delivery, None
+        if delivery is None:
+            return
+        if error is None:
+            delivery.reply(None)
+        else:
+            delivery.fail(error)
 
     def _understudy_leave(self, reason: ExitReason) -> None:
         super()._understudy_leave(reason)
-        pending, self._pending = self._pending, None
-        if pending is not None and pending.ask is not None:
-            pending.ask.fail(ActorStopped(path=pending.ask.cell.path, reason=reason, message=pending.ask.message))
+        rest, delivery = self._rest, self._delivery
+        if rest is not None:
+            self._rest = None
+            self._leave(rest, reason)
+        if delivery is not None:
+            self._settle(ActorStopped(path=delivery.cell.path, reason=reason, message=delivery.message))
+
+    def _leave(self, rest: Awaitable[object], reason: ExitReason) -> None:
+        """The callback has been called, and *rest* has not begun and never will."""
+        if type(rest) is CoroutineType:
+            rest.close()
+        cell: Cell = self._understudy_cell
+        mailbox = cell.mailbox
+        if mailbox is not None and mailbox.items and type(onward := mailbox.next_item()) is Onward:
+            # It would go without a word; if it is not there any more, that has been said.
+            cell.runtime.dead_letter(onward.message, cell.path, None, str(reason))
 
 
-class AsyncSubscriber(Actor[Event]):
+class AsyncSubscriber(Around[Event]):
     """Around a coroutine function."""
-
-    def __init__(self, subscription: ActorSubscription) -> None:
-        self._subscription = subscription
-        self._callback = _called(subscription)
 
     @handler
     async def event(self, event: Event) -> None:
         try:
-            await self._callback(event)
+            with Hand(event, self._understudy_cell):
+                await self._callback(event)
         except BaseException as error:
-            self._subscription.failed(error)
+            self._raised(error)
             raise

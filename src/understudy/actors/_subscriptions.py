@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
 from understudy._plans._spec import number_of, snake_case
@@ -11,7 +12,8 @@ from understudy.actors._asks import message_of
 from understudy.actors._event import Event
 from understudy.actors._ref import ActorRef
 from understudy.exceptions import InvalidSubscription
-from understudy.reasons import Crashed, Shutdown, frames_of
+from understudy.instrument import Instrument
+from understudy.reasons import Crashed, Shutdown, frames_of, without_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -24,11 +26,16 @@ if TYPE_CHECKING:
 __all__ = [
     "ActorSubscription",
     "OnError",
+    "Outcome",
+    "Status",
     "Subscription",
     "Table",
     "Topic",
+    "check_callback",
+    "check_kind",
     "check_on_error",
     "check_topic",
+    "close_down",
     "is_async",
     "key_of",
     "label_of",
@@ -43,13 +50,52 @@ OnError: TypeAlias = "Literal['keep'] | int | ActorRef[Any]"
 """What becomes of a callback that raises: it is kept, removed after so many times, or its failure is an actor's."""
 
 
+Status: TypeAlias = Literal["handled", "failed", "refused", "queued", "pending"]
+"""
+- ``handled``: it has been handled.
+- ``failed``: the callback or the actor has raised; ``error`` says what. Or it has ended first: an ``ActorStopped``.
+- ``refused``: there was no room for it, or it was thrown away to make room for others; it is a dead letter.
+- ``queued``: it is in the queue and nobody waits for it to be handled: a reader of ``stream`` or ``wait_for`` takes it
+  when it likes, and a subscriber that itself waits for this publication would have been waited for in vain.
+- ``pending``: the time was up; it will still be handled.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of one event at one subscriber."""
+
+    subscription: Subscription
+    status: Status
+    error: BaseException | None = None
+    """What was raised, or why it was refused, where that is known."""
+
+
 class Subscription:
     """One subscriber, until it is cancelled: what ``subscribe`` returns. A context manager: leaving cancels."""
 
-    __slots__ = ("__weakref__", "_cancelled", "active", "failures", "key", "name", "refused", "topic")
+    __slots__ = (
+        "__weakref__",
+        "_cancelled",
+        "active",
+        "cell",
+        "failures",
+        "handled",
+        "key",
+        "name",
+        "predicate",
+        "refused",
+        "topic",
+    )
 
     def __init__(self, topic: Topic, key: Hashable, name: str, cancelled: Callable[[Subscription], None]) -> None:
         self.topic = topic
+        # Where the topic is one.
+        self.predicate: Callable[[Event], object] | None = None if isinstance(topic, str | type) else topic
+        # The actor that handles the events, where it is one.
+        self.cell: Cell | None = None
+        # The usual outcome, which is always the same.
+        self.handled = Outcome(self, "handled")
         # What makes two subscriptions the same.
         self.key = key
         self.name = name
@@ -57,15 +103,13 @@ class Subscription:
         self.active = True
         """Whether events that are published from now on go to it."""
         self.refused = 0
-        """How many events it has not got, for want of room in its queue."""
+        """How many events it has not got, for want of room in its queue.
+
+        What an actor's own mailbox has thrown away to make room for others is not among them.
+        """
         self.failures = 0
         """How often its callback, or its predicate, has raised."""
         self._cancelled = cancelled
-
-    @property
-    def cell(self) -> Cell | None:
-        """The actor that handles the events, where it is one."""
-        return None
 
     def put(self, item: Event | Delivery) -> bool:
         """Queue an event; False: there was no room, or nobody is there any more."""
@@ -75,29 +119,27 @@ class Subscription:
         """The same, and an event that is refused leaves no trace but in ``refused``."""
         return self.put(event)
 
-    def end(self, *, drain: bool, timeout: float | None = None) -> Cell | None:
-        """Where the subscriber is the bus's own, end it: at once, or when it has handled what waits; its cell."""
-        return None
+    def end(self, *, drain: bool, timeout: float | None = None) -> None:
+        """Where the subscriber is the bus's own, end it: at once, or when it has handled what waits."""
 
     def cancel(self) -> None:
-        """No event that is published from now on is for this one; those that wait are still handled. Idempotent."""
+        """No event that is published from now on is for this one; those that wait are still handled. Idempotent.
+
+        Raises:
+            InvalidContext: Called outside of the event loop of the bus.
+        """
         if self.active:
+            self.check_loop()
             self.active = False
             self._cancelled(self)
 
+    def check_loop(self) -> None:
+        """Refuse to be used from another thread or event loop than that of the bus."""
+        raise NotImplementedError
+
     def wants(self, event: Event) -> bool:
         """Whether *event*, whose class is of the topic, is one of those."""
-        if isinstance(self.topic, type) or self.topic == "*":
-            return True
-        try:
-            return bool(cast("Callable[[Event], object]", self.topic)(event))
-        except Exception as error:
-            self.failed(error)
-            return False
-
-    def failed(self, error: BaseException) -> None:
-        """Its callback or its predicate has raised *error*."""
-        self.failures += 1
+        return True
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +156,7 @@ class Subscription:
 class ActorSubscription(Subscription):
     """That of an actor: one that was there, or one that the bus has made around a callback."""
 
-    __slots__ = ("_cell", "callback", "on_error")
+    __slots__ = ("_cell", "_throws_away", "callback", "on_error")
 
     def __init__(
         self,
@@ -132,20 +174,17 @@ class ActorSubscription(Subscription):
 
     def begin(self, cell: Cell) -> None:
         """*cell* is the actor; when it ends for good, so does this."""
-        self._cell = cell
+        self.cell = self._cell = cell
+        # To make room in its own queue, where what goes is an event of this subscription.
+        self._throws_away = self.callback is not None and cell.policy == "drop_old"
         cell.observe(self._gone)
-
-    @property
-    def cell(self) -> Cell:
-        """The actor that handles the events."""
-        return self._cell
 
     def put(self, item: Event | Delivery) -> bool:
         """Queue an event; one that is refused becomes a dead letter."""
         if self._offer(item):
             return True
         event: Event = message_of(item)
-        self._cell.refuse(event, event.source)
+        self._cell.refuse(event, event.source, told=True)
         return False
 
     def put_quietly(self, event: Event) -> bool:
@@ -153,34 +192,77 @@ class ActorSubscription(Subscription):
         return self._offer(event)
 
     def _offer(self, item: Event | Delivery) -> bool:
-        accepted = self._cell.accept(item)
+        cell = self._cell
+        mailbox = cell.mailbox
+        # The usual case of `accept`, without the calls.
+        if mailbox is not None and cell.gate is None and len(mailbox.items) < mailbox.append_below:
+            mailbox.items.append(item)
+            mailbox.total_in += 1
+            if cell.ready:
+                cell.ready = False
+                cell.queued = True
+                cell.runtime.dispatcher.push(cell)
+            return True
+        thrown_away = self._thrown_away() if self._throws_away else 0
+        accepted = cell.accept(item)
         if not accepted:
             self.refused += 1
+        elif self._throws_away:
+            self.refused += self._thrown_away() - thrown_away
         return accepted
 
+    def _thrown_away(self) -> int:
+        """How many events its queue has thrown away so far, to make room for others."""
+        return self._cell.make_mailbox().statistics().dropped_by.get("drop_old", 0)
+
+    def check_loop(self) -> None:
+        """Refuse to be used from another thread or event loop than that of the bus."""
+        self._cell.check_loop()
+
+    def wants(self, event: Event) -> bool:
+        """Whether *event*, of a class of the topic, is one of those; not if its predicate fails, which is logged."""
+        try:
+            return self.predicate is None or bool(self.predicate(event))
+        except BaseException as error:
+            self._predicate_failed(error, event)
+            return False
+
+    def _predicate_failed(self, error: BaseException, event: Event) -> None:
+        runtime = self._cell.runtime
+        if isinstance(error, KeyboardInterrupt):
+            runtime.interrupt()
+        reason = Crashed(error, frames_of(error.__traceback__))
+        self.failed(error)
+        without_traceback(error)
+        runtime.instruments.emit(Instrument.actor_resumed, self._cell.path, reason, type(event).__name__)
+
     def failed(self, error: BaseException) -> None:
-        """See to it as ``on_error`` says."""
+        """Its callback or its predicate has raised *error*: see to it as ``on_error`` says."""
         self.failures += 1
         if isinstance(self.on_error, int):
             if self.failures >= self.on_error:
                 self.cancel()
+                close_down(self._cell, drain=False)
         elif isinstance(self.on_error, ActorRef):
-            self.on_error._cell.exit(Crashed(error, frames_of(error.__traceback__)))  # pyright: ignore[reportPrivateUsage]
+            self.on_error._cell.task_failed(error, self.name)  # pyright: ignore[reportPrivateUsage]
 
     def _gone(self, reason: ExitReason) -> None:
         self.cancel()
 
-    def end(self, *, drain: bool, timeout: float | None = None) -> Cell | None:
-        """Where the subscriber is the bus's own, end it: at once, or when it has handled what waits; its cell."""
-        cell = self._cell
+    def end(self, *, drain: bool, timeout: float | None = None) -> None:
+        """Where the subscriber is the bus's own, end it: at once, or when it has handled what waits."""
         if self.callback is None:
-            cell.unobserve(self._gone)
-            return None
-        if drain:
-            cell.request_drain(timeout)
+            self._cell.unobserve(self._gone)
         else:
-            cell.request_stop(Shutdown("the event bus is closed"))
-        return cell
+            close_down(self._cell, drain=drain, timeout=timeout)
+
+
+def close_down(cell: Cell, *, drain: bool, timeout: float | None = None) -> None:
+    """End the actor around a callback: at once, or when it has handled what waits. As often as you like."""
+    if drain:
+        cell.request_drain(timeout)
+    else:
+        cell.request_stop(Shutdown("its subscription has ended"))
 
 
 class Table:
@@ -246,9 +328,41 @@ def check_topic(topic: object) -> Topic:
         if issubclass(topic, Event):
             return topic
         raise InvalidSubscription(field="topic", problem=f"must be a subclass of Event, got {topic.__qualname__}")
-    if topic == "*" or callable(topic):
-        return cast("Topic", topic)
+    if topic == "*":
+        return "*"
+    if callable(topic):
+        if is_async(topic):
+            problem = "must be a plain function where it is one: it runs while the event is being published"
+            raise InvalidSubscription(field="topic", problem=problem)
+        return topic
     raise InvalidSubscription(field="topic", problem=f"must be a class of events, '*' or a function, got {topic!r}")
+
+
+def check_kind(topic: object) -> type[Event]:
+    """*topic*, if it is a class of events.
+
+    Raises:
+        InvalidSubscription: It is not.
+    """
+    checked = check_topic(topic)
+    if isinstance(checked, type):
+        return checked
+    raise InvalidSubscription(field="topic", problem=f"must be a class of events, Event for all, got {topic!r}")
+
+
+def check_callback(callback: object) -> Callable[[Any], Any]:
+    """*callback*, if calling it does something.
+
+    Raises:
+        InvalidSubscription: It cannot be called, or is a generator function, whose body would never run.
+    """
+    if not callable(callback):
+        raise InvalidSubscription(field="subscriber", problem=f"must be a function or a ref, got {callback!r}")
+    inner = _inner(callback)
+    if any(isgeneratorfunction(each) or isasyncgenfunction(each) for each in (inner, _call_of(inner))):
+        problem = f"must not `yield`: nobody would iterate over what {name_of(inner)} returns"
+        raise InvalidSubscription(field="subscriber", problem=problem)
+    return callback
 
 
 def check_on_error(value: object) -> OnError:
@@ -257,8 +371,12 @@ def check_on_error(value: object) -> OnError:
     Raises:
         InvalidSubscription: It does not.
     """
-    if value == "keep" or isinstance(value, ActorRef):
+    if isinstance(value, ActorRef):
+        cell: Cell = cast("Any", value)._cell
+        cell.check_loop()
         return cast("OnError", value)
+    if value == "keep":
+        return "keep"
     number = number_of(value)
     if isinstance(value, int) and number is not None and number >= 1:
         return value
@@ -279,13 +397,19 @@ def key_of(callback: Any) -> Hashable:
 def is_async(callback: Callable[..., object]) -> bool:
     """Whether *callback* is declared ``async``; what is not may return something to be awaited all the same."""
     inner = _inner(callback)
-    return iscoroutinefunction(inner) or iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004
+    return iscoroutinefunction(inner) or iscoroutinefunction(_call_of(inner))
 
 
 def label_of(callback: Callable[..., object]) -> str:
     """What the actor around *callback* is called, unless that is taken."""
     inner = _inner(callback)
-    return snake_case(str(getattr(inner, "__name__", type(inner).__name__)).strip("<>"))
+    label = snake_case(str(getattr(inner, "__name__", type(inner).__name__)).strip("<>"))
+    return label if label.strip(".") else "callback"
+
+
+def _call_of(callback: Any) -> Any:
+    # Of its class, where Python looks too; a class has the method as well, but calling the class does not call that.
+    return getattr(cast("type[object]", type(callback)), "__call__", None)  # noqa: B004
 
 
 def _inner(callback: Any) -> Any:

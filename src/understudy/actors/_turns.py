@@ -58,6 +58,11 @@ class Turns:
         """The messages and envelopes that are being handled."""
         return [turn.hand for turn in self._turns]
 
+    @property
+    def begun(self) -> list[tuple[Any, float]]:
+        """The same, each with the time at which its handler began."""
+        return [(turn.hand, turn.since) for turn in self._turns]
+
     def since(self, ask: Ask) -> float:
         """When the handler of *ask* began."""
         return next((turn.since for turn in self._turns if turn.hand is ask), 0.0)
@@ -150,7 +155,7 @@ class Turns:
             self._full = None
             if cell.job is full:
                 cell.job = None
-        if cell.ending is not None or cell.draining is not None:
+        if cell.attention or cell.draining is not None:
             cell.enqueue()
         elif full is not None:
             cell.settle()

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
+from pydantic import ValidationError
 
+from understudy.actors._settings import Settings
 from understudy.cli._logs import LogFormat, logs_to_stderr
 from understudy.cli._progress import progress_on
 from understudy.cli._running import causes, run_tree
@@ -79,6 +81,12 @@ def _run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and no log below warnings.")] = False,
     log_format: Annotated[LogFormat, typer.Option(help="How log and progress are written to stderr.")] = "console",
     tree: Annotated[bool, typer.Option("--tree", help="Print the declared tree and leave, starting nothing.")] = False,
+    watchdog: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0.01, help="Report who blocks the event loop for longer than that, while it does."
+        ),
+    ] = None,
 ) -> None:
     """Run the supervised program TARGET until it ends, or until Ctrl-C."""
     with logs_to_stderr(log_format, quiet=quiet):
@@ -87,13 +95,21 @@ def _run(
             if tree:
                 print(draw(spec, target))
             else:
-                raise typer.Exit(run_tree(spec, progress_on(quiet=quiet, plain=log_format == "json")))
+                progress = progress_on(quiet=quiet, plain=log_format == "json")
+                raise typer.Exit(run_tree(spec, progress, _settings(watchdog)))
         except UsageError as error:
             _complain(log_format, [str(error)])
             raise typer.Exit(2) from None
         except (StartError, SystemCollapsed) as error:
             _complain(log_format, list(causes(error)))
             raise typer.Exit(1) from None
+
+
+def _settings(watchdog: float | None) -> Settings:
+    try:
+        return Settings(watchdog=watchdog)
+    except ValidationError:  # what the option lets pass: infinity
+        raise UsageError(f"--watchdog takes seconds, got {watchdog:g}") from None
 
 
 class TreeFormat(enum.Enum):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from understudy._plans._spec import ChildSpec
+    from understudy.actors._settings import Settings
     from understudy.cli._progress import Progress
     from understudy.exceptions import InvalidSpec, StartError, UsageError
 from understudy.reasons import ExitReason
@@ -29,7 +30,7 @@ KILLED = 128
 """Plus the number of the signal: what a shell says of a process that died of it."""
 
 
-def run_tree(spec: ChildSpec[Any], progress: Progress) -> int:
+def run_tree(spec: ChildSpec[Any], progress: Progress, settings: Settings) -> int:
     """Start the tree, wait for its end, and return the exit code.
 
     The first SIGINT or SIGTERM stops it in order, which is as good an end as its own: 0. The second kills: 130, 143.
@@ -39,7 +40,7 @@ def run_tree(spec: ChildSpec[Any], progress: Progress) -> int:
         StartError: It did not start.
         SystemCollapsed: It ended abnormally.
     """
-    attempt = _Run(spec, progress)
+    attempt = _Run(spec, progress, settings)
     try:
         progress.start()
         run(attempt.main())
@@ -59,8 +60,8 @@ def run_tree(spec: ChildSpec[Any], progress: Progress) -> int:
 class _Run:
     """One run of a tree."""
 
-    def __init__(self, spec: ChildSpec[Any], progress: Progress) -> None:
-        self._system = ActorSystem(spec, name=spec.name or spec.label)
+    def __init__(self, spec: ChildSpec[Any], progress: Progress, settings: Settings) -> None:
+        self._system = ActorSystem(spec, name=spec.name or spec.label, settings=settings)
         self._progress = progress
         self._began = time.monotonic()
         self.signals = 0

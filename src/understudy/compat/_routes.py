@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from understudy.actors._subscriptions import Subscription, Topic
-    from understudy.system import ActorSystem
 
 __all__ = ["AsyncListener", "Home", "Listener", "Listeners", "OldEvent", "Route"]
 
@@ -135,11 +134,8 @@ class Home(Route):
             try:
                 await self._released
             except asyncio.CancelledError:
-                # The event loop is ending. Callbacks have always been called for what was published before that; the
-                # system of the bus, which is cancelled too, lets them in its orderly end.
-                system: ActorSystem = bus._home  # pyright: ignore[reportPrivateUsage]
-                system.stop("the event loop is ending")
-                await system.wait_stopped()
+                # The event loop is ending. Callbacks have always been called for what was published before that.
+                await bus.close()
                 raise
 
     def publish(self, event: object, listeners: Listeners) -> None:

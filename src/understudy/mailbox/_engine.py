@@ -211,12 +211,7 @@ class QueueEngine(QueueState[T], Generic[T]):
         False: it is less urgent than what would have to go, or too large.
         """
         if self._selective is None:
-            # What was given back may have made them too many.
-            at, count = self._getters.granted, len(self) + 1 - int(self._capacity)
-            victims = [self.items[at + number] for number in range(count)]
-            self._note_size()
-            for _ in victims:
-                del self.items[at]
+            victims = self._take_oldest()
         else:
             assert node is not None
             nodes = self._victims(self._selective, node)
@@ -231,16 +226,33 @@ class QueueEngine(QueueState[T], Generic[T]):
             self._report_loss(victim, "drop_old")
         return True
 
+    def _take_oldest(self) -> list[T]:
+        """Take as many as there are too many when one more comes, or as there are of them that can go."""
+        # What was given back may have made them too many.
+        at, count = self._getters.granted, len(self) + 1 - int(self._capacity)
+        self._note_size()
+        victims: list[T] = []
+        while len(victims) < count and at < len(self.items):
+            if self._rules.exempt is not None and self._rules.exempt(self.items[at]):
+                at += 1
+            else:
+                victims.append(self.items[at])
+                del self.items[at]
+        return victims
+
     def _victims(self, selective: Selective[T], node: Node[T]) -> list[Node[T]] | None:
         """Who has to go for *node*: the oldest of the least urgent; None: that would not help, or be unfair."""
         found: list[Node[T]] = []
-        load = selective.shelf.load
+        load, spared = selective.shelf.load, 0.0
         for each in selective.shelf.worst():
             if load + node.weight <= self._capacity or each.level < node.level:
                 break
-            found.append(each)
-            load -= each.weight
-        return found if load + node.weight <= self._capacity else None
+            if self._rules.exempt is not None and self._rules.exempt(each.item):
+                spared += each.weight
+            else:
+                found.append(each)
+                load -= each.weight
+        return found if load - spared + node.weight <= self._capacity else None
 
     # Going out
 

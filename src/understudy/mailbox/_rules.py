@@ -48,6 +48,8 @@ class Rules:
     on_high: Callable[[float], object] | None = None
     on_low: Callable[[float], object] | None = None
     on_drop: Callable[[Any, str], object] | None = None
+    exempt: Callable[[Any], bool] | None = None
+    """Whether an item is one that `drop_old` never throws away; for the runtime and its signals."""
     track_age: bool = False
     batch: RollingBatch | None = None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from understudy._plans._keys import encoded
 from understudy._plans._spec import ChildSpec, check_count
-from understudy.actors._asks import Ask, message_of, sender_of
+from understudy.actors._asks import Ask, is_plain, message_of, sender_of
 from understudy.actors._monitors import News
 from understudy.exceptions import ActorStopped, InvalidSpec, MailboxFull
 from understudy.instrument import Instrument
@@ -50,7 +50,7 @@ class Slot:
     the monitor of the signal.
     """
 
-    __slots__ = ("active", "cell", "key", "line", "pact", "queue")
+    __slots__ = ("active", "busy", "cell", "key", "line", "pact", "queue")
 
     def __init__(self, queue: JobQueue, cell: Cell) -> None:
         self.queue = queue
@@ -59,6 +59,8 @@ class Slot:
         """Jobs whose keys belong to it."""
         self.key: Key | None = None
         """That of the job in its hands."""
+        self.busy = False
+        """Whether there is a job in its hands."""
         self.active = self.pact = False
 
     def signal(self) -> None:
@@ -153,6 +155,11 @@ class JobQueue:
         self._refuse_senders()
         self._look_if_drained()
 
+    @property
+    def load(self) -> int:
+        """How many jobs wait, or are in the hands of workers."""
+        return self.waiting + sum(slot.busy for slot in self._slots)
+
     def _look_if_drained(self) -> None:
         done = not self.waiting and len(self._idle) == len(self._slots) and not self._keys
         # Not while the pool is down: it may be about to be buried. If it comes up again, this is looked at again.
@@ -235,21 +242,22 @@ class JobQueue:
         """What the sender of a message gets when no more are accepted."""
         return ActorStopped(path=self.pool.path, reason=self.gate or self.pool.why_not(), message=message)
 
-    def report_refused(self, item: Any) -> None:
+    def report_refused(self, item: Any, *, told: bool = False) -> None:
         """It was not accepted: for that reason it is a dead letter."""
         pool, gate = self.pool, self.gate
         if gate is None:
             pool.runtime.instruments.emit(Instrument.mailbox_full, pool.path, self.limit)
         why = "the queue of the pool is full" if gate is None else str(gate)
-        pool.runtime.dead_letter(message_of(item), pool.path, sender_of(item), why)
+        pool.runtime.dead_letter(message_of(item), pool.path, sender_of(item), why, told=told)
 
     def _displace(self, job: Job) -> None:
         pool, message = self.pool, message_of(job.item)
         self._take_out(job)
-        if type(job.item) is Ask:
+        if isinstance(job.item, Ask):
             job.item.fail(self.full_error(message))
         pool.runtime.instruments.emit(Instrument.mailbox_full, pool.path, self.limit)
-        pool.runtime.dead_letter(message, pool.path, sender_of(job.item), "displaced by a newer message")
+        why = "displaced by a newer message"
+        pool.runtime.dead_letter(message, pool.path, sender_of(job.item), why, told=is_plain(job.item))
 
     def _place(self, job: Job) -> bool:
         """Hand *job* to a worker at once, or let it wait if there is room."""
@@ -314,8 +322,13 @@ class JobQueue:
         self._let_in()
         self._look_if_drained()
 
+    def worker_started(self) -> None:
+        """A worker has come up, perhaps in the place of one that had ended for good."""
+        if self._pool is not None and len(self._slots) < len(self._declared):
+            self.go_on()
+
     def _release(self, slot: Slot) -> Key | None:
-        key, slot.key = slot.key, None
+        key, slot.key, slot.busy = slot.key, None, False
         if key is not None:
             del self._keys[key]
         return key
@@ -390,11 +403,11 @@ class JobQueue:
 
     def _hand_over(self, job: Job, slot: Slot) -> None:
         del self._idle[slot]
-        item, cell = job.item, slot.cell
+        item, cell, slot.busy = job.item, slot.cell, True
         if job.key is not None:
             slot.key = job.key
             self._keys[job.key] = slot
-        if type(item) is Ask:
+        if isinstance(item, Ask):
             item.cell = cell
             if item.sender is not None and item in (item.sender.waits or ()):
                 item.sender.waits[item] = cell  # from here on it is that one for whom it waits

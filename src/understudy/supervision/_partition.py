@@ -12,7 +12,7 @@ from understudy._plans._keys import encoded
 from understudy._plans._spec import ChildSpec, check_class, check_count
 from understudy._plans._strategies import Plan, plan
 from understudy.actors._child import child
-from understudy.actors._ref import ActorRef
+from understudy.actors._ref import ActorRef, check_ref
 from understudy.actors._supervisor_ref import SupervisorRef, ref_of, started
 from understudy.actors._waiting import Waiting, check_timeout
 from understudy.exceptions import (
@@ -173,7 +173,7 @@ class Partitions(SupervisorRef[Never], Generic[M_contra]):
     __slots__ = ()
 
     def __init__(self, supervisor: ActorRef[Never], partition: type[Actor[M_contra]]) -> None:
-        super().__init__(supervisor._cell)
+        super().__init__(check_ref(supervisor, "Partitions", "supervisor")._cell)
         check_class(self._cell.spec, PartitionSupervisor, self.path)
         check_class(self._members().plan.children[0], partition, f"a partition of {self.path}")
 

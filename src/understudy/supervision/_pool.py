@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
-from understudy._plans._spec import ChildSpec, check_class
+from understudy._plans._spec import ChildSpec, check_class, check_function
 from understudy._plans._strategies import Plan
-from understudy.actors._asks import Ask, Letter
+from understudy.actors._asks import Ask, message_of, sender_of
 from understudy.actors._child import child
-from understudy.actors._ref import ActorRef
+from understudy.actors._ref import ActorRef, check_ref, letter_from
 from understudy.actors._supervisor_ref import SupervisorRef, ref_of
 from understudy.actors._waiting import Waiting, check_timeout
-from understudy.exceptions import AskTimeout, InvalidContext, InvalidSpec
-from understudy.supervision._jobs import JobQueue, Overflow, check_queue, check_worker, check_workers
+from understudy.exceptions import AskTimeout, InvalidContext, InvalidSpec, UnderstudyError
+from understudy.supervision._jobs import Job, JobQueue, Overflow, check_queue, check_worker, check_workers
 from understudy.supervision._partition import Partitions, PartitionSupervisor
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class WorkerPool(PartitionSupervisor):
         else:
             jobs.restarted()
         jobs.key_of = self.key
+        plan = replace(plan, on_start=jobs.worker_started)
         return PoolPlan(**{field.name: getattr(plan, field.name) for field in fields(Plan)}, jobs=jobs)
 
 
@@ -170,6 +171,8 @@ def worker_pool(
     who = f"pool {name!r}"
     check_worker(worker, f"worker of {who}")
     check_queue(limit, overflow, who)
+    if key is not None:
+        check_function("key", key, who)
     return child(DeclaredPool, worker, check_workers(workers, who), limit, overflow, key).options(name=name)
 
 
@@ -196,7 +199,7 @@ class Pool(SupervisorRef[M_contra]):
     __slots__ = ("_jobs", "_worker")
 
     def __init__(self, supervisor: ActorRef[Never], worker: type[Actor[M_contra]]) -> None:
-        super().__init__(supervisor._cell)
+        super().__init__(check_ref(supervisor, "Pool", "supervisor")._cell)
         cell = self._cell
         check_class(cell.spec, WorkerPool, self.path)
         if cell.dead:
@@ -218,10 +221,10 @@ class Pool(SupervisorRef[M_contra]):
             False: the pool has stopped or drains, or its queue is full, and the message has become a dead letter.
         """
         self._cell.check_loop()
-        item: Any = message if sender is None else Letter(message, sender._cell)
+        item: Any = message if sender is None else letter_from(sender, message, self)
         if self._jobs.gate is None and self._jobs.submit(self._jobs.job(item)):
             return True
-        self._jobs.report_refused(item)
+        self._jobs.report_refused(item, told=True)
         return False
 
     def tell_quietly(self, message: M_contra) -> bool:
@@ -319,9 +322,35 @@ class Pool(SupervisorRef[M_contra]):
         finally:
             waiting.end(ask)
             ask.give_up()
-            if jobs.forget(job):
-                why = "nobody waits for the reply any more"
-                runtime.dead_letter(message, cell.path, ask.sender_path, why)
+            self._given_up(job)
+
+    _queues = True
+
+    @property
+    def _accepts(self) -> bool:
+        """Whether jobs are accepted."""
+        return self._jobs.gate is None
+
+    @property
+    def _load(self) -> tuple[bool, int]:
+        """Whether the pool is down, and how many jobs wait or are being done."""
+        return not self._cell.running, self._jobs.load
+
+    def _ask_now(self, ask: Ask) -> UnderstudyError | None:
+        """Put *ask* into the queue, or return what its asker gets; for whoever asks many at once, or for a stream."""
+        jobs, message = self._jobs, ask.message
+        job = jobs.job(ask)
+        if jobs.gate is not None or not jobs.submit(job):
+            jobs.report_refused(ask)
+            return jobs.full_error(message) if jobs.gate is None else jobs.stopped_error(message)
+        ask.future.add_done_callback(lambda _: self._given_up(job))
+        return None
+
+    def _given_up(self, job: Job) -> None:
+        """*job* has ended; if it waits, nobody waits for it any more."""
+        if self._jobs.forget(job):
+            why = "nobody waits for the reply any more"
+            self._cell.runtime.dead_letter(message_of(job.item), self.path, sender_of(job.item), why)
 
     # The pool
 

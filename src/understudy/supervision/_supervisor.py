@@ -32,9 +32,11 @@ class Supervisor(Supervises[M]):
     """
 
     strategy: ClassVar[Strategy] = "one_for_one"
+    """Who is restarted with a child that has failed: only that one, ``"one_for_all"``, or ``"rest_for_one"``."""
     max_restarts: ClassVar[int] = 3
     """How many restarts are allowed within ``max_seconds``; 0: the first failure is one too many."""
     max_seconds: ClassVar[float] = 5.0
+    """For how many seconds a restart is counted."""
     parallel_start: ClassVar[bool] = False
     """Start all children at once, but for those that name others in ``depends_on``."""
     auto_shutdown: ClassVar[AutoShutdown] = "never"

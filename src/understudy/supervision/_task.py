@@ -184,7 +184,7 @@ class Outcome(Generic[R]):
             return
         self._looked_at = True
         reason = Crashed(self.error.with_traceback(None), self.frames)
-        if thread_id() == self.cell.thread:
+        if thread_id() == self.cell.runtime.env.thread:
             self.cell.report_crash(reason, self.label)
         else:
             self.cell.runtime.env.loop.call_soon_threadsafe(self.cell.report_crash, reason, self.label)

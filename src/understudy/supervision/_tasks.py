@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, TypeVar, TypeVa
 
 from understudy._plans._spec import ChildSpec, check_class, check_name, check_shutdown, snake_case
 from understudy._plans._strategies import free_name
-from understudy.actors._ref import ActorRef
+from understudy.actors._ref import ActorRef, check_ref
 from understudy.actors._supervisor_ref import SupervisorRef, ref_of
 from understudy.actors._waiting import Waiting, check_timeout
 from understudy.exceptions import ActorStopped, InvalidContext, InvalidSpec, NameTaken
@@ -85,7 +85,7 @@ class Tasks(SupervisorRef[Never]):
     __slots__ = ()
 
     def __init__(self, supervisor: ActorRef[Never]) -> None:
-        super().__init__(supervisor._cell)
+        super().__init__(check_ref(supervisor, "Tasks", "supervisor")._cell)
         check_class(self._cell.spec, TaskSupervisor, self.path)
 
     async def run(self, function: Callable[[Unpack[Ts]], Awaitable[R]], *args: *Ts, timeout: float | None = None) -> R:

@@ -20,6 +20,7 @@ from understudy.testing._errors import (
     NotQuiescent,
     Violation,
 )
+from understudy.testing._fakes import FakeMonitor, FakePromise, FakeStream, Told
 from understudy.testing._faults import Faults
 from understudy.testing._gate import Gate
 from understudy.testing._inject import Injection, inject
@@ -34,7 +35,10 @@ __all__ = [
     "Chaos",
     "DeadlockError",
     "EscapeError",
+    "FakeMonitor",
+    "FakePromise",
     "FakeRef",
+    "FakeStream",
     "Faults",
     "Gate",
     "InjectedCrash",
@@ -50,6 +54,7 @@ __all__ = [
     "SimNet",
     "Simulation",
     "TestProbe",
+    "Told",
     "Unit",
     "Violation",
     "VirtualLoop",

@@ -292,9 +292,12 @@ class _InjectedTable(HandlerTable):
         base = self.base
         for message, entry in base.items():
             self.put(message, None if entry is None else wrap(entry))
-        if base.private is not base:
-            private = self.private = _InjectedTable(base.private)
-            private.fill(wrap)
+        for name in ("private", "signals", "batch"):
+            part: HandlerTable = getattr(base, name)
+            if part is not base:
+                injected = _InjectedTable(part)
+                injected.fill(wrap)
+                setattr(self, name, injected)
         self.fallback = None if base.fallback is None else wrap(base.fallback)
         self.initialize, self.shutdown, self.fitting = base.initialize, base.shutdown, base.fitting
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Ask, message_of
 from understudy.actors._cell import Cell
-from understudy.actors._life import Life
+from understudy.actors._life import Life, Turn
+from understudy.actors._waiting import frame_now
 from understudy.instrument import Instrument
 from understudy.reasons import RestartsExceeded
 from understudy.testing._story import shown
@@ -57,6 +58,16 @@ class Watch:
         for monitor in self.monitors:
             monitor.began(cell, message)
 
+    def put_off(self, cell: Inbox, message: Any) -> None:
+        """*cell* will go on with *message*, with which it has begun."""
+        for monitor in self.monitors:
+            monitor.put_off(cell, message)
+
+    def took_up(self, cell: Inbox, message: Any) -> None:
+        """*cell* goes on with *message*, if it is one that it has put off."""
+        for monitor in self.monitors:
+            monitor.took_up(cell, message)
+
     def idle(self) -> None:
         """Nothing is ready."""
         for monitor in self.monitors:
@@ -77,7 +88,7 @@ class Watch:
                 told.append(f"{path} is handling {shown(message_of(cell.hand))}{_waits_for(cell)}")
             elif cell.turns:
                 told.append(f"{path} has {len(cell.turns)} reentrant handlers under way")
-            elif cell.waiting and cell.life is not Life.DEAD:
+            elif cell.waiting and cell.life is not Life.DEAD and not cell.suspended:
                 told.append(f"{path} has {cell.waiting} messages waiting")
         return told
 
@@ -85,6 +96,17 @@ class Watch:
 def _hands(cell: Cell) -> list[Any]:
     turns = cell.turns
     return [cell.hand] if turns is None else [cell.hand, *turns.hands]
+
+
+def _waiting_at(cell: Inbox) -> Iterator[Any]:
+    """What is in the mailbox of *cell*, is put aside, or has been taken out for whoever wants what is left over."""
+    assert isinstance(cell, Cell)
+    if cell.mailbox is not None:
+        yield from cell.mailbox.contents()
+    if cell.belongings is not None:
+        yield from cell.belongings.aside
+    for letter in cell.left:
+        yield letter.message
 
 
 def _waits_for(cell: Cell) -> str:
@@ -108,6 +130,12 @@ class Monitor(Instrument):
     def began(self, cell: Inbox, message: Any) -> None:
         """The handler of *message* is being called."""
 
+    def put_off(self, cell: Inbox, message: Any) -> None:
+        """*cell* has begun with *message*, and will go on with it next."""
+
+    def took_up(self, cell: Inbox, message: Any) -> None:
+        """It goes on with it, if that has been put off."""
+
     def idle(self) -> None:
         """Nothing is ready."""
 
@@ -128,6 +156,7 @@ class Delivery(Monitor):
         self._accepted: Counter[tuple[str, int]] = Counter()
         self._began: Counter[tuple[str, int]] = Counter()
         self._lost: Counter[tuple[str, int]] = Counter()
+        self._put_off: Counter[tuple[str, int]] = Counter()
         self._kept: dict[int, Any] = {}
         self._cells: dict[str, list[Inbox]] = defaultdict(list)
 
@@ -151,17 +180,36 @@ class Delivery(Monitor):
         """It is still to be handled."""
         self._began[path, id(message)] -= 1
 
+    def put_off(self, cell: Inbox, message: Any) -> None:
+        """Likewise: until it goes on, it waits."""
+        key = (cell.path, id(message))
+        self._began[key] -= 1
+        self._put_off[key] += 1
+
+    def took_up(self, cell: Inbox, message: Any) -> None:
+        """It waits no more."""
+        key = (cell.path, id(message))
+        if self._put_off[key]:
+            self._put_off[key] -= 1
+            self._began[key] += 1
+
     def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
         """Likewise, unless it had not been accepted to begin with."""
-        if self.watch.refusing:
-            return
+        if not self.watch.refusing:
+            self._ended(message, recipient, f"becomes a dead letter ({why})")
+
+    def left_over(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        """Likewise."""
+        self._ended(message, recipient, "is left over")
+
+    def _ended(self, message: object, recipient: str, how: str) -> None:
         key = (recipient, id(message))
         self._kept[id(message)] = message
         self._lost[key] += 1
         cell = self.watch.cells.get(recipient)
         in_hand = cell is not None and any(message_of(hand) is message for hand in _hands(cell))
         if self._accepted[key] and self._began[key] + self._lost[key] > self._accepted[key] and not in_hand:
-            self.broken(f"{shown(message)} for {recipient} becomes a dead letter ({why}), and has been handled")
+            self.broken(f"{shown(message)} for {recipient} {how}, and has been handled")
 
     def idle(self) -> None:
         """Look at the books."""
@@ -189,8 +237,7 @@ class Delivery(Monitor):
             (path, id(message_of(item)))
             for path, cells in self._cells.items()
             for cell in cells
-            if cell.mailbox is not None
-            for item in cell.mailbox.contents()
+            for item in _waiting_at(cell)
         )
 
 
@@ -217,6 +264,8 @@ class Order(Monitor):
         if not sent:
             return
         sender, number = sent.popleft()
+        if type(frame_now()) is Turn:  # a task of its own, whose first step may come behind that of a later one
+            return
         last = self._last.get((cell, sender), 0)
         if number < last:
             self.broken(f"{cell.path} handles {shown(message)} from {sender} after one that was sent later")
@@ -318,6 +367,12 @@ class Restarts(Monitor):
         return sum(1 for time in times if now - seconds <= time)
 
 
+def _is_held(cell: Cell) -> bool:
+    """Whether messages are to wait, for who resumes the actor or for a change between them and those in hand."""
+    standing = cell.standing
+    return standing is not None and (standing.suspended or bool(standing.changes and cell.turns))
+
+
 class WakeUps(Monitor):
     """When nothing is ready, no actor that could handle a message has one."""
 
@@ -327,5 +382,5 @@ class WakeUps(Monitor):
             mailbox = cell.mailbox
             if mailbox is None or (mailbox.collects and mailbox.burst_due() > self.watch.sim.loop.time()):
                 continue
-            if cell.life is Life.RUNNING and cell.job is None and mailbox.items:
+            if cell.life is Life.RUNNING and cell.job is None and mailbox.items and not _is_held(cell):
                 self.broken(f"{cell.path} is idle, and {len(mailbox.items)} messages wait: a wake-up was lost")

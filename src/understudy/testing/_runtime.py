@@ -9,7 +9,7 @@ from contextvars import Context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import Arrival, Onward
+from understudy.actors._asks import Arrival, Onward, message_of
 from understudy.actors._dispatcher import Dispatcher
 from understudy.actors._handler import Handler, HandlerTable
 from understudy.actors._inbox import Inbox
@@ -18,7 +18,8 @@ from understudy.actors._runtime import Runtime
 from understudy.actors._waiting import frame_now
 from understudy.environment import Environment
 from understudy.mailbox._queue import AsyncMessageQueue
-from understudy.testing._errors import InjectedCrash
+from understudy.messages import Continue
+from understudy.testing._errors import EscapeError, InjectedCrash
 from understudy.testing._lanes import SimTask
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from understudy.actors._dispatcher import Runnable
     from understudy.actors._settings import Settings
+    from understudy.environment import Patrol
     from understudy.instrument import Instrument
     from understudy.mailbox._rules import Rules
     from understudy.testing._lanes import Lane
@@ -43,7 +45,7 @@ class SimEnvironment(Environment):
 
     def __init__(self, loop: SimLoop) -> None:
         super().__init__(loop)
-        self.stopwatch = loop.time
+        self.stopwatch = self.processor_time = loop.time
         self.random = loop.choices.random
         eager = {"eager_start": True} if loop.eager else {}
 
@@ -51,6 +53,10 @@ class SimEnvironment(Environment):
             return SimTask(coroutine, loop=loop, name=name, context=context, **eager)
 
         self.new_task = new_task
+
+    def patrol(self, look: Callable[[], bool], interval: float, name: str) -> Patrol:
+        """Not here: no thread can look at a loop whose every step is decided by a seed."""
+        raise EscapeError("a watchdog", "it is a thread, and no seed can repeat when that looks: use watchdog=None")
 
 
 class SimDispatcher(Dispatcher):
@@ -145,9 +151,11 @@ def runtime_for(sim: Simulation) -> type[Runtime]:
         def make_mailbox(self, cell: Inbox) -> AsyncMessageQueue[Any]:
             return SimMailbox(cell.option("mailbox").capacity, self.rules_of(cell), cell, self._watch)
 
-        def dead_letter(self, message: object, recipient: str, sender: str | None, why: str) -> None:
+        def dead_letter(
+            self, message: object, recipient: str, sender: str | None, why: str, *, told: bool = False
+        ) -> None:
             self._watch.refusing = sys._getframe(1).f_code is Inbox.refuse.__code__  # pyright: ignore[reportPrivateUsage]
-            super().dead_letter(message, recipient, sender, why)
+            super().dead_letter(message, recipient, sender, why, told=told)
 
         def write_log(self, level: str, event: str, fields: dict[str, Any]) -> None:
             """What happens is in the story; nobody wants the log of a thousand runs."""
@@ -186,7 +194,14 @@ def _wrap(entry: Handler, cell: Inbox, watch: Watch, *, many: bool = False) -> H
         # What an actor has set in motion itself is no message that somebody has sent, and goes with its incarnation.
         if not isinstance(cell.hand, Onward | Arrival):
             for message in handled if many else (handled,):
-                watch.began(cell, message)
+                watch.began(cell, message_of(message))
+        elif type(cell.hand) is Onward:
+            watch.took_up(cell, handled)
+
+    def ended(handled: Any, result: Any) -> None:
+        # A subscriber of the event bus goes on with the very message that it has begun with.
+        if type(result) is Continue and result.message is message_of(handled):
+            watch.put_off(cell, result.message)
 
     @functools.wraps(function)
     def call(actor: Any, message: Any) -> Any:
@@ -195,6 +210,7 @@ def _wrap(entry: Handler, cell: Inbox, watch: Watch, *, many: bool = False) -> H
         result = function(actor, message)
         if late is not None:
             raise late
+        ended(message, result)
         return result
 
     @functools.wraps(function)

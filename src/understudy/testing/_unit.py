@@ -6,43 +6,41 @@ import inspect
 import itertools
 import types
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Never, ParamSpec, TypeVar, cast
 
 from understudy._plans._strategies import free_name
 from understudy.actors._actor import Actor
 from understudy.actors._child import as_spec
 from understudy.actors._context import Context
+from understudy.actors._event_bus import AsyncEventBus
 from understudy.actors._groups import Groups
-from understudy.actors._ref import ActorRef
+from understudy.actors._ref import ActorRef, check_buffer
 from understudy.actors._registry import Registry
+from understudy.actors._settings import Settings
 from understudy.actors._waiting import check_timeout
 from understudy.exceptions import ActorNotFound, InvalidContext, MailboxFull, NameTaken
 from understudy.reasons import ExitReason, Shutdown
+from understudy.testing._fakes import FakeMonitor, FakePromise, FakeReply, FakeStream, Told
 
 if TYPE_CHECKING:
     import concurrent.futures
 
     from understudy._plans._spec import ChildSpec
-    from understudy.messages import Asks
+    from understudy.actors._debug import Debug
+    from understudy.actors._reply import Reply
+    from understudy.actors._streams import Stream
+    from understudy.messages import Asks, Streams
 
-__all__ = ["FakeContext", "FakeRef", "FakeSystem", "Told", "Unit", "unit"]
+__all__ = ["FakeContext", "FakeRef", "FakeSystem", "Unit", "unit"]
 
 A = TypeVar("A", bound=Actor[Any])
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _STOPPED = Shutdown("stopped")
+_SETTINGS = Settings()
 _uids = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A message that the actor has sent to a fake ref: to whom, what, and whom it named as the sender."""
-
-    to: ActorRef[Any]
-    message: Any
-    sender: ActorRef[Any] | None = None
 
 
 def unit(actor: Callable[P, A], /, *args: P.args, **kwargs: P.kwargs) -> Unit[A]:
@@ -57,7 +55,8 @@ def unit(actor: Callable[P, A], /, *args: P.args, **kwargs: P.kwargs) -> Unit[A]
         ValueError: A FakeRef among the arguments belongs to another unit, or two of them have the same path.
     """
     spec = as_spec(actor, args, kwargs)
-    return Unit(cast("Callable[..., A]", spec.factory), args, kwargs, name=spec.label)
+    limit: int = spec.given.get("stash", _SETTINGS.stash)
+    return Unit(cast("Callable[..., A]", spec.factory), args, kwargs, name=spec.label, stash=limit)
 
 
 class Unit(Generic[A]):
@@ -67,7 +66,13 @@ class Unit(Generic[A]):
         actor: The instance.
         told: What it told or sent to others, in order.
         asked: What it asked others, in order.
+        streamed: The streams it has begun to read, in order, with the parts that it has taken.
+        promised: The replies that it has promised by ``reply_later``, in order, and what has become of them.
+        stashed: What it has put aside and not brought back.
+        unstashed: What it has brought back, in order; hand it to the handlers as the mailbox would.
         told_self: What it put into its own mailbox.
+        watched: The monitors that it has made.
+        linked: With whom it is linked.
         spawned: The specs of the actors that it has started, in order.
         registered: Under which keys it has registered itself, with the values.
         joined: Which groups it has joined by its context.
@@ -76,9 +81,13 @@ class Unit(Generic[A]):
         sender: Whom ``self.context.sender`` shall be; set it before calling a handler.
     """
 
-    def __init__(self, factory: Callable[..., A], args: Any, kwargs: Any, *, name: str) -> None:
+    def __init__(self, factory: Callable[..., A], args: Any, kwargs: Any, *, name: str, stash: int) -> None:
         self.told: list[Told] = []
         self.asked: list[Told] = []
+        self.streamed: list[FakeStream] = []
+        self.promised: list[FakePromise] = []
+        self.stashed: list[Any] = []
+        self.unstashed: list[Any] = []
         self.told_self: list[Any] = []
         self.watched: list[FakeMonitor] = []
         self.linked: list[ActorRef[Any]] = []
@@ -90,6 +99,7 @@ class Unit(Generic[A]):
         self.sender: ActorRef[Any] | None = None
         self._refs: dict[str, FakeRef] = {}
         self._answers: list[tuple[str, type, Any]] = []
+        self._stash_limit = stash
         for each in (*args, *kwargs.values()):
             if isinstance(each, FakeRef):
                 self._adopt(each)
@@ -123,7 +133,8 @@ class Unit(Generic[A]):
         Args:
             ref: To whom.
             message: The class of the asks.
-            reply: The reply, or an exception to raise.
+            reply: The reply, or an exception to raise. For a stream, its parts: a list or another iterable, which is
+                gone through for each stream; a part that is an exception is raised in its place.
         """
         path = ref if isinstance(ref, str) else ref.path
         self._answers.insert(0, (_absolute(path), message, reply))
@@ -141,8 +152,8 @@ class Unit(Generic[A]):
 
     # What the fakes do
 
-    def reply_to(self, ref: FakeRef, message: Any) -> Any:
-        """The answer of *ref* to *message*.
+    def reply_to(self, ref: FakeRef, message: Any, what: str = "reply") -> Any:
+        """The answer of *ref* to *message*; *what* is the word for it.
 
         Raises:
             AssertionError: None was given.
@@ -154,7 +165,7 @@ class Unit(Generic[A]):
                 return reply
         name = type(message).__name__
         raise AssertionError(
-            f"{ref.path} was asked {message!r}, and nobody has said what it answers: unit.answer(ref, {name}, reply)"
+            f"{ref.path} was asked {message!r}, and nobody has said what it answers: unit.answer(ref, {name}, {what})"
         )
 
     def start(self, parent: str, actor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FakeRef:
@@ -167,6 +178,29 @@ class Unit(Generic[A]):
             raise NameTaken(path=path, ref=self._refs[path])
         self.spawned.append(spec)
         return self.ref(path)
+
+    def put_aside(self, message: object) -> None:
+        """Write down that *message* is stashed.
+
+        Raises:
+            MailboxFull: As many are stashed as the option ``stash`` of the class allows.
+        """
+        if len(self.stashed) >= self._stash_limit:
+            raise MailboxFull(path=f"the stash of {self.context.path}", capacity=self._stash_limit, message=message)
+        self.stashed.append(message)
+
+    def promise(self, message: Any) -> FakeReply:
+        """Write down that a reply to *message* is promised.
+
+        Raises:
+            InvalidContext: It has been promised already.
+        """
+        if message is not None and any(each.message is message for each in self.promised):
+            problem = f"the reply to this {type(message).__name__} has been promised already: use that handle"
+            raise InvalidContext(what="reply_later", problem=problem)
+        promise = FakePromise(message)
+        self.promised.append(promise)
+        return FakeReply(promise)
 
     def look(self, path: str) -> FakeRef | None:
         """The fake ref with that path, if there is one."""
@@ -238,6 +272,12 @@ class FakeRef(ActorRef[Any]):
         reply: R = self._unit.reply_to(self, message)
         return reply
 
+    def stream(self, message: Streams[Any, T], *, timeout: float | None = None, buffer: int | None = None) -> Stream[T]:
+        """Write it down in ``streamed`` when the first part is wanted, and give the parts that the test has set."""
+        patience = check_timeout(timeout) or _SETTINGS.stream_timeout
+        limit = _SETTINGS.stream_buffer if buffer is None else check_buffer(buffer, self.path)
+        return FakeStream(self._unit, self, message, patience, limit)
+
     def stop(self) -> None:
         """Write it down in ``ended``."""
         self._end("stop")
@@ -264,6 +304,11 @@ class FakeRef(ActorRef[Any]):
             callback(_STOPPED)
         else:
             self._observers.append(callback)
+
+    @property
+    def debug(self) -> Debug:
+        """Not without a system."""
+        raise AssertionError(f"{self.path} is a fake ref: its debugging verbs need a system")
 
     def tell_threadsafe(self, message: Any) -> None:
         """Write it down in ``told``."""
@@ -359,6 +404,24 @@ class FakeContext(Context):
         if group not in self._unit.joined:
             self._unit.joined.append(group)
 
+    def stash(self, message: object) -> None:
+        """Write it down in ``stashed``, up to as many as the class's option ``stash`` allows."""
+        self._unit.put_aside(message)
+
+    def unstash_all(self) -> None:
+        """Move all that are in ``stashed`` to ``unstashed``."""
+        self._unit.unstashed += self._unit.stashed
+        self._unit.stashed = []
+
+    @property
+    def stashed(self) -> int:
+        """How many messages are stashed."""
+        return len(self._unit.stashed)
+
+    def reply_later(self, message: Any = None) -> Reply[Any]:
+        """Write it down in ``promised``; what it returns can be answered."""
+        return self._unit.promise(message)
+
     def stop(self) -> None:
         """Write it down: ``stopped``."""
         self._unit.stopped = True
@@ -367,19 +430,6 @@ class FakeContext(Context):
         """Write it down in ``told_self``."""
         self._unit.told_self.append(message)
         return True
-
-
-class FakeMonitor:
-    """What ``context.watch`` of an actor without a system returns."""
-
-    def __init__(self, ref: ActorRef[Any], pact: bool) -> None:
-        self.ref = ref
-        self.pact = pact
-        self.active = True
-
-    def cancel(self) -> None:
-        """Nothing would come of it any more."""
-        self.active = False
 
 
 class FakeSystem:

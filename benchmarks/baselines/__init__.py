@@ -1,0 +1,1 @@
+"""What is measured beside understudy and is not somebody's package."""
