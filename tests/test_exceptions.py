@@ -20,6 +20,7 @@ import pytest
 import understudy
 from tests.cast import Hold, Note
 from understudy import exceptions
+from understudy.compat import EventBusClosed, ExecutionFinished
 from understudy.exceptions import (
     ActorFailed,
     ActorNotFound,
@@ -227,6 +228,17 @@ EXAMPLES = [
         {"path": "queue", "capacity": 3, "message": "m", "seconds": None},
     ),
     Example(QueueEmpty(), "the queue is empty: use `await queue.get()` to wait for an item"),
+    Example(
+        EventBusClosed(session_id="matinee", event=Note(value=1)),
+        "event bus 'matinee' is closed, and Note was not published: make a new one",
+        {"session_id": "matinee", "event": Note(value=1)},
+    ),
+    Example(
+        EventBusClosed(session_id="matinee"),
+        "event bus 'matinee' is closed, and nobody was subscribed: make a new one",
+        {"session_id": "matinee", "event": None},
+    ),
+    Example(ExecutionFinished("the curtain has fallen"), "the curtain has fallen"),
     Example(
         QueueClosed(operation="put", message="m"),
         "the queue is closed: put can do nothing more",

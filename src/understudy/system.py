@@ -242,11 +242,7 @@ class ActorSystem:
         self._registry, self._groups = Registry(self), Groups(runtime)
         self._stop_requested: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
-        steward, name = self._steward(runtime), f"system:{self.name}"
-        if self._group is None:
-            self._steward_task = runtime.env.new_task(steward, name=name, context=Context())
-        else:
-            self._group.create_task(steward, name=name)
+        self._start_steward(runtime)
         for name in ("system", "user"):
             spec = child(Guardian).options(name=name)
             self._guardians[name] = cell = Cell(runtime, None, spec, name)
@@ -460,6 +456,20 @@ class ActorSystem:
         await asyncio.wait({self._closed})
 
     # The steward
+
+    def _start_steward(self, runtime: Runtime) -> None:
+        body, name = self._steward(runtime), f"system:{self.name}"
+        if self._group is None:
+            steward = self._steward_task = runtime.env.new_task(body, name=name, context=Context())
+        else:
+            steward = self._group.create_task(body, name=name)
+        steward.add_done_callback(lambda task: self._check_steward(task, runtime))
+
+    def _check_steward(self, steward: asyncio.Task[None], runtime: Runtime) -> None:
+        # One that is cancelled before its first step, as at the end of an event loop, has done nothing, not even that.
+        if steward.cancelled() and not self._closed.done():
+            self.stop("cancelled")
+            self._start_steward(runtime)
 
     async def _steward(self, runtime: Runtime) -> None:
         """Wait for the request to stop, take the phases of the shutdown, return when no task is left."""

@@ -474,6 +474,30 @@ async def test_09_a_start_that_is_stopped_in_its_first_tick_leaves_nothing() -> 
     gc.collect()
 
 
+@pytest.mark.parametrize("ticks", range(6))
+def test_09_an_event_loop_ends_whatever_a_system_in_it_has_come_to(ticks: int) -> None:
+    journal: list[str] = []
+
+    async def live() -> None:
+        async with ActorSystem() as system:
+            journal.append("up")
+            try:
+                await system.wait_stopped()
+            finally:
+                journal.append("down")
+
+    async def main() -> asyncio.Task[None]:
+        living = asyncio.create_task(live())
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        return living
+
+    living = asyncio.run(main())  # which cancels all that is left, also what has not had its first step
+
+    assert living.cancelled()
+    assert journal == ["up", "down"]
+
+
 # 10: SystemExit in a task leaves `asyncio.run` although somebody awaits the task.
 
 
