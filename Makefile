@@ -23,6 +23,8 @@ MADE = $(VENV)/.made-$(WHICH)
 DEMO = $(VENV)/.demo-$(WHICH)
 TEST = $(VENV)/.test-$(WHICH)
 LINT = $(VENV)/.lint-$(WHICH)
+# What autogen-core wants of protobuf and others is nothing that the rest should have to live with.
+PEERS = $(VENV)-peers/.peers-$(WHICH)
 BENCH = $(VENV)/.bench-$(WHICH)
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 # Dependency groups came with pip 25.1.
@@ -31,11 +33,11 @@ INSTALL_GROUPS = $(INSTALL) 'pip>=25.1' && $(INSTALL)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test cov lint format docs campaign bench clean
+.PHONY: help demo test test-peers cov lint format docs campaign bench clean
 
 help: ## Show this list
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3.13] [VENV=.venv]'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(DEMO) ## Run the example that indexes the standard library, with ARGS
 	@echo 'demo: understudy run examples/code_index $(ARGS)'
@@ -44,6 +46,10 @@ demo: $(DEMO) ## Run the example that indexes the standard library, with ARGS
 test: $(TEST) ## Run the tests; ARGS go to pytest
 	@echo 'test: pytest -n auto $(ARGS) (Python $(VERSION))'
 	@$(RUN) -m pytest -q -n auto $(ARGS)
+
+test-peers: $(PEERS) ## Run what the pages say of Pykka and AutoGen with these, in $(VENV)-peers
+	@echo 'test-peers: pytest tests/peers $(ARGS) (Python $(VERSION))'
+	@$(VENV)-peers/bin/python -m pytest -q tests/peers $(ARGS)
 
 cov: $(TEST) ## Run the tests and measure branch coverage, which has a floor
 	@echo 'cov: pytest -n auto --cov $(ARGS) (Python $(VERSION))'
@@ -76,7 +82,7 @@ bench: $(BENCH) ## Run the benchmarks; ARGS go to them
 	@$(RUN) -m benchmarks $(ARGS)
 
 clean: ## Remove the environments and what the tools leave behind
-	rm -rf .venv .venvs build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-peers .venvs build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that this Makefile did not make is kept when it has the right Python.
@@ -99,6 +105,13 @@ $(DEMO): pyproject.toml $(MADE)
 $(TEST): pyproject.toml $(MADE)
 	@echo 'setup: installing understudy[cli] and the test tools into $(VENV)'
 	@$(INSTALL_GROUPS) --editable '.[cli]' --group test
+	@touch $@
+
+$(PEERS): pyproject.toml
+	@echo 'setup: installing understudy, Pykka and AutoGen into $(VENV)-peers'
+	@$(PYTHON) -m venv --clear $(VENV)-peers
+	@$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cli]' --group peers
 	@touch $@
 
 $(BENCH): pyproject.toml $(MADE)

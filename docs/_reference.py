@@ -38,6 +38,7 @@ FACADES = {
     "understudy.events": "The event bus, and what is published on it.",
     "understudy.system": "The system itself.",
     "understudy.background": "A system in a thread of its own.",
+    "understudy.compat": "The interfaces of the old design, on the way to others.",
     "understudy.runner": "The runner of programs.",
 }
 """The public modules, each with its `__all__`; a name is found on the page of the last of them that has it."""
@@ -56,6 +57,7 @@ PAGES = {
     "exceptions": "Exceptions",
     "reasons": "Exit reasons",
     "testing": "Testing",
+    "compat": "The old design",
 }
 """The pages, in their order, with their titles."""
 TOGETHER = {"background": "system", "runner": "system"}

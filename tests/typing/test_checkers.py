@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 RIGHT = Path(__file__).with_name("right_uses.py")
+OLD = Path(__file__).with_name("old_uses.py")
 WRONG = Path(__file__).with_name("wrong_uses.py")
 
 Errors = set[tuple[str, int, str]]
@@ -36,7 +37,7 @@ def test_a_type_checker_finds_exactly_the_errors_that_are_announced(checker: str
     wrong = tmp_path / WRONG.name
     wrong.write_text(COMMENT.sub("", WRONG.read_text(encoding="utf-8")), encoding="utf-8")
 
-    found = RUN[checker](RIGHT, wrong, *_readme(tmp_path))
+    found = RUN[checker](RIGHT, OLD, wrong, *_readme(tmp_path))
 
     announced = _announced(CHECKERS[checker])
     assert announced, "nothing is announced"

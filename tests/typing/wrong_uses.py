@@ -27,6 +27,7 @@ from understudy import (
     Via,
     ask_many,
     child,
+    compat,
     handler,
     supervisor,
 )
@@ -222,3 +223,24 @@ def leftovers_of_another_kind(letters: list[str]) -> None:
 async def replays_to_what_is_no_ref(system: ActorSystem) -> None:
     ReplayDeadLetters(to="/user/heir")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await system.dead_letters.ask(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class OldMeter:
+    def __init__(self, name: str) -> None:
+        self.id = name
+
+    async def begin(self) -> None: ...
+
+
+class NoMeter: ...
+
+
+def takes_a_text(event: str) -> None: ...
+
+
+def what_is_deprecated_says_so() -> None:
+    bus = compat.EventBus("session-1")  # type: ignore[deprecated]  # pyright: ignore[reportDeprecated]
+    compat.agent(OldMeter, "north")  # type: ignore[deprecated]  # pyright: ignore[reportDeprecated]
+    compat.agent(OldMeter, 5)  # type: ignore[arg-type, deprecated]  # pyright: ignore[reportArgumentType, reportDeprecated]
+    compat.agent(NoMeter)  # type: ignore[arg-type, deprecated]  # pyright: ignore[reportArgumentType, reportDeprecated]
+    bus.subscribe(int, takes_a_text)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]

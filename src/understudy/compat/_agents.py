@@ -71,6 +71,8 @@ class Program:
 class BaseAgent:
     """The base class of old agents: a subclass has ``async def begin(self)``, or ``handle_message(self, message)``.
 
+    Deprecated: write an :class:`understudy.Actor` with a handler for each type of message.
+
     It runs by :func:`agent`. ``initialize`` and ``cleanup`` are called where a subclass has them.
     """
 
@@ -104,6 +106,8 @@ class BaseAgent:
 )
 def agent(cls: Callable[P, OldAgent], /, *args: P.args, **kwargs: P.kwargs) -> ChildSpec[AgentMessage]:
     """Declare an agent of the old design as an actor, made as ``cls(*args, **kwargs)`` at each start.
+
+    Deprecated: write an :class:`understudy.Actor`, and declare it with :func:`understudy.child`.
 
     It is a child like any other: under a supervisor, by ``system.spawn``, with ``.options(...)``. Its errors are its
     failures, and after one there is a new object; what it had not read is there again. By default it is transient:

@@ -70,6 +70,8 @@ class Closing(Coroutine[Any, Any, None]):
 class EventBus:
     """The old event bus: ``publish`` is synchronous and takes objects of any class.
 
+    Deprecated: use ``system.events``, or an :class:`understudy.AsyncEventBus`.
+
     It may be used before an event loop runs, inside of it, and after; who is subscribed stays so. The queues are those
     of an ``AsyncEventBus``, so each callback has the events in the order of their publication, one at a time, and one
     that raises, hangs or is slow hurts only itself.
