@@ -30,6 +30,7 @@ from understudy import (
     handler,
     supervisor,
 )
+from understudy.events import AsyncEventBus, Event
 
 
 class Observe(Message[int]):
@@ -222,3 +223,27 @@ def leftovers_of_another_kind(letters: list[str]) -> None:
 async def replays_to_what_is_no_ref(system: ActorSystem) -> None:
     ReplayDeadLetters(to="/user/heir")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await system.dead_letters.ask(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Paid(Event):
+    cents: int = 0
+
+
+class Shipped(Event): ...
+
+
+def ship(event: Shipped) -> None: ...
+
+
+async def events_of_another_type(bus: AsyncEventBus, till: ActorRef[Paid], cents: int) -> None:
+    bus.subscribe(Paid, ship)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    bus.subscribe(Shipped, till)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    bus.subscribe("paid", ship)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    bus.subscribe(Paid, "ship")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    bus.subscribe(Paid, till, on_error="drop")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    bus.publish_nowait(Ping())  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    await bus.publish("paid")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    await bus.publish(Paid(), timeout="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    cents = await bus.wait_for(Paid)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    bus.stream("*")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    cents = (await bus.publish(Paid())).event  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
