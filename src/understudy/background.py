@@ -167,10 +167,14 @@ class Background:
         if self._leaving:
             return
         await self.system.start()
-        self._up.set_result(Environment(asyncio.get_running_loop()))
-        # The loop lives until the body is left, whatever becomes of the system: calls find it as it is.
-        await self._left
-        await self.system.aclose()
+        env = Environment(asyncio.get_running_loop())
+        self._up.set_result(env)
+        try:
+            # The loop lives until the body is left, whatever becomes of the system: calls find it as it is.
+            await self._left
+            await self.system.aclose()
+        finally:
+            env.tasks.close()  # nobody would see to the end of a call that begins while the loop is being closed
 
     def _leave(self) -> None:
         assert self._main is not None

@@ -324,9 +324,11 @@ class TaskRegistry:
     A pending task that nobody refers to is collected as garbage; these references keep them alive.
     """
 
-    __slots__ = ("_tasks", "abandoned")
+    __slots__ = ("_tasks", "abandoned", "closed")
 
     def __init__(self) -> None:
+        self.closed = False
+        """Whether no task is to begin any more, of those that come from other threads."""
         # What to call when one has ended.
         self._tasks: dict[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object] | None] = {}
         self.abandoned: list[str] = []
@@ -347,6 +349,10 @@ class TaskRegistry:
         on_done = self._tasks.pop(task, None)
         if on_done is not None:
             on_done(task)
+
+    def close(self) -> None:
+        """The event loop is about to be closed."""
+        self.closed = True
 
     def abandon(self, task: asyncio.Task[Any]) -> list[str]:
         """Give up on *task*, which goes on running as a zombie, and return where it stands, a line for each frame."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Never, assert_type
+from typing import Any, Literal, Never, assert_type
 
 import understudy
 from understudy import (
@@ -62,6 +62,18 @@ from understudy import (
     worker_pool,
 )
 from understudy._tree import Tree
+from understudy.events import (
+    ActorCrashedEvent,
+    AsyncEventBus,
+    BusStatistics,
+    CountEvents,
+    Event,
+    EventGap,
+    EventStream,
+    Outcome,
+    Published,
+    Subscription,
+)
 
 # --- The first example of the README ----------------------------------------------------------------------------------
 
@@ -504,3 +516,81 @@ def what_is_called_in_the_background_keeps_its_type(background: Background) -> N
     assert_type(background.call(background.system.tree), Tree)
     assert_type(background.call(lambda: background.system.spawn(Book)), ActorRef[Names | Find | Ping | str])
     assert_type(background.call(lambda: background.system.lookup("book", Book)), ActorRef[Names | Find | Ping | str])
+
+
+# --- Events -----------------------------------------------------------------------------------------------------------
+
+
+class OrderPaid(Event):
+    cents: int = 0
+
+
+class PaidLate(OrderPaid): ...
+
+
+class Till(Actor[OrderPaid]):
+    @handler
+    def paid(self, event: OrderPaid) -> None: ...
+
+
+def ship(event: OrderPaid) -> None: ...
+
+
+async def book(event: OrderPaid) -> str:
+    return "booked"
+
+
+def gaps_too(event: OrderPaid | EventGap) -> None: ...
+
+
+def anything(event: Event) -> int:
+    return event.sequence
+
+
+async def events_are_subscribed_to(bus: AsyncEventBus, till: ActorRef[OrderPaid]) -> None:
+    assert_type(bus.subscribe(OrderPaid, ship), Subscription)
+    bus.subscribe(PaidLate, ship, mailbox=10, on_error=3)
+    bus.subscribe(OrderPaid, book, mailbox=Mailbox(capacity=5), on_error=till)
+    bus.subscribe(OrderPaid, gaps_too, after=0)
+    bus.subscribe(OrderPaid, anything)
+    bus.subscribe(OrderPaid, lambda event: event.cents)
+    bus.subscribe(OrderPaid, till)
+    bus.subscribe(PaidLate, till)
+    bus.subscribe("*", anything)
+    bus.subscribe("*", till)
+    bus.subscribe(lambda event: event.sequence % 2, anything, on_error="keep")
+    with bus.subscribe(ActorCrashedEvent, lambda event: print(event.path, event.reason)) as subscription:
+        assert_type(subscription, Subscription)
+        assert_type((subscription.failures, subscription.refused, subscription.active), tuple[int, int, bool])
+    assert_type(bus.subscriber_count(OrderPaid), int)
+    assert_type(bus.subscriber_count("*"), int)
+    bus.clear(lambda event: True)
+
+
+async def events_are_published_and_read(system: ActorSystem) -> None:
+    bus = system.events
+    assert_type(bus, AsyncEventBus)
+    assert_type(bus.publish_nowait(PaidLate()), PaidLate)
+    published = await bus.publish(OrderPaid(cents=5), timeout=1.0)
+    assert_type(published, Published[OrderPaid])
+    assert_type(published.event.cents, int)
+    for outcome in published.outcomes:
+        assert_type(outcome, Outcome)
+        assert_type(outcome.status, Literal["handled", "failed", "refused", "queued", "pending"])
+        assert_type(outcome.error, BaseException | None)
+    assert_type(await bus.wait_for(OrderPaid), OrderPaid)
+    assert_type(await bus.wait_for(OrderPaid, lambda event: event.cents > 5, timeout=2.0), OrderPaid)
+    with bus.stream(OrderPaid) as stream:
+        assert_type(stream, EventStream[OrderPaid])
+        async for event in stream:
+            assert_type(event, OrderPaid)
+    async for late in bus.stream(OrderPaid, after=5):
+        assert_type(late, OrderPaid | EventGap)
+    assert_type(await bus.ref.ask(CountEvents()), BusStatistics)
+
+
+async def a_bus_stands_alone() -> None:
+    async with AsyncEventBus("session-1", keep=10) as bus:
+        assert_type(bus, AsyncEventBus)
+        assert_type(bus.session_id, str)
+        await bus.close(drain=False, timeout=None)

@@ -31,6 +31,7 @@ from understudy import (
     handler,
     supervisor,
 )
+from understudy.events import AsyncEventBus, Event
 
 
 class Observe(Message[int]):
@@ -244,3 +245,27 @@ def what_is_deprecated_says_so() -> None:
     compat.agent(OldMeter, 5)  # type: ignore[arg-type, deprecated]  # pyright: ignore[reportArgumentType, reportDeprecated]
     compat.agent(NoMeter)  # type: ignore[arg-type, deprecated]  # pyright: ignore[reportArgumentType, reportDeprecated]
     bus.subscribe(int, takes_a_text)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+class Paid(Event):
+    cents: int = 0
+
+
+class Shipped(Event): ...
+
+
+def ship(event: Shipped) -> None: ...
+
+
+async def events_of_another_type(bus: AsyncEventBus, till: ActorRef[Paid], cents: int) -> None:
+    bus.subscribe(Paid, ship)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    bus.subscribe(Shipped, till)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    bus.subscribe("paid", ship)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    bus.subscribe(Paid, "ship")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    bus.subscribe(Paid, till, on_error="drop")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    bus.publish_nowait(Ping())  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    await bus.publish("paid")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    await bus.publish(Paid(), timeout="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    cents = await bus.wait_for(Paid)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    bus.stream("*")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    cents = (await bus.publish(Paid())).event  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]

@@ -30,6 +30,7 @@ from understudy.actors._subscriptions import (
     Topic,
     check_callback,
     check_kind,
+    check_loop,
     check_on_error,
     check_topic,
     close_down,
@@ -125,6 +126,8 @@ class AsyncEventBus:
 
     def __init__(self, session_id: str, *, keep: int = DEFAULT_KEEP) -> None:
         self.session_id = _check_session(session_id)
+        # For errors.
+        self._label = f"event bus {session_id!r}"
         self._table = Table()
         self._log = EventLog(_check_whole("keep", keep, "a number of events from 0 on"))
         self._sequence = 0
@@ -146,7 +149,7 @@ class AsyncEventBus:
     async def __aenter__(self) -> Self:
         if self._cell is not None or self._home is not None or self._closed:
             problem = "it runs already, or has run; make a new one"
-            raise InvalidContext(what=f"event bus {self.session_id!r}", problem=problem)
+            raise InvalidContext(what=self._label, problem=problem)
         self._home = AsyncEventBus._understudy_home("events")
         system = await self._home.__aenter__()
         system._understudy_adopt(self)
@@ -200,7 +203,7 @@ class AsyncEventBus:
         timeout = check_timeout(timeout)
         cell = self._cell
         if cell is not None:
-            cell.check_loop()
+            check_loop(cell, self._label)
         self._closed = True
         if cell is None:
             return
@@ -259,11 +262,21 @@ class AsyncEventBus:
     def subscribe(
         self,
         topic: type[E],
+        subscriber: Callable[[E], object] | ActorRef[E],
+        *,
+        mailbox: Mailbox | float | None = None,
+        on_error: OnError = "keep",
+        after: None = None,
+    ) -> Subscription: ...
+    @overload
+    def subscribe(
+        self,
+        topic: type[E],
         subscriber: Callable[[E | EventGap], object] | Callable[[E], object] | ActorRef[E],
         *,
         mailbox: Mailbox | float | None = None,
         on_error: OnError = "keep",
-        after: int | None = None,
+        after: int,
     ) -> Subscription: ...
     @overload
     def subscribe(
@@ -303,11 +316,11 @@ class AsyncEventBus:
 
         Raises:
             InvalidSubscription: The topic, the subscriber or an option cannot be used.
-            ActorStopped: The bus is closed, or the actor has ended.
+            ActorStopped: The bus is closed, or its actor is just between two lives; or the actor has ended.
             InvalidContext: Called outside of the event loop of the bus.
         """
         cell = self._running()
-        cell.check_loop()
+        check_loop(cell, self._label)
         topic, on_error, after = check_topic(topic), check_on_error(on_error), self._check_after(after)
         key: Hashable = (key_of(topic), key_of(subscriber))
         known = self._table.get(key)
@@ -382,7 +395,7 @@ class AsyncEventBus:
             InvalidContext: Called outside of the event loop of the bus.
         """
         if self._cell is not None:
-            self._cell.check_loop()
+            check_loop(self._cell, self._label)
         for subscription in self._table:
             if topic is None or subscription.topic == topic:
                 subscription.cancel()
@@ -412,8 +425,10 @@ class AsyncEventBus:
         What a subscriber raises is not raised here; it is in its outcome. It does not wait for room in a queue.
 
         A subscriber that is itself waiting for this publication, directly or not, is not waited for: its event is
-        queued like all others, so that a publication inside a callback never waits for ever. When the time is up, or
-        the caller is cancelled, those that have not handled the event yet will still do so.
+        queued like all others, so that a publication inside a callback never waits for ever; nor does one in a task
+        that the callback makes. (In a task that the handler of an *actor* makes for a message it was told, nobody can
+        see whose it is: give it a *timeout*.) When the time is up, or the caller is cancelled, those that have not
+        handled the event yet will still do so.
 
         Args:
             timeout: Seconds to wait at most; what is left of the ask in hand is another bound. None: no other.
@@ -445,7 +460,7 @@ class AsyncEventBus:
         cell = self._cell
         if cell is None or self._closed:
             raise self._not_running(event)
-        cell.check_loop()
+        check_loop(cell, self._label)
         self._sequence += 1
         # Not validated again: what the publisher made is valid, and so is this.
         stamp: dict[str, object] = {
@@ -491,12 +506,16 @@ class AsyncEventBus:
         """
         timeout = check_timeout(timeout)
         cell = self._running()
-        cell.check_loop()
+        check_loop(cell, self._label)
         once = Once(check_kind(topic), predicate, cell, self._forget)
         self._add(once, None)
         return cast("E", await once.wait(timeout))
 
-    def stream(self, topic: type[E], *, mailbox: float = 1_000, after: int | None = None) -> EventStream[E]:
+    @overload
+    def stream(self, topic: type[E], *, mailbox: float = 1_000, after: None = None) -> EventStream[E]: ...
+    @overload
+    def stream(self, topic: type[E], *, mailbox: float = 1_000, after: int) -> EventStream[E | EventGap]: ...
+    def stream(self, topic: type[E], *, mailbox: float = 1_000, after: int | None = None) -> EventStream[Any]:
         """The events of *topic* from now on, for ``async for``; it ends when the bus is closed.
 
         ::
@@ -511,14 +530,14 @@ class AsyncEventBus:
         Args:
             topic: A class of events; ``Event`` for all.
             mailbox: How many events may wait.
-            after: As for :meth:`subscribe`.
+            after: As for :meth:`subscribe`: an :class:`EventGap` may come first.
 
         Raises:
             InvalidSubscription: The topic or an option cannot be used.
             ActorStopped: The bus is closed.
         """
         cell = self._running()
-        cell.check_loop()
+        check_loop(cell, self._label)
         kind, after = check_kind(topic), self._check_after(after)
         tap = Tap(kind, _check_capacity(mailbox), cell, self._cancelled)
         self._add(tap, after)
@@ -547,8 +566,7 @@ class AsyncEventBus:
 
     def _not_running(self, event: object) -> ActorStopped | InvalidContext:
         if self._cell is None and not self._closed:
-            what = f"event bus {self.session_id!r}"
-            return InvalidContext(what=what, problem="it does not run yet: use it inside of `async with`")
+            return InvalidContext(what=self._label, problem="it does not run yet: use it inside of `async with`")
         path = "/system/events" if self._cell is None else self._cell.path
         return ActorStopped(path=path, reason=Shutdown("the event bus is closed"), message=event)
 

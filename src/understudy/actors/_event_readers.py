@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from understudy.actors._event import Event
-from understudy.actors._subscriptions import Subscription, name_of
+from understudy.actors._subscriptions import Subscription, check_loop, name_of
 from understudy.exceptions import ActorStopped
 from understudy.mailbox._errors import QueueClosed
 from understudy.mailbox._queue import AsyncMessageQueue
@@ -72,7 +72,7 @@ class Once(Subscription):
 
     def check_loop(self) -> None:
         """Refuse to be used from another thread or event loop than that of the bus."""
-        self._bus.check_loop()
+        check_loop(self._bus, self.name)
 
     def end(self, *, drain: bool, timeout: float | None = None) -> None:
         """There will be none."""
@@ -113,7 +113,7 @@ class Tap(Subscription):
 
     def check_loop(self) -> None:
         """Refuse to be used from another thread or event loop than that of the bus."""
-        self.bus.check_loop()
+        check_loop(self.bus, self.name)
 
     def end(self, *, drain: bool, timeout: float | None = None) -> None:
         """There will be no more; what is there can still be read."""

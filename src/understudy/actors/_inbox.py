@@ -206,14 +206,15 @@ class Inbox(ABC):
     def refuse(self, message: object, sender: str | None, *, told: bool = False) -> None:
         """*message* was not accepted; whoever has not *told* it gets an error."""
         why = "mailbox full" if self.gate is None else str(self.gate)
+        self.note_loss(message, why)
         if self.gate is None:
             self.report_full()
-        self.dead_letter(message, sender, why, told=told)
+        self.runtime.dead_letter(message, self.path, sender, why, told=told)
         if self.gate is None and self.policy == "stop":
             self._overflowed(message)
 
     def dead_letter(self, message: object, sender: str | None, why: str, *, told: bool = False) -> None:
-        """*message* is lost."""
+        """*message*, which had been accepted, is lost."""
         self.note_loss(message, why)
         self.runtime.dead_letter(message, self.path, sender, why, told=told)
 

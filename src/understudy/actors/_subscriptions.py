@@ -11,6 +11,7 @@ from understudy._plans._spec import number_of, snake_case
 from understudy.actors._asks import message_of
 from understudy.actors._event import Event
 from understudy.actors._ref import ActorRef
+from understudy.environment import running_loop
 from understudy.exceptions import InvalidSubscription
 from understudy.instrument import Instrument
 from understudy.reasons import Crashed, Shutdown, frames_of, without_traceback
@@ -33,6 +34,7 @@ __all__ = [
     "Topic",
     "check_callback",
     "check_kind",
+    "check_loop",
     "check_on_error",
     "check_topic",
     "close_down",
@@ -217,7 +219,7 @@ class ActorSubscription(Subscription):
 
     def check_loop(self) -> None:
         """Refuse to be used from another thread or event loop than that of the bus."""
-        self._cell.check_loop()
+        check_loop(self._cell, f"the subscription of {self.name}")
 
     def wants(self, event: Event) -> bool:
         """Whether *event*, of a class of the topic, is one of those; not if its predicate fails, which is logged."""
@@ -255,6 +257,16 @@ class ActorSubscription(Subscription):
             self._cell.unobserve(self._gone)
         else:
             close_down(self._cell, drain=drain, timeout=timeout)
+
+
+def check_loop(cell: Cell, what: str) -> None:
+    """Refuse that *what*, which is a matter of *cell*, is used outside of its event loop.
+
+    Raises:
+        InvalidContext: It is.
+    """
+    if running_loop() is not cell.runtime.env.loop:
+        raise cell.runtime.misplaced(what)
 
 
 def close_down(cell: Cell, *, drain: bool, timeout: float | None = None) -> None:

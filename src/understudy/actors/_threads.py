@@ -96,7 +96,7 @@ class Errand(Generic[T]):
         self._env.loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
-        if self.future.cancelled():
+        if self.future.cancelled() or self._env.tasks.closed:
             self._end(None)
             return
         task = self._env.start_task(_outcome(self._body), name=self._name, context=Context(), on_done=self._end)
