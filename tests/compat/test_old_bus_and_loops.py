@@ -137,6 +137,30 @@ def test_what_a_callback_publishes_while_the_loop_ends_is_delivered() -> None:
     assert seen == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("ticks", [0, 1, 3, 10, 100])
+def test_what_tasks_publish_in_their_last_lines_is_delivered(ticks: int) -> None:
+    bus = EventBus("session-1")
+    seen = noting(bus)
+
+    async def live(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(ticks * number):
+                await asyncio.sleep(0)
+            bus.publish(number)
+
+    async def main() -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(live(number)) for number in range(5)]
+        await asyncio.sleep(0)
+        bus.publish("up")
+        return tasks
+
+    run(main())
+    assert seen[0] == "up"
+    assert sorted(seen[1:]) == [0, 1, 2, 3, 4]
+
+
 def test_a_bus_that_is_not_closed_leaves_no_task_when_the_loop_has_ended() -> None:
     bus = EventBus("session-1")
     seen = noting(bus)

@@ -111,8 +111,10 @@ class EventBus:
         # takes it out. Taking is one step, also for threads.
         self._queue: deque[tuple[Listener, object]] = deque()
         self._turn: list[None] = [None]
-        # The event loop that runs here for nothing but an awaitable of a callback.
+        # The event loop that runs here for nothing but an awaitable of a callback, and the one that was ending when it
+        # was last seen: nothing that begins in these would have the time to do its work.
         self._lent: asyncio.AbstractEventLoop | None = None
+        self._ending: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else f"{len(self._listeners)} subscribers"
@@ -189,7 +191,7 @@ class EventBus:
         loop, route = running_loop(), self._route
         if route is not None and (route.loop is loop or route.loop.is_running()):
             return route
-        if loop is None or loop is self._lent:
+        if loop is None or loop in (self._lent, self._ending):
             return None
         if route is not None:  # of an event loop that stands still, or is closed
             self._in_loop_of(route, route.release)
@@ -214,6 +216,7 @@ class EventBus:
         """Its event loop is ending, or it is closed: what it could not deliver any more is delivered without it."""
         if self._route is home:
             self._route = None
+            self._ending = home.loop
         for event, listeners in home.waiting:
             self._publish_here(event, listeners)
 
