@@ -161,6 +161,11 @@ class Environment:
             return thread_id() == self.thread and self.loop.is_running() and not self.forked
 
     @property
+    def still(self) -> bool:
+        """Whether nothing can change while one looks: the event loop is closed, or stands still in this thread."""
+        return self.loop.is_closed() or (running_loop() is None and thread_id() == self.thread and not self.forked)
+
+    @property
     def forked(self) -> bool:
         """Whether this is another process, which has but a copy of the event loop."""
         return _process[0] != self._process

@@ -626,8 +626,7 @@ class ActorSystem:
     def _here(self) -> Runtime:
         """For what users call: one who does it in another thread would read, or change, what is being changed."""
         runtime = self._running()
-        # When the loop is closed nothing changes any more, and how it was may be looked at from anywhere.
-        if runtime.elsewhere and not runtime.env.loop.is_closed():
+        if runtime.elsewhere and not runtime.env.still:
             raise runtime.misplaced(f"system {self.name!r}")
         return runtime
 

@@ -263,6 +263,17 @@ def test_a_tell_from_another_loop_of_the_same_thread_is_an_error_whether_the_act
     assert log == [1][:busy]
 
 
+def test_a_system_may_be_looked_at_while_its_loop_stands_still() -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        stage = loop.run_until_complete(begin())
+        assert stage.system.find(stage.ref.path) == stage.ref
+        assert stage.ref.path in [node.path for node in stage.system.tree().walk()]
+        loop.run_until_complete(stage.system.aclose())
+    finally:
+        loop.close()
+
+
 def test_a_tell_while_the_loop_does_not_run_is_an_error() -> None:
     loop = asyncio.new_event_loop()
     try:

@@ -213,7 +213,7 @@ async def everybody_eats(sim: Simulation, guests: dict[str, ActorRef[Dine]], mea
             await asyncio.sleep(0.01)  # they come one after the other
 
 
-@simulate(schedules=150, faults=Faults(crash=0.03, cancel=0.03))
+@simulate(schedules=50, faults=Faults(crash=0.03, cancel=0.03))
 async def test_at_the_ordered_table_nobody_starves_and_no_fork_is_in_two_hands_through_crashes(sim: Simulation) -> None:
     evening = Evening(breathe, breathe)
     sim.always("no fork is in two hands", lambda: evening.quarrels == [])
@@ -224,7 +224,7 @@ async def test_at_the_ordered_table_nobody_starves_and_no_fork_is_in_two_hands_t
     assert [await guest.ask(Dine(), timeout=math.inf) > 0 for guest in guests.values()] == [True] * 3
 
 
-@simulate(schedules=150)
+@simulate(schedules=50)
 async def test_at_the_ordered_table_nobody_starves_while_a_visitor_leaves_at_any_moment(sim: Simulation) -> None:
     evening = Evening(breathe, breathe)
     sim.always("no fork is in two hands", lambda: evening.quarrels == [])
@@ -244,7 +244,7 @@ async def test_at_the_ordered_table_nobody_starves_while_a_visitor_leaves_at_any
     assert evening.hands == {}
 
 
-@simulate(schedules=100)
+@simulate(schedules=50)
 async def test_at_the_jealous_table_each_ask_ends_in_every_order(sim: Simulation) -> None:
     guests = await lay(sim.system, JealousTable, Evening(breathe, breathe))
     ends = await ask_many(list(guests.values()), Dine(), timeout=math.inf)
