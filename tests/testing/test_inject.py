@@ -17,6 +17,7 @@ from understudy import (
     InvalidContext,
     Mailbox,
     Message,
+    ReceiveTimeout,
     RollingBatch,
     Terminated,
     child,
@@ -192,6 +193,39 @@ async def test_private_messages_and_those_without_a_handler_are_concerned_and_ho
     assert await own.ask(Note()) == 7
     await settle()
     assert log[3:] == ["fallback", "pushed"]
+
+
+class Listener(Actor[Note]):
+    """Notes when it has been quiet for five seconds."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log_of_all = log
+
+    def initialize(self) -> None:
+        self.context.receive_timeout(5.0)
+
+    @handler
+    def note(self, message: Note) -> int:
+        self.log_of_all.append("note")
+        return message.value
+
+    @handler
+    def quiet(self, signal: ReceiveTimeout) -> None:
+        self.log_of_all.append("quiet")
+
+
+@pytest.mark.asyncio
+async def test_messages_end_the_quiet_while_something_is_injected(system: ActorSystem) -> None:
+    log: list[str] = []
+    listener = await system.spawn(Listener, log)
+    with inject(system, listener.path, crash=1.0, only=Push):
+        for _ in range(3):
+            await asyncio.sleep(3)
+            listener.tell(Note())
+        await settle()
+        assert log == ["note"] * 3
+        await asyncio.sleep(6)
+    assert log == [*["note"] * 3, "quiet"]
 
 
 class Mourner(Actor[Note]):

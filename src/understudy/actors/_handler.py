@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from understudy._plans._spec import ChildSpec
 
-__all__ = ["NO_HANDLERS", "Handler", "HandlerTable", "accepted_types", "handler", "marked_methods"]
+__all__ = [
+    "NO_HANDLERS",
+    "Handler",
+    "HandlerTable",
+    "WrappedTable",
+    "accepted_types",
+    "handler",
+    "marked_methods",
+]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -220,6 +228,33 @@ class HandlerTable(dict[type, "Handler | None"]):
                     problem=f"no handler for {_show(message)}: add a @handler method whose parameter is annotated "
                     "with it, or override handle_message",
                 )
+
+
+class WrappedTable(HandlerTable):
+    """The handlers of the table *behind*, each with something around it; the hooks are as they are there."""
+
+    def __init__(self, behind: HandlerTable, wrap: Callable[[Handler], Handler]) -> None:
+        super().__init__()
+        self.behind = behind
+        self._wrap = wrap
+        self.shortcuts = behind.shortcuts
+        for message, entry in behind.items():
+            self.put(message, self._wrapped(entry))
+        self.private, self.signals, self.batch = (
+            self if part is behind else type(self)(part, wrap)
+            for part in (behind.private, behind.signals, behind.batch)
+        )
+        self.fallback = self._wrapped(behind.fallback)
+        self.initialize, self.shutdown, self.fitting = behind.initialize, behind.shutdown, behind.fitting
+
+    def __missing__(self, message: type) -> Handler | None:
+        # What the other table finds out when it is asked, it finds out for both.
+        entry = self._wrapped(self.behind[message])
+        self.put(message, entry)
+        return entry
+
+    def _wrapped(self, entry: Handler | None) -> Handler | None:
+        return None if entry is None else self._wrap(entry)
 
 
 NO_HANDLERS = HandlerTable()

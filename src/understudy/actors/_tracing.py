@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from understudy.actors._asks import Ask, message_of, sender_of
-from understudy.actors._handler import Handler, HandlerTable
+from understudy.actors._handler import Handler, HandlerTable, WrappedTable
 from understudy.actors._life import Turn
 from understudy.actors._recall import Withdrawn
 from understudy.actors._streams import StreamAsk
@@ -78,7 +78,9 @@ class Trace:
 
     def shown(self, table: HandlerTable) -> HandlerTable:
         """*table*, with each handler telling of itself; what is not traced has the table as it is, and pays nothing."""
-        return _TracedTable(table, self)
+        traced = _TracedTable(table, self.wrap)
+        traced.fallback = traced.fallback or self.wrap(_UNHANDLED)
+        return traced
 
     def wrap(self, handler: Handler) -> Handler:
         """The same handler, telling of itself."""
@@ -162,31 +164,8 @@ def _is_of_a_trace(message: object) -> bool:
     return type(message) is Traced or (type(message) is DeadLetter and _is_of_a_trace(message.message))
 
 
-class _TracedTable(HandlerTable):
-    """The handlers of another table, each telling of itself."""
-
-    def __init__(self, behind: HandlerTable, trace: Trace, *, main: bool = True) -> None:
-        super().__init__()
-        self.behind = behind
-        self._trace = trace
-        self.shortcuts = behind.shortcuts
-        for message, entry in behind.items():
-            if entry is not None:
-                self.put(message, trace.wrap(entry))
-        if main:
-            self.private, self.signals, self.batch = (
-                self if each is behind else _TracedTable(each, trace, main=False)
-                for each in (behind.private, behind.signals, behind.batch)
-            )
-        self.fallback = trace.wrap(behind.fallback or _UNHANDLED) if main else None
-        self.initialize, self.shutdown, self.fitting = behind.initialize, behind.shutdown, behind.fitting
-
-    def __missing__(self, message: type) -> Handler | None:
-        # What the other table finds out when it is asked, it finds out for both.
-        found = self.behind[message]
-        entry = None if found is None else self._trace.wrap(found)
-        self.put(message, entry)
-        return entry
+class _TracedTable(WrappedTable):
+    """Handlers that tell of themselves."""
 
 
 def _refuse(actor: Any, message: object) -> None:

@@ -10,7 +10,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from understudy.actors._handler import Handler, HandlerTable
+from understudy.actors._handler import Handler, HandlerTable, WrappedTable
 from understudy.exceptions import InvalidContext
 from understudy.testing._errors import InjectedCrash
 
@@ -236,9 +236,7 @@ class _Injector:
         path = cell.path
         if not any(each.concerns(path) for each in self._active):
             return table
-        wrapped = _InjectedTable(table)
-        wrapped.fill(lambda handler: self._wrap(path, handler))
-        return wrapped
+        return _InjectedTable(table, lambda handler: self._wrap(path, handler))
 
     def _wrap(self, path: str, handler: Handler) -> Handler:
         function, injector = handler.function, self
@@ -280,27 +278,9 @@ class _Injector:
         return [each for each in self._active if each.concerns(path)]
 
 
-class _InjectedTable(HandlerTable):
-    """The handlers of an actor, each with something put before it; hooks are as they were."""
-
-    def __init__(self, base: HandlerTable) -> None:
-        super().__init__()
-        self.base = base
-
-    def fill(self, wrap: Callable[[Handler], Handler]) -> None:
-        """Take over all entries of the base, wrapped."""
-        base = self.base
-        for message, entry in base.items():
-            self.put(message, None if entry is None else wrap(entry))
-        for name in ("private", "signals", "batch"):
-            part: HandlerTable = getattr(base, name)
-            if part is not base:
-                injected = _InjectedTable(part)
-                injected.fill(wrap)
-                setattr(self, name, injected)
-        self.fallback = None if base.fallback is None else wrap(base.fallback)
-        self.initialize, self.shutdown, self.fitting = base.initialize, base.shutdown, base.fitting
+class _InjectedTable(WrappedTable):
+    """The handlers of an actor, each with something put before it."""
 
 
 def _plain(table: HandlerTable) -> HandlerTable:
-    return table.base if isinstance(table, _InjectedTable) else table
+    return table.behind if isinstance(table, _InjectedTable) else table

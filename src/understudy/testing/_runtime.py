@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Arrival, Onward, message_of
 from understudy.actors._dispatcher import Dispatcher
-from understudy.actors._handler import Handler, HandlerTable
+from understudy.actors._handler import Handler, HandlerTable, WrappedTable
 from understudy.actors._inbox import Inbox
 from understudy.actors._life import Turn
 from understudy.actors._runtime import Runtime
@@ -169,21 +169,10 @@ def runtime_for(sim: Simulation) -> type[Runtime]:
 
 def watched(table: HandlerTable, cell: Inbox, watch: Watch) -> HandlerTable:
     """*table*, with *watch* told before and after each handler of *cell*."""
-    wrapped = HandlerTable()
-    wrapped.batch = HandlerTable()
-    for message, entry in table.items():
-        if entry is not None:
-            wrapped.put(message, _wrap(entry, cell, watch))
-    if table.private is not table:
-        wrapped.private = watched(table.private, cell, watch)
-    for message, entry in table.batch.items() if table.batch is not table else ():
-        if entry is not None:
-            wrapped.batch.put(message, _wrap(entry, cell, watch, many=True))
+    wrapped = WrappedTable(table, lambda entry: _wrap(entry, cell, watch))
+    if table.batch is not table:
+        wrapped.batch = WrappedTable(table.batch, lambda entry: _wrap(entry, cell, watch, many=True))
     wrapped.signals = table.signals  # not sent by anybody, and void when nobody wants to hear them any more
-    wrapped.fallback = None if table.fallback is None else _wrap(table.fallback, cell, watch)
-    wrapped.initialize = table.initialize
-    wrapped.shutdown = table.shutdown
-    wrapped.fitting = table.fitting
     return wrapped
 
 
