@@ -7,6 +7,7 @@ no part in that: it is the supervisor of the subscribers, and says how things st
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast, overload
 
@@ -33,12 +34,13 @@ from understudy.actors._subscriptions import (
     check_loop,
     check_on_error,
     check_topic,
+    check_whole,
     close_down,
     is_async,
     key_of,
     label_of,
 )
-from understudy.actors._waiting import Waiting, check_timeout
+from understudy.actors._waiting import Waiting, check_timeout, end_of
 from understudy.exceptions import ActorStopped, AskCycle, InvalidContext, InvalidSpec, InvalidSubscription
 from understudy.mailbox._rules import check_capacity
 from understudy.messages import Message
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     from understudy.mailbox._overflow import Mailbox
     from understudy.reasons import ExitReason
 
-__all__ = ["AsyncEventBus", "BusStatistics", "CountEvents"]
+__all__ = ["AsyncEventBus", "BusStatistics", "CountEvents", "check_session_id"]
 
 E = TypeVar("E", bound=Event)
 
@@ -125,11 +127,11 @@ class AsyncEventBus:
     """Makes the system of a bus that stands alone; set by the layer above."""
 
     def __init__(self, session_id: str, *, keep: int = DEFAULT_KEEP) -> None:
-        self.session_id = _check_session(session_id)
+        self.session_id = check_session_id(session_id)
         # For errors.
         self._label = f"event bus {session_id!r}"
         self._table = Table()
-        self._log = EventLog(_check_whole("keep", keep, "a number of events from 0 on"))
+        self._log = EventLog(check_whole("keep", keep, "a number of events from 0 on"))
         self._sequence = 0
         # What makes the ids of this bus's events differ from all others.
         self._token = ""
@@ -216,7 +218,8 @@ class AsyncEventBus:
         waiting = Waiting.now()
         cell.runtime.dispatcher.run_ahead()
         for each in ending:
-            await self._ended_of(each, waiting)
+            with suppress(AskCycle), waiting.on(each):
+                await end_of(each)
 
     def _end(self, subscription: Subscription, *, drain: bool, timeout: float | None) -> None:
         subscription.active = False
@@ -226,25 +229,6 @@ class AsyncEventBus:
     def _forget(self, subscription: Subscription) -> None:
         if self._table.remove(subscription) and self._announcer is not None:
             self._announcer.unsubscribed(subscription)
-
-    async def _ended_of(self, cell: Cell, waiting: Waiting) -> None:
-        token = object()
-        try:
-            waiting.begin(cell, token, None)
-        except AskCycle:
-            return
-        ended: asyncio.Future[None] = cell.runtime.env.loop.create_future()
-
-        def tell(reason: ExitReason) -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        cell.observe(tell)
-        try:
-            await ended
-        finally:
-            waiting.end(token)
-            cell.unobserve(tell)
 
     @property
     def is_closing(self) -> bool:
@@ -328,14 +312,14 @@ class AsyncEventBus:
             return known
         if isinstance(subscriber, ActorRef):
             ref = cast("ActorRef[Any]", subscriber)  # type: ignore[redundant-cast]  # pyright sees ActorRef[Unknown]
-            subscription = self._subscribe_actor(topic, key, ref, mailbox, on_error)
+            subscription = self._subscribe_actor(cell, topic, key, ref, mailbox, on_error)
         else:
             callback = check_callback(subscriber)
             subscription = self._subscribe_callback(cell, topic, key, callback, mailbox, on_error)
         return self._add(subscription, after)
 
     def _subscribe_actor(
-        self, topic: Topic, key: Hashable, ref: ActorRef[Any], mailbox: object, on_error: OnError
+        self, bus: Cell, topic: Topic, key: Hashable, ref: ActorRef[Any], mailbox: object, on_error: OnError
     ) -> ActorSubscription:
         if mailbox is not None:
             raise InvalidSubscription(field="mailbox", problem=f"belongs to a callback; {ref.path} has one of its own")
@@ -346,7 +330,7 @@ class AsyncEventBus:
         target.check_loop()
         if target.gate is not None:
             raise target.stopped_error()
-        subscription = ActorSubscription(topic, key, ref.path, self._cancelled)
+        subscription = ActorSubscription(topic, key, ref.path, bus, self._cancelled)
         subscription.begin(target)
         return subscription
 
@@ -362,7 +346,7 @@ class AsyncEventBus:
         taken = bus.family.children if bus.family is not None else {}
         name = free_name(label_of(callback), taken, self._numbers)
         path = f"{bus.path}/{name}"
-        subscription = ActorSubscription(topic, key, path, self._cancelled, callback=callback, on_error=on_error)
+        subscription = ActorSubscription(topic, key, path, bus, self._cancelled, callback=callback, on_error=on_error)
         spec: ChildSpec[Any] = child(AsyncSubscriber if is_async(callback) else Subscriber, subscription)
         spec = spec.options(name=name, on_failure={BaseException: "resume"})
         if mailbox is not None:
@@ -557,7 +541,7 @@ class AsyncEventBus:
         if after is None:
             return None
         allowed = f"the number of an event that was published, from 0 to {self._sequence}"
-        return _check_whole("after", after, allowed, self._sequence)
+        return check_whole("after", after, allowed, most=self._sequence)
 
     def _running(self) -> Cell:
         if self._cell is None or self._closed:
@@ -578,7 +562,12 @@ def _nobody(runtime: Runtime) -> asyncio.Future[None]:
     return future
 
 
-def _check_session(session_id: object) -> str:
+def check_session_id(session_id: object) -> str:
+    """*session_id*, if it can be one.
+
+    Raises:
+        InvalidSubscription: It cannot.
+    """
     if isinstance(session_id, str) and session_id:
         return session_id
     raise InvalidSubscription(field="session_id", problem=f"must be a text that is not empty, got {session_id!r}")
@@ -597,9 +586,3 @@ def _check_capacity(mailbox: object) -> float:
     except ValueError:
         problem = f"must be a capacity (a whole number from 1 on, or math.inf), got {mailbox!r}"
         raise InvalidSubscription(field="mailbox", problem=problem) from None
-
-
-def _check_whole(field: str, value: object, allowed: str, most: float = math.inf) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
-        return value
-    raise InvalidSubscription(field=field, problem=f"must be {allowed}, got {value!r}")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from understudy.actors._event import Event
-from understudy.actors._subscriptions import Subscription, check_loop, name_of
+from understudy.actors._subscriptions import Subscription, name_of
 from understudy.exceptions import ActorStopped
 from understudy.mailbox._errors import QueueClosed
 from understudy.mailbox._queue import AsyncMessageQueue
@@ -16,7 +16,6 @@ from understudy.reasons import Shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from understudy.actors._cell import Cell
     from understudy.actors._publication import Delivery
@@ -30,7 +29,7 @@ E_co = TypeVar("E_co", bound=Event, covariant=True)
 class Once(Subscription):
     """Waits for one event."""
 
-    __slots__ = ("_bus", "_future", "_predicate")
+    __slots__ = ("_future", "_predicate")
 
     def __init__(
         self,
@@ -39,9 +38,8 @@ class Once(Subscription):
         bus: Cell,
         cancelled: Callable[[Subscription], None],
     ) -> None:
-        super().__init__(topic, object(), f"wait_for({name_of(topic)})", cancelled)
+        super().__init__(topic, object(), f"wait_for({name_of(topic)})", bus, cancelled)
         self._predicate = predicate
-        self._bus = bus
         self._future: asyncio.Future[Event] = bus.runtime.env.loop.create_future()
 
     def put(self, item: Event | Delivery) -> bool:
@@ -62,7 +60,7 @@ class Once(Subscription):
     def _failed(self, error: BaseException) -> None:
         self.failures += 1
         if isinstance(error, KeyboardInterrupt):
-            self._bus.runtime.interrupt()
+            self.bus.runtime.interrupt()
         if not isinstance(error, Exception) or isinstance(error, StopIteration):
             # No future takes a StopIteration, and the others would be taken for the end of who waits, or of the loop.
             cause, error = error, RuntimeError(f"the predicate of {self.name} raised {type(error).__name__}")
@@ -70,14 +68,10 @@ class Once(Subscription):
         self._future.set_exception(error)
         self.cancel()
 
-    def check_loop(self) -> None:
-        """Refuse to be used from another thread or event loop than that of the bus."""
-        check_loop(self._bus, self.name)
-
     def end(self, *, drain: bool, timeout: float | None = None) -> None:
         """There will be none."""
         if not self._future.done():
-            self._future.set_exception(ActorStopped(path=self._bus.path, reason=Shutdown("the event bus is closed")))
+            self._future.set_exception(ActorStopped(path=self.bus.path, reason=Shutdown("the event bus is closed")))
 
     async def wait(self, timeout: float | None) -> Event:
         """The event."""
@@ -97,11 +91,10 @@ class Once(Subscription):
 class Tap(Subscription):
     """What a stream is fed from. It does not know the stream, so that one that nobody knows any more goes."""
 
-    __slots__ = ("bus", "queue")
+    __slots__ = ("queue",)
 
     def __init__(self, topic: Topic, size: float, bus: Cell, cancelled: Callable[[Subscription], None]) -> None:
-        super().__init__(topic, object(), f"stream({name_of(topic)})", cancelled)
-        self.bus = bus
+        super().__init__(topic, object(), f"stream({name_of(topic)})", bus, cancelled)
         self.queue: AsyncMessageQueue[Event] = AsyncMessageQueue(size)
 
     def put(self, item: Event | Delivery) -> bool:
@@ -110,10 +103,6 @@ class Tap(Subscription):
             return True
         self.refused += 1
         return False
-
-    def check_loop(self) -> None:
-        """Refuse to be used from another thread or event loop than that of the bus."""
-        check_loop(self.bus, self.name)
 
     def end(self, *, drain: bool, timeout: float | None = None) -> None:
         """There will be no more; what is there can still be read."""
@@ -150,9 +139,7 @@ class EventStream(AsyncIterator[E_co]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
 
     def __repr__(self) -> str:

@@ -158,7 +158,8 @@ class Publication:
         finally:
             if self.waiting.cell is not None:
                 for _, delivery in self._deliveries:
-                    self.waiting.end(delivery)
+                    if isinstance(delivery, Delivery):
+                        self.waiting.end(delivery)
 
     def report(self) -> tuple[Outcome, ...]:
         """What has become of it so far."""

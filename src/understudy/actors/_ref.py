@@ -13,7 +13,7 @@ from understudy.actors._asks import Ask, Letter
 from understudy.actors._debug import Debug
 from understudy.actors._streams import Stream
 from understudy.actors._threads import Errand
-from understudy.actors._waiting import Waiting, check_timeout
+from understudy.actors._waiting import Waiting, check_timeout, end_of
 from understudy.environment import place
 from understudy.exceptions import (
     ActorStopped,
@@ -353,18 +353,13 @@ class ActorRef(Generic[M_contra]):
         cell.runtime.dispatcher.run_ahead()
         if cell.dead:
             return cell.reason or Shutdown()
-        ended: asyncio.Future[ExitReason] = cell.runtime.env.loop.create_future()
-        callback = _Resolve(ended)
-        cell.observe(callback)
         try:
             if timeout is None or timeout == math.inf:
-                return await ended
+                return await end_of(cell)
             async with asyncio.timeout(timeout):
-                return await ended
+                return await end_of(cell)
         except TimeoutError:
             raise TimeoutError(f"{cell.path} has not stopped within {timeout:g} s ({cell.status})") from None
-        finally:
-            cell.unobserve(callback)
 
     def when_stopped(self, callback: Callable[[ExitReason], object]) -> None:
         """Call *callback* with the reason at the final end, at once when that has come; for the runtime."""
@@ -489,16 +484,3 @@ def check_buffer(buffer: object, path: str) -> int:
 _STOPPED = Shutdown("stopped")
 _INSTANT = 1e-9
 """Seconds: the shortest wait."""
-
-
-class _Resolve:
-    """Sets a future that may be cancelled."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, future: asyncio.Future[Any]) -> None:
-        self._future = future
-
-    def __call__(self, value: object) -> None:
-        if not self._future.done():
-            self._future.set_result(value)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
-from understudy._plans._spec import number_of, snake_case
+from understudy._plans._spec import snake_case
 from understudy.actors._asks import message_of
 from understudy.actors._event import Event
 from understudy.actors._ref import ActorRef
-from understudy.environment import running_loop
 from understudy.exceptions import InvalidSubscription
 from understudy.instrument import Instrument
 from understudy.reasons import Crashed, Shutdown, frames_of, without_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
-    from types import TracebackType
 
     from understudy.actors._cell import Cell
     from understudy.actors._publication import Delivery
@@ -37,6 +36,7 @@ __all__ = [
     "check_loop",
     "check_on_error",
     "check_topic",
+    "check_whole",
     "close_down",
     "is_async",
     "key_of",
@@ -80,6 +80,7 @@ class Subscription:
         "__weakref__",
         "_cancelled",
         "active",
+        "bus",
         "cell",
         "failures",
         "handled",
@@ -90,7 +91,9 @@ class Subscription:
         "topic",
     )
 
-    def __init__(self, topic: Topic, key: Hashable, name: str, cancelled: Callable[[Subscription], None]) -> None:
+    def __init__(
+        self, topic: Topic, key: Hashable, name: str, bus: Cell, cancelled: Callable[[Subscription], None]
+    ) -> None:
         self.topic = topic
         # Where the topic is one.
         self.predicate: Callable[[Event], object] | None = None if isinstance(topic, str | type) else topic
@@ -111,6 +114,7 @@ class Subscription:
         """
         self.failures = 0
         """How often its callback, or its predicate, has raised."""
+        self.bus = bus
         self._cancelled = cancelled
 
     def put(self, item: Event | Delivery) -> bool:
@@ -131,13 +135,14 @@ class Subscription:
             InvalidContext: Called outside of the event loop of the bus.
         """
         if self.active:
-            self.check_loop()
+            check_loop(self.bus, self._label)
             self.active = False
             self._cancelled(self)
 
-    def check_loop(self) -> None:
-        """Refuse to be used from another thread or event loop than that of the bus."""
-        raise NotImplementedError
+    @property
+    def _label(self) -> str:
+        """What it is called in errors."""
+        return self.name
 
     def wants(self, event: Event) -> bool:
         """Whether *event*, whose class is of the topic, is one of those."""
@@ -146,9 +151,7 @@ class Subscription:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
 
     def __repr__(self) -> str:
@@ -165,12 +168,13 @@ class ActorSubscription(Subscription):
         topic: Topic,
         key: Hashable,
         name: str,
+        bus: Cell,
         cancelled: Callable[[Subscription], None],
         *,
         callback: Callable[[Any], Any] | None = None,
         on_error: OnError = "keep",
     ) -> None:
-        super().__init__(topic, key, name, cancelled)
+        super().__init__(topic, key, name, bus, cancelled)
         self.callback = callback
         self.on_error = on_error
 
@@ -217,9 +221,9 @@ class ActorSubscription(Subscription):
         """How many events its queue has thrown away so far, to make room for others."""
         return self._cell.make_mailbox().statistics().dropped_by.get("drop_old", 0)
 
-    def check_loop(self) -> None:
-        """Refuse to be used from another thread or event loop than that of the bus."""
-        check_loop(self._cell, f"the subscription of {self.name}")
+    @property
+    def _label(self) -> str:
+        return f"the subscription of {self.name}"
 
     def wants(self, event: Event) -> bool:
         """Whether *event*, of a class of the topic, is one of those; not if its predicate fails, which is logged."""
@@ -265,7 +269,7 @@ def check_loop(cell: Cell, what: str) -> None:
     Raises:
         InvalidContext: It is.
     """
-    if running_loop() is not cell.runtime.env.loop:
+    if not cell.runtime.env.is_here():
         raise cell.runtime.misplaced(what)
 
 
@@ -389,11 +393,19 @@ def check_on_error(value: object) -> OnError:
         return cast("OnError", value)
     if value == "keep":
         return "keep"
-    number = number_of(value)
-    if isinstance(value, int) and number is not None and number >= 1:
+    allowed = "'keep', a number of failures from 1 on, or the ref of the actor that shall fail"
+    return check_whole("on_error", value, allowed, least=1)
+
+
+def check_whole(field: str, value: object, allowed: str, *, least: int = 0, most: float = math.inf) -> int:
+    """*value*, if it is a whole number from *least* to *most*; *allowed* says so in words.
+
+    Raises:
+        InvalidSubscription: It is not.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
         return value
-    problem = f"must be 'keep', a number of failures from 1 on, or the ref of the actor that shall fail, got {value!r}"
-    raise InvalidSubscription(field="on_error", problem=problem)
+    raise InvalidSubscription(field=field, problem=f"must be {allowed}, got {value!r}")
 
 
 def key_of(callback: Any) -> Hashable:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from understudy.actors._cell import Cell
+    from understudy.reasons import ExitReason
 
-__all__ = ["Detached", "Waiting", "check_timeout", "detached", "frame_now", "hand_now"]
+__all__ = ["Detached", "Waiting", "check_timeout", "detached", "end_of", "frame_now", "hand_now"]
 
 
 def check_timeout(timeout: object) -> float | None:
@@ -29,6 +30,21 @@ def check_timeout(timeout: object) -> float | None:
     if seconds is None or seconds <= 0:
         raise InvalidTimeout(value=timeout)
     return seconds
+
+
+async def end_of(cell: Cell) -> ExitReason:
+    """Wait for the final end of *cell*, past all restarts, and return its reason."""
+    ended: asyncio.Future[ExitReason] = cell.runtime.env.loop.create_future()
+
+    def tell(reason: ExitReason) -> None:
+        if not ended.done():
+            ended.set_result(reason)
+
+    cell.observe(tell)
+    try:
+        return await ended
+    finally:
+        cell.unobserve(tell)
 
 
 class Detached:

@@ -12,7 +12,7 @@ import structlog
 from typing_extensions import deprecated
 
 from understudy.actors._event import Event
-from understudy.actors._event_bus import AsyncEventBus
+from understudy.actors._event_bus import AsyncEventBus, check_session_id
 from understudy.actors._subscriptions import is_async, key_of
 from understudy.compat._errors import EventBusClosed
 from understudy.compat._routes import AsyncListener, Home, Listener, Listeners, Route
@@ -101,8 +101,7 @@ class EventBus:
     """
 
     def __init__(self, session_id: str, *, bus: AsyncEventBus | None = None) -> None:
-        AsyncEventBus(session_id)  # refuses what is no session id
-        self.session_id = session_id
+        self.session_id = check_session_id(session_id)
         self._bus = bus
         self._closing = False
         self._listeners: Listeners = {}
