@@ -75,7 +75,7 @@ class Background:
         self._left: asyncio.Future[None] | None = None
 
     def __enter__(self) -> Self:
-        what = f"system {self.system.name!r} in the background"
+        what = self._label
         if running_loop() is not None:
             raise InvalidContext(what=what, problem="an event loop runs here and would stand still: use `async with`")
         if self._thread is not None:
@@ -141,16 +141,21 @@ class Background:
     def _env(self) -> Environment:
         if not self._up.done() or self._up.exception() is not None:
             problem = "it is not running: use it inside of `with`"
-            raise InvalidContext(what=f"system {self.system.name!r} in the background", problem=problem)
+            raise InvalidContext(what=self._label, problem=problem)
         env = self._up.result()
         if env.is_here():
             problem = "this is its event loop, which would wait for itself: call the function as it is"
             raise InvalidContext(what=f"call to system {self.system.name!r}", problem=problem)
         return env
 
+    @property
+    def _label(self) -> str:
+        """What it is called in errors."""
+        return f"system {self.system.name!r} in the background"
+
     def _over(self) -> InvalidContext:
         problem = "its `with` has been left: nothing runs there any more"
-        return InvalidContext(what=f"system {self.system.name!r} in the background", problem=problem)
+        return InvalidContext(what=self._label, problem=problem)
 
     # In the thread
 

@@ -27,6 +27,7 @@ __all__ = [
     "Private",
     "Source",
     "find_cycle",
+    "forget",
     "is_plain",
     "message_of",
     "sender_of",
@@ -167,16 +168,17 @@ class Ask(Letter):
         """Whether there is a reply that is no error."""
         return self.future.done() and not self.future.cancelled() and self.future.exception() is None
 
-    def late(self, outcome: object) -> None:
-        """Nobody waits for the *outcome* of its handler any more: that becomes a dead letter."""
-        self.cell.runtime.dead_letter(outcome, self.sender_path or "(asker)", self.cell.path, "late reply")
+    def late(self, outcome: object, replier: str | None = None) -> None:
+        """Nobody waits for the *outcome* of its handler any more: that becomes a dead letter.
+
+        *replier* is the path of who has answered, if that is not the actor which has it in hand.
+        """
+        cell = self.cell
+        cell.runtime.dead_letter(outcome, self.sender_path or "(asker)", replier or cell.path, "late reply")
 
     def give_up(self) -> None:
-        """Nobody waits from here on; an error that nobody has fetched is no news."""
-        if not self.future.done():
-            self.future.cancel()
-        elif not self.future.cancelled():
-            self.future.exception()
+        """Nobody waits from here on."""
+        forget(self.future)
 
     def expire(self) -> None:
         """The deadline has come."""
@@ -184,6 +186,14 @@ class Ask(Letter):
             state = self.cell.state_of(self)
             error = AskTimeout(path=self.cell.path, message=self.message, seconds=self.seconds, state=state)
             self.future.set_exception(error)
+
+
+def forget(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for *future* from here on; an error that nobody has fetched is no news."""
+    if not future.done():
+        future.cancel()
+    elif not future.cancelled():
+        future.exception()
 
 
 def message_of(item: Any) -> Any:

@@ -229,9 +229,7 @@ class Context:
             InvalidSpec: *ref* is no ref.
             InvalidContext: It is of a system in another event loop.
         """
-        cell = self._here
-        target = check_ref(ref, f"watch of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
-        target.check_loop()
+        cell, target = self._here, self._target(ref, "watch")
         book: dict[Monitor, None] = vars(self._actor).setdefault("_understudy_monitors", {})
         monitor = Monitor(cell, ref, target, book, pact=pact)
         monitor.begin()
@@ -259,17 +257,19 @@ class Context:
             InvalidSpec: *ref* is no ref.
             InvalidContext: It is of a system in another event loop.
         """
-        cell = self._here
-        target = check_ref(ref, f"link of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
-        target.check_loop()
+        cell, target = self._here, self._target(ref, "link")
         link(cell, ref_of(cell), target, ref)
 
     def unlink(self, ref: ActorRef[Any]) -> None:
         """Undo :meth:`link`; it is no error if there is none."""
-        cell = self._here
-        target = check_ref(ref, f"unlink of {cell.path}")._cell  # pyright: ignore[reportPrivateUsage]
-        target.check_loop()
+        cell, target = self._here, self._target(ref, "unlink")
         unlink(cell, ref_of(cell), target, ref)
+
+    def _target(self, ref: ActorRef[Any], call: str) -> Cell:
+        """Whom *call* is about."""
+        cell = check_ref(ref, f"{call} of {self.path}")._cell  # pyright: ignore[reportPrivateUsage]
+        cell.check_loop()
+        return cell
 
     def tell_next(self, message: object) -> None:
         """Have *message* handled before all that waits, like :class:`understudy.Continue`; several in their order.

@@ -551,11 +551,15 @@ class Inbox(ABC):
         else:
             self.dead_letter(message, sender_of(item), "unhandled", told=is_plain(item))
 
+    @property
+    def hands(self) -> list[Any]:
+        """What is being handled, by the pump or a ``def`` handler, None if by neither, and beside that."""
+        turns = None if self.belongings is None else self.belongings.turns
+        return [self.hand] if turns is None else [self.hand, *turns.hands]
+
     def _envelope_of(self, message: Any) -> Any:
         """What *message*, whose handler is running, came in."""
-        turns = None if self.belongings is None else self.belongings.turns
-        hands = [self.hand] if turns is None else [self.hand, *turns.hands]
-        return next((each for each in hands if message_of(each) is message), message)
+        return next((each for each in self.hands if message_of(each) is message), message)
 
     def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         directive = self.directive(error)

@@ -137,7 +137,7 @@ def occupation(cell: Cell) -> str:
 def _not_done_with(cell: Cell) -> int:
     """How many have been taken from the mailbox, and are in hand or put aside; less those put in front of it."""
     belongings, mailbox = cell.belongings, cell.mailbox
-    count = sum(_count(hand) for hand in (cell.hand, *(() if cell.turns is None else cell.turns.hands)))
+    count = sum(map(_count, cell.hands))
     count += 0 if belongings is None else len(belongings.aside)
     waiting = () if mailbox is None else mailbox.contents()
     return count - sum(1 for _ in takewhile(lambda item: type(item) is Onward, waiting))

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 from understudy._plans._spec import ChildSpec, check_interruptible
+from understudy.actors._asks import forget
 from understudy.actors._attributes import OURS
 from understudy.actors._belongings import Behaviour
 from understudy.actors._child import as_spec
@@ -84,11 +85,8 @@ class Change(Generic[T]):
             self.future.set_exception(ReplaceTimeout(path=path, what=self._what, seconds=self._seconds, state=state))
 
     def give_up(self) -> None:
-        """Nobody waits from here on; an error that nobody has fetched is no news."""
-        if not self.future.done():
-            self.future.cancel()
-        elif not self.future.cancelled():
-            self.future.exception()
+        """Nobody waits from here on."""
+        forget(self.future)
 
 
 def new_state(cell: Cell, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from understudy.actors._asks import Arrival, Ask, message_of
 from understudy.actors._streams import StreamAsk
 from understudy.exceptions import InvalidContext, MailboxFull
 from understudy.instrument import Instrument
-from understudy.messages import LinkExit, ReceiveTimeout, Terminated
+from understudy.messages import Signal
 
 if TYPE_CHECKING:
     from understudy.actors._cell import Cell
@@ -49,7 +49,7 @@ class Stash:
         ):
             problem = "a stream, or what a reentrant handler has in hand, cannot be put aside"
             raise InvalidContext(what=f"the stash of {cell.path}", problem=problem)
-        if isinstance(message, Terminated | LinkExit | ReceiveTimeout):
+        if isinstance(message, Signal):
             problem = f"a signal cannot be put aside: keep what you need of the {type(message).__name__} on self"
             raise InvalidContext(what=f"the stash of {cell.path}", problem=problem)
         if len(self._items) >= self._limit:

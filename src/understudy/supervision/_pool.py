@@ -317,7 +317,7 @@ class Pool(SupervisorRef[M_contra]):
             raise AskTimeout(path=self.path, message=message, seconds=seconds, state=state) from None
         except asyncio.CancelledError:
             if ask.answered:  # in the tick of the cancellation, which wins
-                runtime.dead_letter(ask.future.result(), ask.sender_path or "(asker)", cell.path, "late reply")
+                ask.late(ask.future.result(), cell.path)
             raise
         finally:
             waiting.end(ask)

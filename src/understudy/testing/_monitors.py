@@ -93,11 +93,6 @@ class Watch:
         return told
 
 
-def _hands(cell: Cell) -> list[Any]:
-    turns = cell.turns
-    return [cell.hand] if turns is None else [cell.hand, *turns.hands]
-
-
 def _waiting_at(cell: Inbox) -> Iterator[Any]:
     """What is in the mailbox of *cell*, is put aside, or has been taken out for whoever wants what is left over."""
     assert isinstance(cell, Cell)
@@ -207,7 +202,7 @@ class Delivery(Monitor):
         self._kept[id(message)] = message
         self._lost[key] += 1
         cell = self.watch.cells.get(recipient)
-        in_hand = cell is not None and any(message_of(hand) is message for hand in _hands(cell))
+        in_hand = cell is not None and any(message_of(hand) is message for hand in cell.hands)
         if self._accepted[key] and self._began[key] + self._lost[key] > self._accepted[key] and not in_hand:
             self.broken(f"{shown(message)} for {recipient} {how}, and has been handled")
 
