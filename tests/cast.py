@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from understudy import Actor, DeadLetter, ExitReason, Instrument, Message, Refused, handler
+from understudy.events import Published
 
 
 async def settle() -> None:
     """Let everything happen that needs no passing of time; for tests on the virtual clock."""
     await asyncio.sleep(0.001)
+
+
+def statuses(published: Published[Any]) -> list[str]:
+    """How it went with each subscriber."""
+    return [outcome.status for outcome in published.outcomes]
+
+
+def in_a_fork(uses: Iterable[Callable[[], object]]) -> list[str]:
+    """What becomes of each use in a child that this process forks: the error, or that it has worked."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover - in the child
+        told: list[str] = []
+        for use in uses:
+            try:
+                told.append(f"worked: {use()}")
+            except BaseException as error:
+                told.append(f"{type(error).__name__}: {error}")
+        os.write(writer, "\n".join(told).encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as pipe:
+        said = pipe.read().split("\n")
+    os.waitpid(pid, 0)
+    return said
 
 
 class Gate:

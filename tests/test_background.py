@@ -166,7 +166,7 @@ def test_a_tree_that_declares_nonsense_raises_too() -> None:
 
 
 def test_a_collapse_is_raised_on_leaving_and_asks_fail_until_then() -> None:
-    with (  # noqa: PT012
+    with (  # noqa: PT012 - what raises is the `with` as a whole
         pytest.raises(SystemCollapsed, match="/user/fragile ended") as caught,
         Background(ActorSystem(Fragile)) as background,
     ):
@@ -182,7 +182,7 @@ def test_a_collapse_is_raised_on_leaving_and_asks_fail_until_then() -> None:
 
 
 def test_the_error_of_the_body_is_noted_on_the_collapse() -> None:
-    with pytest.raises(SystemCollapsed) as caught, Background(ActorSystem(Fragile)) as background:  # noqa: PT012
+    with pytest.raises(SystemCollapsed) as caught, Background(ActorSystem(Fragile)) as background:  # noqa: PT012 - what raises is the `with` as a whole
         ref = background.call(background.system.lookup, "fragile/holder", Holder)
         ref.tell_threadsafe(Fail(error=ValueError("boom")))
         background.call(background.system.wait_stopped)
@@ -193,7 +193,7 @@ def test_the_error_of_the_body_is_noted_on_the_collapse() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_that_leaves_the_body_goes_before_a_collapse(error: type[BaseException]) -> None:
-    with pytest.raises(error), Background(ActorSystem(Fragile)) as background:  # noqa: PT012
+    with pytest.raises(error), Background(ActorSystem(Fragile)) as background:  # noqa: PT012 - what raises is the `with` as a whole
         ref = background.call(background.system.lookup, "fragile/holder", Holder)
         ref.tell_threadsafe(Fail(error=ValueError("boom")))
         background.call(background.system.wait_stopped)

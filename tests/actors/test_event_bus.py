@@ -7,14 +7,14 @@ import contextlib
 import gc
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from tests.cast import Gate, Holder, Recorder, settle
+from tests.cast import Gate, Holder, Recorder, settle, statuses
 from understudy import (
     Actor,
     ActorFailed,
@@ -35,7 +35,7 @@ from understudy import (
     supervisor,
 )
 from understudy.environment import running_loop
-from understudy.events import AsyncEventBus, Event, Published
+from understudy.events import AsyncEventBus, Event
 from understudy.exceptions import InvalidSubscription
 
 pytestmark = pytest.mark.asyncio
@@ -58,8 +58,12 @@ class Sink(Actor[Event]):
         self.seen.append(event)
 
 
-def statuses(published: Published[Any]) -> list[str]:
-    return [outcome.status for outcome in published.outcomes]
+def held_at(gate: Gate, seen: list[int]) -> Callable[[Paid], Awaitable[None]]:
+    async def slow(event: Paid) -> None:
+        await gate.hold()
+        seen.append(event.number)
+
+    return slow
 
 
 def nothing(event: Event) -> None: ...
@@ -197,7 +201,7 @@ async def test_an_actor_of_another_system_can_be_subscribed_and_disappears_with_
             one.events.subscribe(Paid, ref)
             assert statuses(await one.events.publish(Paid(number=3))) == ["handled"]
         assert one.events.subscriber_count() == 0
-    assert [(event.session_id, event.number) for event in seen] == [("one", 3)]  # type: ignore[attr-defined]
+    assert [(event.session_id, event.number) for event in seen] == [("one", 3)]
 
 
 async def test_a_bus_belongs_to_its_event_loop_and_refuses_to_be_used_from_another_thread() -> None:
@@ -270,7 +274,7 @@ async def test_a_bus_that_stands_alone_has_to_be_entered_and_can_be_entered_once
 class Shop:
     """Something with methods that cannot be hashed."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -290,7 +294,7 @@ class Shop:
 
 
 class AsyncShop(Shop):
-    async def __call__(self, event: Paid) -> None:  # type: ignore[override]
+    async def __call__(self, event: Paid) -> None:
         await self.soon(event)
 
 
@@ -441,7 +445,7 @@ async def test_what_subscribers_see_says_when_where_and_by_whom_it_was_published
         await bus.publish(Shipped())
         bus.publish_nowait(Paid(number=3, source="the till", id="receipt-3"))
         await settle()
-        again = bus.publish_nowait(seen[1])  # type: ignore[type-var]
+        again = bus.publish_nowait(seen[1])
     assert [event.sequence for event in seen] == [1, 3, 4, 5]
     assert {event.session_id for event in seen} == {"shop"}
     assert [event.source for event in seen] == [None, "/user/seller", "the till", "/user/seller"]
@@ -456,7 +460,7 @@ async def test_what_subscribers_see_says_when_where_and_by_whom_it_was_published
 async def test_an_event_is_frozen() -> None:
     event = Paid(number=1)
     with pytest.raises(ValueError, match="frozen"):
-        event.number = 2  # type: ignore[misc]
+        event.number = 2
 
 
 # Failures
@@ -553,7 +557,7 @@ async def test_after_so_many_failures_a_callback_is_not_called_again(kind: str, 
         assert not subscription.active
         assert bus.subscriber_count() == 0
         assert system.find(subscription.name) is None
-    lost = [letter[0].number for letter in recorder.letters]  # type: ignore[attr-defined]
+    lost = [letter[0].number for letter in recorder.letters]
     assert lost == ([] if kind == "predicate" else [4, 5, 6, 7])
     assert recorder.of("actor_restarting") == []
 
@@ -702,11 +706,7 @@ async def test_an_interrupt_in_a_callback_is_an_orderly_end_of_the_system() -> N
 
 async def test_a_full_queue_can_be_the_end_of_the_subscribers_incarnation() -> None:
     recorder, gate, seen = Recorder(), Gate(), list[int]()
-
-    async def slow(event: Paid) -> None:
-        await gate.hold()
-        seen.append(event.number)
-
+    slow = held_at(gate, seen)
     async with ActorSystem(instruments=[recorder]) as system:
         bus = system.events
         subscription = bus.subscribe(Paid, slow, mailbox=Mailbox(capacity=1, policy="stop"))
@@ -720,16 +720,12 @@ async def test_a_full_queue_can_be_the_end_of_the_subscribers_incarnation() -> N
         assert subscription.refused == 1
         assert (await bus.publish(Paid(number=3))).handled
         assert seen == [0, 3]
-    assert sorted(letter[0].number for letter in recorder.letters) == [1, 2]  # type: ignore[attr-defined]
+    assert sorted(letter[0].number for letter in recorder.letters) == [1, 2]
 
 
 async def test_what_is_thrown_away_to_make_room_is_counted_and_told_to_who_publishes() -> None:
     recorder, gate, seen = Recorder(), Gate(), list[int]()
-
-    async def slow(event: Paid) -> None:
-        await gate.hold()
-        seen.append(event.number)
-
+    slow = held_at(gate, seen)
     async with ActorSystem(instruments=[recorder]) as system:
         bus = system.events
         subscription = bus.subscribe(Paid, slow, mailbox=Mailbox(capacity=2, policy="drop_old"))
@@ -742,7 +738,7 @@ async def test_what_is_thrown_away_to_make_room_is_counted_and_told_to_who_publi
         assert subscription.refused == 2
         assert bus.statistics().refused == 2
     assert seen == [0, 3, 4]
-    assert [letter[0].number for letter in recorder.letters] == [1, 2]  # type: ignore[attr-defined]
+    assert [letter[0].number for letter in recorder.letters] == [1, 2]
 
 
 async def test_an_awaitable_that_is_to_be_awaited_next_is_not_thrown_away_for_a_newer_event() -> None:
@@ -769,11 +765,7 @@ async def test_an_awaitable_that_is_to_be_awaited_next_is_not_thrown_away_for_a_
 @pytest.mark.parametrize("drain", [True, False])
 async def test_close_refuses_what_comes_and_handles_what_is_there_or_gives_it_back(drain: bool) -> None:
     recorder, gate, seen = Recorder(), Gate(), list[int]()
-
-    async def slow(event: Paid) -> None:
-        await gate.hold()
-        seen.append(event.number)
-
+    slow = held_at(gate, seen)
     async with ActorSystem(instruments=[recorder]) as system:
         bus = system.events
         bus.subscribe(Paid, slow)
@@ -793,7 +785,7 @@ async def test_close_refuses_what_comes_and_handles_what_is_there_or_gives_it_ba
         assert seen == ([0, 1, 2] if drain else [0])
         await bus.close()
         assert system.find("/system/events") is not None
-    assert [letter[0].number for letter in recorder.letters] == ([] if drain else [1, 2])  # type: ignore[attr-defined]
+    assert [letter[0].number for letter in recorder.letters] == ([] if drain else [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -827,16 +819,12 @@ async def test_a_callback_that_hangs_gets_the_time_to_drain_and_then_its_grace(
             (outcome,) = (await publication).outcomes
             assert outcome.status == "failed"
             assert isinstance(outcome.error, ActorStopped)
-    assert sorted(letter[0].number for letter in recorder.letters) == [0, 1]  # type: ignore[attr-defined]
+    assert sorted(letter[0].number for letter in recorder.letters) == [0, 1]
 
 
 async def test_a_second_close_waits_as_well_and_may_be_less_patient() -> None:
     gate, seen = Gate(), list[int]()
-
-    async def slow(event: Paid) -> None:
-        await gate.hold()
-        seen.append(event.number)
-
+    slow = held_at(gate, seen)
     async with ActorSystem() as system:
         bus = system.events
         bus.subscribe(Paid, slow)
@@ -867,11 +855,7 @@ async def test_a_close_with_a_bad_timeout_closes_nothing(timeout: Any) -> None:
 
 async def test_a_close_that_is_cancelled_has_closed_the_bus_all_the_same() -> None:
     gate, seen = Gate(), list[int]()
-
-    async def slow(event: Paid) -> None:
-        await gate.hold()
-        seen.append(event.number)
-
+    slow = held_at(gate, seen)
     async with ActorSystem() as system:
         bus = system.events
         bus.subscribe(Paid, slow)
@@ -999,7 +983,7 @@ async def test_a_system_ends_in_time_whatever_a_callback_does() -> None:
             system.events.publish_nowait(Paid(number=number))
         await gate.reached()
     assert running_loop().time() - began < 6.0
-    assert sorted(letter[0].number for letter in recorder.letters) == [0, 1, 2]  # type: ignore[attr-defined]
+    assert sorted(letter[0].number for letter in recorder.letters) == [0, 1, 2]
 
 
 async def test_actors_can_publish_until_they_have_ended_and_are_heard() -> None:
@@ -1145,7 +1129,7 @@ async def test_cancelled_subscriptions_leave_nothing() -> None:
         references: list[weakref.ref[Any]] = []
         for topic in (Paid, "*", lambda event: True):
             for subscriber in (ref, lambda event: None):
-                with bus.subscribe(topic, subscriber) as subscription:  # type: ignore[arg-type]
+                with bus.subscribe(topic, subscriber) as subscription:
                     await bus.publish(Paid())
                 references.append(weakref.ref(subscription))
             with bus.stream(Paid):

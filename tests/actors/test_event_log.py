@@ -157,7 +157,7 @@ async def test_what_a_late_subscriber_has_no_room_for_is_refused_like_anything_e
         await settle()
         assert [event.number for event in seen] == [0, 1]
         assert subscription.refused == 3
-    assert [letter[0].number for letter in recorder.letters] == [2, 3, 4]  # type: ignore[attr-defined]
+    assert [letter[0].number for letter in recorder.letters] == [2, 3, 4]
 
 
 @pytest.mark.asyncio

@@ -44,7 +44,7 @@ class Hand:
 
     @property
     def values(self) -> list[list[int]]:
-        return [[letter.message.value for letter in letters] for letters in self.calls]  # type: ignore[attr-defined]
+        return [[letter.message.value for letter in letters] for letters in self.calls]
 
 
 class Ear(Recorder):

@@ -120,20 +120,20 @@ class Seen(Actor[Flat | Waits | Deep | Beside | OwnTask | Their | Parts | AskOth
     def _see(self, moment: str) -> None:
         if moment == self.moment:
             thread = self.seer.thread()
-            thread.start() or thread.join()  # type: ignore[func-returns-value]  # here: hook
+            thread.start() or thread.join()  # here: hook
 
     @handler
     def flat(self, message: Flat) -> str:
         secret = message.secret
         thread = self.seer.thread()
-        thread.start() or thread.join()  # type: ignore[func-returns-value]  # here: def
+        thread.start() or thread.join()  # here: def
         return secret
 
     @handler
     async def waits(self, message: Waits) -> str:
         await asyncio.sleep(1)
         thread = self.seer.thread()
-        thread.start() or thread.join()  # type: ignore[func-returns-value]  # here: async
+        thread.start() or thread.join()  # here: async
         return message.secret
 
     @handler
@@ -142,7 +142,7 @@ class Seen(Actor[Flat | Waits | Deep | Beside | OwnTask | Their | Parts | AskOth
 
     def _look(self) -> None:
         thread = self.seer.thread()
-        thread.start() or thread.join()  # type: ignore[func-returns-value]  # here: deep
+        thread.start() or thread.join()  # here: deep
 
     @handler(reentrant=True)
     async def beside(self, message: Beside) -> None:
@@ -309,12 +309,12 @@ class Many(Actor[Flat | Waits]):
     @handler
     def flats(self, messages: list[Flat]) -> None:
         thread = self.seer.thread()
-        thread.start() or thread.join()  # type: ignore[func-returns-value]
+        thread.start() or thread.join()
 
     @handler
     async def waits(self, messages: list[Waits]) -> None:
         thread = self.seer.thread()
-        thread.start() or thread.join()  # type: ignore[func-returns-value]
+        thread.start() or thread.join()
 
 
 @pytest.mark.parametrize("message", [Flat(), Waits()], ids=["def", "async def"])
@@ -354,7 +354,7 @@ class Hooked(Actor[Flat]):
 
     def _see(self) -> None:
         thread = self.seer.thread()
-        thread.start() or thread.join()  # type: ignore[func-returns-value]
+        thread.start() or thread.join()
 
     async def initialize(self) -> None:
         self._see()
@@ -388,7 +388,7 @@ class Declares(Supervisor):
 
     def children(self) -> list[ChildSpec]:
         thread = self.seer.thread()
-        thread.start() or thread.join()  # type: ignore[func-returns-value]
+        thread.start() or thread.join()
         return []
 
 
@@ -427,7 +427,7 @@ async def test_a_task_that_is_no_actors_is_seen_by_its_name() -> None:
 
     async def main() -> None:
         thread = seer.thread()
-        thread.start() or thread.join()  # type: ignore[func-returns-value]  # here: main
+        thread.start() or thread.join()  # here: main
 
     async with ActorSystem():
         await asyncio.create_task(main(), name="main")
@@ -442,7 +442,7 @@ async def test_a_callback_of_the_event_loop_is_seen_as_such() -> None:
 
     def call() -> None:
         thread = seer.thread()
-        thread.start() or thread.join()  # type: ignore[func-returns-value]  # here: callback
+        thread.start() or thread.join()  # here: callback
 
     async with ActorSystem():
         asyncio.get_running_loop().call_soon(call)
@@ -466,7 +466,7 @@ class Stubborn(Actor[Flat]):
                 await self.gate.hold()
                 break
         thread = self.seer.thread()
-        thread.start() or thread.join()  # type: ignore[func-returns-value]
+        thread.start() or thread.join()
         return ""
 
 
@@ -565,7 +565,7 @@ async def test_a_debugger_that_has_stopped_the_program_is_noticed() -> None:
     class Debugger(bdb.Bdb):
         def user_line(self, frame: FrameType) -> None:
             thread = seer.thread(look)
-            thread.start() or thread.join()  # type: ignore[func-returns-value]
+            thread.start() or thread.join()
             self.set_quit()
 
     before = sys.gettrace()

@@ -7,11 +7,12 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.cast import Fail, Gate, Hold, Holder, Note, Recorder, settle
+from tests.cast import Fail, Gate, Hold, Holder, Note, Recorder, in_a_fork, settle
 from understudy import Actor, ActorFailed, ActorRef, ActorStopped, ActorSystem, InvalidContext, Message, handler
 
 
@@ -154,9 +155,9 @@ def test_a_cancel_after_the_loop_has_been_closed_is_quiet(caplog: pytest.LogCapt
 
     held: list[ActorSystem] = []
     loop = in_a_loop(main)
-    loop._closed = True  # type: ignore[attr-defined]
+    loop._closed = True
     assert futures[0].cancel()
-    loop._closed = False  # type: ignore[attr-defined]
+    loop._closed = False
     loop.run_until_complete(held[0].aclose())
     loop.close()
     assert caplog.records == []
@@ -263,21 +264,7 @@ async def test_a_forked_child_cannot_reach_the_system_of_its_parent() -> None:
     log: list[Any] = []
     async with ActorSystem() as system:
         ref = await system.spawn(Holder, None, log)
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:  # pragma: no cover - in the child
-            told = []
-            for use in (ref.tell_threadsafe, ref.ask_threadsafe):
-                try:
-                    told.append(f"worked: {use(Note(value=1))}")
-                except BaseException as error:
-                    told.append(f"{type(error).__name__}: {error}")
-            os.write(writer, "\n".join(told).encode())
-            os._exit(0)
-        os.close(writer)
-        with open(reader) as pipe:  # noqa: ASYNC230
-            told = pipe.read().split("\n")
-        os.waitpid(pid, 0)  # noqa: ASYNC222
+        told = in_a_fork(partial(use, Note(value=1)) for use in (ref.tell_threadsafe, ref.ask_threadsafe))
         here = f"InvalidContext: /user/holder: used in a fork of the process ({os.getpid()}) that runs its event loop"
         assert told == [f"{here}, and nothing was done: start a system of its own in this process"] * 2
         await settle()
@@ -326,7 +313,7 @@ class Worker(Actor[Work | Note2]):
             context.stop,
         ):
             try:
-                told.append(f"worked: {use()}")  # type: ignore[no-untyped-call]
+                told.append(f"worked: {use()}")
             except InvalidContext as error:
                 told.append(str(error))
         return told

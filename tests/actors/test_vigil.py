@@ -227,7 +227,7 @@ def test_p99_is_a_lag_that_at_most_one_in_a_hundred_exceeds(lags: list[float]) -
     clock = Clock()
     watch = vigil(clock)
     for each in lags:
-        question = Question(0.0, lambda each=each: each)  # type: ignore[misc]
+        question = Question(0.0, lambda each=each: each)
         watch.ask(question)
         question.answer()
         watch.settle()

@@ -323,7 +323,7 @@ class Eye:
         self.now += self.interval if seconds is None else seconds
         self.processor += worked
         thread = threading.Thread(target=self.watchdog.look)
-        thread.start() or thread.join()  # type: ignore[func-returns-value]  # one line, whichever of them it is in
+        thread.start() or thread.join()  # one line, whichever of them it is in
 
     async def look_at_idle(self, seconds: float | None = None) -> None:
         """The same while the event loop waits."""
@@ -643,7 +643,7 @@ async def test_on_a_loop_of_virtual_time_it_looks_in_real_time(log: Log) -> None
 def test_the_lag_is_a_frozen_value() -> None:
     lag = LoopLag(0.1, 0.2, 0.3, 0.4, 5, 6)
     with pytest.raises(AttributeError):
-        lag.last = 1.0  # type: ignore[misc]
+        lag.last = 1.0
 
 
 def test_it_works_in_a_program_that_understudy_run_runs(log: Log) -> None:

@@ -319,12 +319,12 @@ async def test_an_async_function_cannot_run_in_a_thread() -> None:
 
 AWAITED: dict[str, tuple[Callable[[ActorRef[Any]], Awaitable[Any]], type[UnderstudyError], str]] = {
     "ask_many of no refs": (
-        lambda ref: ask_many(["north"], Note()),  # type: ignore[list-item]
+        lambda ref: ask_many(["north"], Note()),
         InvalidSpec,
         "ref must be the ref of an actor, got 'north' (ask_many)",
     ),
     "ask_many of no pairs": (
-        lambda ref: ask_many([(ref, Note()), "north"]),  # type: ignore[list-item]
+        lambda ref: ask_many([(ref, Note()), "north"]),
         InvalidSpec,
         "asks must be pairs of a ref and a message, or refs with one message for all, got 'north' (ask_many)",
     ),
@@ -344,7 +344,7 @@ AWAITED: dict[str, tuple[Callable[[ActorRef[Any]], Awaitable[Any]], type[Underst
         "/user/doer has no handler for the class Note: send an instance, Note(...)",
     ),
     "a stream of a message that is none": (
-        lambda ref: anext(ref.stream(Note())),  # type: ignore[arg-type]
+        lambda ref: anext(ref.stream(Note())),
         Unhandled,
         "/user/doer has no handler for Note: it is not answered in parts, use `ask`",
     ),

@@ -120,7 +120,7 @@ async def test_an_actor_that_has_stopped_is_a_503() -> None:
 
 async def test_a_collapse_is_told_to_the_server_and_ends_the_lifespan_with_its_reason() -> None:
     kept: list[Open] = []
-    with pytest.raises(SystemCollapsed, match="the drawer is stuck"):  # noqa: PT012
+    with pytest.raises(SystemCollapsed, match="the drawer is stuck"):  # noqa: PT012 - as a whole
         async with opened() as shop:
             kept.append(shop)
             assert await shop.status("/smash/stock") == 500

@@ -151,7 +151,7 @@ async def test_what_finds_no_room_in_one_queue_goes_to_the_others() -> None:
     assert seen == [0, 1, 2, 3]
     assert others == list(range(10))
     assert (narrow.refused, wide.refused) == (6, 0)
-    assert [letter[0].number for letter in recorder.letters] == [4, 5, 6, 7, 8, 9]  # type: ignore[attr-defined]
+    assert [letter[0].number for letter in recorder.letters] == [4, 5, 6, 7, 8, 9]
 
 
 # Failures

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cast import Gate, Recorder, settle
+from tests.cast import Gate, Recorder, settle, statuses
 from understudy import (
     Actor,
     ActorRef,
@@ -24,7 +24,7 @@ from understudy import (
     handler,
 )
 from understudy.environment import running_loop
-from understudy.events import AsyncEventBus, Event, Published
+from understudy.events import AsyncEventBus, Event
 
 pytestmark = pytest.mark.asyncio
 
@@ -39,10 +39,6 @@ class Shipped(Event):
 
 class Returned(Event):
     number: int = 0
-
-
-def statuses(published: Published[Any]) -> list[str]:
-    return [outcome.status for outcome in published.outcomes]
 
 
 # Waiting
@@ -310,7 +306,7 @@ class Link(Actor[Paid | Shipped | Returned]):
 
     async def _follow(self, number: int) -> None:
         name = self.following.__name__
-        self.results.append((name, statuses(await self.bus.publish(self.following(number=number + 1)))))  # type: ignore[call-arg]
+        self.results.append((name, statuses(await self.bus.publish(self.following(number=number + 1)))))
 
     @handler
     async def paid(self, event: Paid) -> None:
@@ -487,5 +483,5 @@ async def test_after_a_restart_of_the_bus_actor_subscriptions_stand_and_queues_t
         first = await waiting
         assert statuses(first) == ["failed", "handled"]
         assert isinstance(first.outcomes[0].error, ActorStopped)
-    assert [letter[0].number for letter in recorder.letters] == [0]  # type: ignore[attr-defined]
+    assert [letter[0].number for letter in recorder.letters] == [0]
     assert len(recorder.of("actor_restarting", "/system/events")) == 1

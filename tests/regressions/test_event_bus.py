@@ -185,7 +185,7 @@ async def test_b2_a_cancel_raised_by_a_callback_is_seen_and_does_not_end_its_sub
         assert calls == [0, 1]
         assert (first.failures, second.failures) == (2, 2)
         assert bus.subscriber_count() == 2
-    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+    assert asyncio.current_task().cancelling() == 0
 
 
 # B3

@@ -143,7 +143,7 @@ class Model(Instrument):
             self.broken(f"event {number} is reported for {[*told]}, and was for {[each.path for each in targets]}")
             return
         for ticket in targets:
-            outcome = told[ticket.subscription]  # type: ignore[index]
+            outcome = told[ticket.subscription]
             if outcome.status == "handled" and number not in ticket.done:
                 self.broken(f"{ticket.path} is said to have handled event {number}, and has not")
             # An actor may crash, or be killed, when its handler has come to its end.
@@ -211,7 +211,7 @@ class Player:
             ticket.subscription = self.bus.subscribe(topic, subscriber, **options)
         except ActorStopped:
             # The bus is closed, or its actor is just between two of its lives.
-            if not self.bus.is_closing and self.bus._cell.running:  # type: ignore[union-attr]
+            if not self.bus.is_closing and self.bus._cell.running:
                 self.model.broken("nobody can subscribe to a bus that runs")
         else:
             self.model.tickets.append(ticket)

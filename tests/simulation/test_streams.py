@@ -120,7 +120,7 @@ class Free(Source):
 
     @handler(reentrant=True)
     async def parts(self, message: Parts) -> AsyncIterator[int]:
-        async with contextlib.aclosing(super().parts(message)) as parts:  # type: ignore[type-var]
+        async with contextlib.aclosing(super().parts(message)) as parts:
             async for part in parts:
                 yield part
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import understudy
+from tests.cast import in_a_fork
 from tests.guarantees.cast_of_supervision import (
     STUBBORN,
     Boom,
@@ -554,28 +555,16 @@ async def test_25_a_forked_child_finds_the_system_unusable_with_a_clear_error() 
     part = Part()
     async with staged(part.spec()) as stage:
         player = stage["player"]
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:  # pragma: no cover - in the child
-            told = []
-            for use in (
+        told = in_a_fork(
+            (
                 lambda: player.tell(Note(number=1)),
                 lambda: player.stop(),
                 lambda: player.kill(),
                 lambda: player.ask(Note(number=1)).send(None),
                 lambda: player.send(Note(number=1)).send(None),
                 lambda: stage.system.spawn(part.spec()).send(None),
-            ):
-                try:
-                    told.append(f"worked: {use()}")
-                except BaseException as error:
-                    told.append(f"{type(error).__name__}: {error}")
-            os.write(writer, "\n".join(told).encode())
-            os._exit(0)
-        os.close(writer)
-        with open(reader) as pipe:  # noqa: ASYNC230
-            told = pipe.read().split("\n")
-        os.waitpid(pid, 0)  # noqa: ASYNC222
+            )
+        )
         assert len(told) == 6
         for line in told:
             assert re.match(r"(InvalidContext|RuntimeError): .*loop", line), line
