@@ -103,8 +103,8 @@ $(DEMO): pyproject.toml $(MADE)
 	@touch $@
 
 $(TEST): pyproject.toml $(MADE)
-	@echo 'setup: installing understudy[cli] and the test tools into $(VENV)'
-	@$(INSTALL_GROUPS) --editable '.[cli]' --group test
+	@echo 'setup: installing understudy[all] and the test tools into $(VENV)'
+	@$(INSTALL_GROUPS) --editable '.[all]' --group test
 	@touch $@
 
 $(PEERS): pyproject.toml
@@ -120,6 +120,6 @@ $(BENCH): pyproject.toml $(MADE)
 	@touch $@
 
 $(LINT): pyproject.toml $(MADE)
-	@echo 'setup: installing understudy[cli] and the development tools into $(VENV)'
-	@$(INSTALL_GROUPS) --editable '.[cli]' --group dev
+	@echo 'setup: installing understudy[all] and the development tools into $(VENV)'
+	@$(INSTALL_GROUPS) --editable '.[all]' --group dev
 	@touch $@
