@@ -385,6 +385,7 @@ class ActorSystem:
         """The event bus, with the name of the system for its session; its actor starts when this is first looked at."""
         self._running()
         if self._events is None:
+            self._here()  # its actor starts, which only the event loop may do
             self._understudy_adopt(AsyncEventBus(self.name))
         assert self._events is not None
         return self._events

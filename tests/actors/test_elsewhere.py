@@ -145,6 +145,7 @@ OTHER_USES: dict[str, Callable[[Stage], Any]] = {
     "groups-subscribe_all": lambda on: on.groups.subscribe_all(print),
     "groups-unsubscribe": lambda on: on.groups.unsubscribe(print, "ours"),
     "groups-unsubscribe_all": lambda on: on.groups.unsubscribe_all(print),
+    "system-events": lambda on: on.system.events,
     "system-spawn": lambda on: on.system.spawn(Holder),
     "system-lookup": lambda on: on.system.lookup("company/one"),
     "system-find": lambda on: on.system.find("company/one"),
