@@ -214,6 +214,16 @@ async def test_who_is_not_found_is_named_with_names_that_come_close(path: str, a
     assert str(caught.value).startswith(f"there is no actor {absolute}; nearest: ")
 
 
+@pytest.mark.asyncio
+async def test_who_has_been_terminated_does_not_come_close_to_itself() -> None:
+    async with ActorSystem(band()) as system:
+        await system.lookup("band", Supervisor).terminate_child("horn")
+        with pytest.raises(ActorNotFound) as caught:
+            system.lookup("band/horn")
+    assert "/user/band/horn" not in caught.value.nearest
+    assert "/user/band" in caught.value.nearest
+
+
 @pytest.mark.parametrize("path", ["zzz", "/", "/zzz", "//", "/user//band", "band//rhythm"])
 @pytest.mark.asyncio
 async def test_a_path_that_leads_nowhere_finds_nobody(path: str) -> None:

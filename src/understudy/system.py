@@ -350,7 +350,8 @@ class ActorSystem:
         cell = self._resolve(path)
         if cell is None:
             absolute = self._absolute(path)
-            known = [node.path for node in itertools.islice(self.tree().walk(), _NEAREST)]
+            nodes = itertools.islice(self.tree().walk(), _NEAREST)
+            known = [node.path for node in nodes if node.status != "stopped"]
             raise ActorNotFound(path=absolute, nearest=difflib.get_close_matches(absolute, known, n=3))
         if actor is not None:
             check_class(cell.spec, actor, cell.path)

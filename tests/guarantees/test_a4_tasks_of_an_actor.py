@@ -13,6 +13,7 @@ import pytest
 from tests.cast import Gate, Hold, Holder, Recorder, settle
 from understudy import (
     Actor,
+    ActorFailed,
     ActorSystem,
     Crashed,
     InvalidContext,
@@ -124,6 +125,51 @@ async def test_a_task_that_fails_is_the_failure_of_its_actor() -> None:
         assert isinstance(reason, Crashed)
         assert isinstance(reason.error, LookupError)
         assert await worker.ask(Do(what=lambda actor: actor.context.incarnation)) == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_a_system_exit_in_a_task_is_the_failure_of_its_actor_and_not_the_end_of_the_event_loop(
+    awaited: bool,
+) -> None:
+    log: list[Any] = []
+    recorder = Recorder()
+    errors: list[BaseException] = []
+
+    async def leave() -> None:
+        await asyncio.sleep(1)
+        raise SystemExit(3)
+
+    async with ActorSystem(instruments=[recorder]) as system:
+        ref = await system.spawn(child(Worker, log).options(restart="temporary"))
+        task = await ref.ask(Do(what=lambda actor: actor.context.start_task(leave(), name="leaver")))
+        assert isinstance(task, asyncio.Task)
+        if awaited:
+            with pytest.raises(
+                ActorFailed, match=r"/user/worker failed while handling task:/user/worker:leaver"
+            ) as info:
+                await task
+            errors.append(info.value)
+            assert isinstance(info.value.__cause__, SystemExit)
+        reason = await ref.wait_stopped()
+        assert isinstance(reason, Crashed)
+        assert isinstance(reason.error, SystemExit)
+        assert [event[0] for event in recorder.of("actor_crashed")] == ["/user/worker"]
+    assert len(errors) == awaited
+
+
+@pytest.mark.asyncio
+async def test_an_interrupt_in_a_task_is_an_orderly_end_of_the_system() -> None:
+    async def interrupt() -> None:
+        await asyncio.sleep(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes when the block is left
+        async with ActorSystem() as system:
+            ref = await system.spawn(Worker, [])
+            await ref.ask(Do(what=lambda actor: bool(actor.context.start_task(interrupt()))))
+            await asyncio.sleep(60)
+    assert ref.status == "stopped"
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from understudy.actors._asks import Arrival
+from understudy.exceptions import ActorFailed
 from understudy.instrument import Instrument
+from understudy.reasons import Crashed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,9 +68,17 @@ class Owned:
     async def _run(self, body: Coroutine[Any, Any, T], begun: list[bool]) -> T:
         begun.append(True)
         task = asyncio.current_task()
-        if task is not None and task in self._tasks:
+        assert task is not None
+        if task in self._tasks:
             self._tasks[task] = ()
-        return await body
+        try:
+            return await body
+        except (KeyboardInterrupt, SystemExit) as error:
+            # A task that ends with one of these lets it out of the event loop too.
+            name, reason = task.get_name(), Crashed(error, self._cell.frames(error))
+            if not self._ended:
+                self._cell.task_failed(error, name)
+            raise ActorFailed(path=self._cell.path, message_type=name, reason=reason) from error
 
     def pipe(
         self,
@@ -86,7 +96,8 @@ class Owned:
             message = to(await awaitable)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if self.interrupting or task is None or task.cancelling():
+            assert task is not None
+            if self.interrupting or task.cancelling():
                 raise
             # It is what was piped that somebody has cancelled, and the actor waits to hear of it.
             message = failed(concurrent.futures.CancelledError("what was piped was cancelled"))

@@ -93,8 +93,9 @@ class EventBus:
     Args:
         session_id: Which events that are subclasses of ``Event`` carry.
         bus: An ``AsyncEventBus`` to be used while its event loop runs, instead of one of its own, as ``system.events``:
-            those who are subscribed there get what is published here, and the reverse. Events that are no subclasses
-            of ``Event`` are carried by :class:`OldEvent` there. It is not closed by this one.
+            those who are subscribed there get what is published here, and the reverse; so on the bus of a system
+            ``"*"`` is also each event of the runtime itself, such as ``ActorStartedEvent``. Events that are no
+            subclasses of ``Event`` are carried by :class:`OldEvent` there. It is not closed by this one.
 
     Raises:
         InvalidSubscription: The session id cannot be used.
