@@ -151,14 +151,16 @@ def test_a_cancel_after_the_loop_has_been_closed_is_quiet(caplog: pytest.LogCapt
         ref = await system.spawn(Holder, gate)
         futures.append(ref.ask_threadsafe(Hold()))
         await gate.reached()
-        held.append(system)
+        held.append((system, gate))
 
-    held: list[ActorSystem] = []
+    held: list[tuple[ActorSystem, Gate]] = []
     loop = in_a_loop(main)
     loop._closed = True
     assert futures[0].cancel()
     loop._closed = False
-    loop.run_until_complete(held[0].aclose())
+    ((system, gate),) = held
+    gate.open()  # the actor has not heard of the cancel, and would be waited for
+    loop.run_until_complete(system.aclose())
     loop.close()
     assert caplog.records == []
     assert futures[0].cancelled()
