@@ -29,11 +29,12 @@ class ImportTime:
 
     def rows(self, plan: Plan) -> Iterator[Row]:
         say(f"{self.workload}: import time")
-        for statement in (DEPENDENCIES, PACKAGE):
-            _seconds(statement)  # writes the bytecode
+        if not plan.quick:
+            for statement in (DEPENDENCIES, PACKAGE):
+                _seconds(statement)  # writes the bytecode
         dependencies: list[float] = []
         package: list[float] = []
-        for _ in range(2 * plan.repeats):
+        for _ in range(1 if plan.quick else 2 * plan.repeats):
             dependencies.append(_seconds(DEPENDENCIES))
             package.append(_seconds(PACKAGE))
         yield Row(

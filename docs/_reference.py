@@ -14,7 +14,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 __all__ = ["FACADES", "Entry", "Member", "entries", "main", "pages", "undocumented"]
@@ -78,9 +78,17 @@ class Module:
     text: str
     tree: ast.Module
 
-    def segment(self, node: ast.AST) -> str:
-        """The source of *node*, in one line."""
-        text = " ".join((ast.get_source_segment(self.text, node) or "").split())
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """Of the text; `ast` counts columns in bytes."""
+        return self.text.encode().split(b"\n")
+
+    def segment(self, node: ast.expr) -> str:
+        """The source of *node*, in one line; `ast.get_source_segment` would split the whole text for each."""
+        lines = self.lines[node.lineno - 1 : node.end_lineno]
+        lines[-1] = lines[-1][: node.end_col_offset]
+        lines[0] = lines[0][node.col_offset :]
+        text = " ".join(b" ".join(lines).decode().split())
         return re.sub(r"([(\[{]) | (?=[)\]}])", lambda found: found[1] or "", text)
 
     def annotation(self, node: ast.expr) -> str:
