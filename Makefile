@@ -55,7 +55,7 @@ cov: $(TEST) ## Run the tests and measure branch coverage, which has a floor
 	@echo 'cov: pytest -n auto --cov $(ARGS) (Python $(VERSION))'
 	@$(RUN) -m pytest -q -n auto --cov --cov-report=term $(ARGS)
 
-lint: $(LINT) ## Check format, style, types (with two checkers) and layers
+lint: $(LINT) ## Check format, style, types (with two checkers), what these refuse, and layers
 	@echo 'lint: ruff'
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m ruff format --quiet --check . || { echo 'lint: not formatted; run make format'; exit 1; }
@@ -63,6 +63,8 @@ lint: $(LINT) ## Check format, style, types (with two checkers) and layers
 	@$(RUN) -m mypy
 	@echo 'lint: pyright'
 	@$(RUN) -m pyright --pythonpath $(RUN)
+	@echo 'lint: pytest -m checkers'
+	@$(RUN) -m pytest -q -m checkers tests/typing
 	@echo 'lint: import-linter'
 	@$(VENV)/bin/lint-imports --no-logo
 

@@ -9,6 +9,10 @@ from typing import Any
 
 from understudy import Actor, DeadLetter, ExitReason, Instrument, Message, Refused, handler
 from understudy.events import Published
+from understudy.testing._schedule import EAGER_EXISTS
+
+EAGER = (False, True) if EAGER_EXISTS else (False,)
+"""Whether tasks start eagerly: the kinds of runs that this Python can tell apart."""
 
 
 async def settle() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.cast import EAGER
 from understudy import Actor, ActorStopped, ActorSystem, ExitReason, Instrument, Mailbox, child, handler
 from understudy.events import AsyncEventBus, Event, EventGap, EventStream, Published, Subscription
 from understudy.testing import Faults, Simulation, simulate
@@ -553,7 +554,7 @@ async def cancel_against_publish_and_close(sim: Any) -> None:
 
 def test_all_orders_of_two_publications_a_cancel_and_a_close() -> None:
     subject = Subject(cancel_against_publish_and_close, Faults(stall=0.0), budgets=(1,))
-    for eager in (False, True):
+    for eager in EAGER:
         name = "all orders of publish, cancel and close"
         report = search(subject, departures=DEPARTURES, at_most=30_000, name=name, eager=eager)
         print(report.summary())

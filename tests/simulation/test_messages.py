@@ -8,6 +8,7 @@ import math
 import os
 from typing import Any
 
+from tests.cast import EAGER
 from understudy import (
     Actor,
     ActorRef,
@@ -184,7 +185,7 @@ async def stop_against_tell(sim: Any) -> None:
 
 def test_all_orders_of_two_tells_and_a_stop() -> None:
     subject = Subject(stop_against_tell, Faults(stall=0.0), budgets=(1,))
-    for eager in (False, True):
+    for eager in EAGER:
         name = "all orders of stop against tell"
         report = search(subject, departures=DEPARTURES, at_most=30_000, name=name, eager=eager)
         print(report.summary())

@@ -22,13 +22,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cast import EAGER
 from tests.testing.sim_stage import KINDS, PROGRAMS, error_of, once, run_program, strategy
 from understudy.testing import EscapeError
-from understudy.testing._schedule import EAGER_EXISTS
 from understudy.testing._simulation import Simulation
 from understudy.testing._strategies import Fifo, Replay
-
-EAGER = [False, True] if EAGER_EXISTS else [False]
 
 programs = st.sampled_from(sorted(PROGRAMS))
 seeds = st.integers(0, 2**32)
@@ -68,10 +66,11 @@ def test_other_seeds_are_other_runs(name: str) -> None:
 
 
 DIGESTS = """
+from tests.cast import EAGER
 from tests.testing.sim_stage import PROGRAMS, run_program, strategy
 for name in sorted(PROGRAMS):
     for kind in ("fifo", "pos"):
-        for eager in (False, True):
+        for eager in EAGER:
             outcome = run_program(name, strategy(kind, 5), seed=5, eager=eager, story=True)
             print(name, kind, eager, outcome.digest, outcome.error, len(outcome.made), *outcome.story, sep="|")
 """

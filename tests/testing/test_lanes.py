@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.cast import EAGER
 from tests.testing.sim_stage import KINDS, Last, Spy, on_loop, once, orders, sim_loop, strategy
 from understudy import Actor, Message, handler
 from understudy.testing import DeadlockError
@@ -135,7 +136,7 @@ class SlowNotebook(Actor[Note]):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("eager", EAGER)
 def test_an_actor_handles_what_one_sender_told_it_in_order_and_two_actors_are_mixed(kind: str, eager: bool) -> None:
     seen: set[tuple[int, ...]] = set()
 
