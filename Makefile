@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 SCHEDULES ?= 10000
-CAMPAIGN := tests/simulation tests/supervision/test_model.py tests/supervision/test_under_fire.py
+CAMPAIGN := tests/simulation tests/supervision/test_model.py tests/supervision/test_under_fire.py \
+    tests/mailbox/test_queue_model.py tests/mailbox/test_selective_model.py
 
 # The stamps carry the interpreter and the folder, so that another of either makes the environment anew.
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
@@ -44,16 +45,16 @@ demo: $(DEMO) ## Run the example that indexes the standard library, with ARGS
 	@$(RUN) -m understudy run examples/code_index $(ARGS)
 
 test: $(TEST) ## Run the tests; ARGS go to pytest
-	@echo 'test: pytest -n auto $(ARGS) (Python $(VERSION))'
-	@$(RUN) -m pytest -q -n auto $(ARGS)
+	@echo 'test: pytest -n auto --dist worksteal $(ARGS) (Python $(VERSION))'
+	@$(RUN) -m pytest -q -n auto --dist worksteal $(ARGS)
 
 test-peers: $(PEERS) ## Run what the pages say of Pykka and AutoGen with these, in $(VENV)-peers
 	@echo 'test-peers: pytest tests/peers $(ARGS) (Python $(VERSION))'
 	@$(VENV)-peers/bin/python -m pytest -q tests/peers $(ARGS)
 
 cov: $(TEST) ## Run the tests and measure branch coverage, which has a floor
-	@echo 'cov: pytest -n auto --cov $(ARGS) (Python $(VERSION))'
-	@$(RUN) -m pytest -q -n auto --cov --cov-report=term $(ARGS)
+	@echo 'cov: pytest -n auto --dist worksteal --cov $(ARGS) (Python $(VERSION))'
+	@$(RUN) -m pytest -q -n auto --dist worksteal --cov --cov-report=term $(ARGS)
 
 lint: $(LINT) ## Check format, style, types (with two checkers), what these refuse, and layers
 	@echo 'lint: ruff'
@@ -77,7 +78,7 @@ docs: $(MADE) ## Make the reference in docs/reference from the docstrings of the
 
 campaign: $(TEST) ## Simulate SCHEDULES runs of each scenario, and look for long where the tests look briefly
 	@echo 'campaign: $(SCHEDULES) schedules for each scenario (Python $(VERSION))'
-	@UNDERSTUDY_CAMPAIGN=1 UNDERSTUDY_SCHEDULES=$(SCHEDULES) $(RUN) -m pytest -q -n auto --timeout=3600 $(CAMPAIGN) $(ARGS)
+	@UNDERSTUDY_CAMPAIGN=1 UNDERSTUDY_SCHEDULES=$(SCHEDULES) $(RUN) -m pytest -q -n auto --dist worksteal --timeout=3600 $(CAMPAIGN) $(ARGS)
 
 bench: $(BENCH) ## Run the benchmarks; ARGS go to them
 	@echo 'bench: python -m benchmarks $(ARGS) (Python $(VERSION))'

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.examples.stage import EXAMPLES, ROOT, commands, run
+from understudy.cli import main
 
 PAGES = sorted(EXAMPLES.glob("*/README.md"))
 COMMANDS = {command: output for page in PAGES for command, output in commands(page).items()}
+TREES = [command for command in COMMANDS if command.startswith("understudy tree ")]
+"""What runs nothing, and so needs no process of its own."""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in TREES])
 def test_it_prints_what_its_readme_says(command: str) -> None:
     program, *arguments = shlex.split(command)
     done = run(*({"understudy": ["-m", "understudy"], "python": []}[program]), *arguments, cwd=ROOT)
@@ -23,6 +27,16 @@ def test_it_prints_what_its_readme_says(command: str) -> None:
         assert "Traceback" not in done.stderr  # but the log
     else:
         assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", TREES)
+def test_it_shows_the_tree_that_its_readme_shows(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    assert main(shlex.split(command)[1:]) == 0
+    assert capsys.readouterr() == (COMMANDS[command], "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)

@@ -262,8 +262,7 @@ class Book(Instrument):
         for each in self.identities.values():
             if each.parent is None:
                 continue
-            status, above = each.ref.status, each.parent.status
-            if status != "stopped" and above == "stopped":
+            if each.parent.status == "stopped" and (status := each.ref.status) != "stopped":
                 self.broken(f"{each.path} is {status}, and its parent has ended")
         return True
 

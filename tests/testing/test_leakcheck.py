@@ -127,6 +127,19 @@ async def test_what_was_there_before_does_not_count() -> None:
     await end(task)
 
 
+def test_a_thread_that_may_be_left_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[threading.Thread] = []
+    gate = threading.Event()
+    thread = threading.Thread(target=gate.wait, daemon=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "join", lambda thread, timeout: waited.append(thread))
+        with leakcheck(allow=["threads"]):
+            thread.start()
+    gate.set()
+    thread.join()
+    assert waited == []
+
+
 @pytest.mark.asyncio
 async def test_what_is_allowed_is_not_told_and_the_rest_is() -> None:
     with pytest.raises(LeakError) as caught:  # noqa: PT012

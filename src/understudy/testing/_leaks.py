@@ -62,7 +62,7 @@ class leakcheck:  # noqa: N801 - used like a function, as context managers are
         """Remember what is there; for fixtures, which cannot use ``with`` around a test that may fail."""
         if self._process is not None:
             raise RuntimeError("a leakcheck can be used once: make a new one")
-        self._process = _Process()
+        self._process = _Process(self._allow)
         if self._loop is not None:
             self._in_loop = _InLoop(self._loop, record="exceptions" not in self._allow)
 
@@ -116,22 +116,25 @@ def _told(kind: str, found: list[str]) -> str:
 
 
 class _Process:
-    """Descriptors and threads at one moment."""
+    """Descriptors and threads at one moment, but for the kinds that are not looked for: each look takes a while."""
 
-    def __init__(self) -> None:
-        self._descriptors = open_descriptors()
+    def __init__(self, allow: frozenset[str]) -> None:
+        self._allow = allow
+        self._descriptors = {} if "descriptors" in allow else open_descriptors()
         self._threads = set(threading.enumerate())
 
     def left(self, loop: asyncio.AbstractEventLoop | None) -> dict[str, list[str]]:
         """What is there and was not."""
-        executor: Any = getattr(loop, "_default_executor", None)
-        known = self._threads.union(getattr(executor, "_threads", ()))
-        threads = [thread for thread in threading.enumerate() if thread not in known and _outlives(thread)]
-        descriptors = open_descriptors().items() - self._descriptors.items()
-        return {
-            "descriptors": [f"{number} -> {target}" for number, target in sorted(descriptors)],
-            "threads": [_describe_thread(thread) for thread in threads],
-        }
+        found: dict[str, list[str]] = {}
+        if "threads" not in self._allow:
+            executor: Any = getattr(loop, "_default_executor", None)
+            known = self._threads.union(getattr(executor, "_threads", ()))
+            threads = [thread for thread in threading.enumerate() if thread not in known and _outlives(thread)]
+            found["threads"] = [_describe_thread(thread) for thread in threads]
+        if "descriptors" not in self._allow:
+            descriptors = open_descriptors().items() - self._descriptors.items()
+            found["descriptors"] = [f"{number} -> {target}" for number, target in sorted(descriptors)]
+        return found
 
 
 def open_descriptors() -> dict[int, str]:
