@@ -85,6 +85,12 @@ class Dispatcher:
         if not self.marked:
             self._mark()
 
+    def push_first(self, cell: Runnable) -> None:
+        """Put *cell*, which has just been activated, back at the front: it goes on before the next one begins."""
+        self._queue.appendleft(cell)
+        if not self.marked:
+            self._mark()
+
     def allowance(self, handled: int, since_last: int) -> int:
         """How many more messages a pump may handle in this iteration of the loop before it asks again; 0: none.
 

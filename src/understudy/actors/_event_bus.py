@@ -18,6 +18,7 @@ from understudy.actors._child import child
 from understudy.actors._event import Event, EventGap
 from understudy.actors._event_log import EventLog
 from understudy.actors._event_readers import EventStream, Once, Tap
+from understudy.actors._fan_out import AsyncFanOut, PlainFanOut
 from understudy.actors._handler import handler
 from understudy.actors._publication import Publication, Published
 from understudy.actors._ref import ActorRef
@@ -170,6 +171,7 @@ class AsyncEventBus:
         """Start the bus actor below *guardian*; for the system, whose events it publishes unless it is its own."""
         runtime = guardian.runtime
         self._token = f"{runtime.env.random.getrandbits(64):016x}"
+        self._plain_line, self._async_line = PlainFanOut(runtime), AsyncFanOut(runtime)
         self._cell = cell = guardian.spawn(child(Events, self).options(name="events"), _nobody(runtime), declared=True)
         cell.observe(self._ended)
         if self._home is None:
@@ -347,11 +349,12 @@ class AsyncEventBus:
         name = free_name(label_of(callback), taken, self._numbers)
         path = f"{bus.path}/{name}"
         subscription = ActorSubscription(topic, key, path, bus, self._cancelled, callback=callback, on_error=on_error)
-        spec: ChildSpec[Any] = child(AsyncSubscriber if is_async(callback) else Subscriber, subscription)
+        around, line = (AsyncSubscriber, self._async_line) if is_async(callback) else (Subscriber, self._plain_line)
+        spec: ChildSpec[Any] = child(around, subscription)
         spec = spec.options(name=name, on_failure={BaseException: "resume"})
         if mailbox is not None:
             spec = spec.options(mailbox=_check_queue(mailbox))
-        subscription.begin(bus.spawn(spec, _nobody(bus.runtime), declared=True))
+        subscription.begin(bus.spawn(spec, _nobody(bus.runtime), declared=True), line)
         return subscription
 
     def _add(self, subscription: Subscription, after: int | None) -> Subscription:

@@ -49,6 +49,7 @@ _OURS = tuple(
         "_mortal",
         "_cell",
         "_belongings",
+        "_fan_out",
         "_owned",
         "_recall",
         "_replacing",

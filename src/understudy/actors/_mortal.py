@@ -326,7 +326,7 @@ class Mortal(Inbox):
     def start_job(self, kind: str, body: Callable[..., Any], *args: Any) -> None:
         job = self.job = Job(kind)
         task = self.runtime.env.start_task(
-            body(job, *args), name=f"actor:{self.path}", context=job.context, on_done=self._job_done
+            body(job, *args), name=f"actor:{self.path}", context=job.context, on_done=self.job_done
         )
         if self.job is job:
             job.task = task
@@ -350,7 +350,7 @@ class Mortal(Inbox):
                 self.waits = None
         return None
 
-    def _job_done(self, task: asyncio.Task[None]) -> None:
+    def job_done(self, task: asyncio.Task[None]) -> None:
         """The task has ended. Usually its last lines have seen to all; not if it was cancelled before its first one."""
         job = self.job
         if job is None or job.task is not task:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from understudy.actors._runtime import Runtime
-    from understudy.actors._subscriptions import Status, Subscription
+    from understudy.actors._subscriptions import Subscription
     from understudy.actors._waiting import Waiting
 
 __all__ = ["Delivery", "Publication", "Published"]
@@ -79,13 +79,19 @@ _HANDLED: asyncio.Future[Any] = cast("asyncio.Future[Any]", Answer())
 class Delivery(Ask):
     """The event for one subscriber: an ask that nobody waits for alone, and that is never too late to be handled."""
 
-    __slots__ = ("publication",)
+    __slots__ = ("publication", "subscription")
 
     message: Event
+    seconds = deadline = math.inf
 
-    def __init__(self, publication: Publication, cell: Any) -> None:
-        super().__init__(publication.event, publication.waiting.cell, _OPEN, cell, math.inf, math.inf)
+    def __init__(self, publication: Publication, subscription: Subscription, cell: Any) -> None:
         self.publication: Publication = publication
+        self.subscription = subscription
+        self.message = publication.event
+        self.sender = publication.waiting.cell
+        self.future = _OPEN
+        self.cell = cell
+        self.in_hand = self.promised = False
 
     def reply(self, value: object) -> bool:
         """It has been handled; nobody is interested in the value."""
@@ -101,42 +107,56 @@ class Delivery(Ask):
             self.publication.settled(self)
         return True
 
+    def outcome(self) -> Outcome:
+        """What has become of it so far."""
+        if self.future is _HANDLED:
+            return self.subscription.handled
+        if self.future is _OPEN:
+            return Outcome(self.subscription, "pending")
+        error = self.future.exception()
+        if isinstance(error, MailboxFull):
+            return Outcome(self.subscription, "refused", error)
+        cause = error.__cause__ if isinstance(error, ActorFailed) else None
+        return Outcome(self.subscription, "failed", cause or error)
+
 
 class Publication:
     """Counts down those that are still to handle the event."""
 
-    __slots__ = ("_all_settled", "_deliveries", "_pending", "event", "runtime", "waiting")
+    __slots__ = ("_all_settled", "_deliveries", "_pending", "_runtime", "event", "waiting")
 
     def __init__(self, runtime: Runtime, event: Event, waiting: Waiting) -> None:
-        self.runtime = runtime
+        self._runtime = runtime
         self.event = event
         self.waiting = waiting
         # What each subscriber has got: the delivery, or what is known of it already.
-        self._deliveries: list[tuple[Subscription, Delivery | Status]] = []
+        self._deliveries: list[Delivery | Outcome] = []
         self._pending = 0
         self._all_settled: asyncio.Future[None] | None = None
 
     def deliver(self, subscriptions: Iterable[Subscription]) -> None:
         """Put the event into the queue of each of *subscriptions* that wants it."""
+        event, deliveries = self.event, self._deliveries
         for subscription in subscriptions:
-            if subscription.predicate is None or subscription.wants(self.event):
-                self._deliveries.append((subscription, self._deliver(subscription)))
+            if subscription.predicate is not None and not subscription.wants(event):
+                continue
+            cell = subscription.cell
+            if cell is None or not self._begin(delivery := Delivery(self, subscription, cell)):
+                deliveries.append(Outcome(subscription, "queued" if subscription.put(event) else "refused"))
+            elif subscription.put(delivery):
+                self._pending += 1
+                deliveries.append(delivery)
+            else:
+                self.waiting.end(delivery)
+                deliveries.append(Outcome(subscription, "refused"))
 
-    def _deliver(self, subscription: Subscription) -> Delivery | Status:
-        cell = subscription.cell
-        if cell is None:
-            return "queued" if subscription.put(self.event) else "refused"
-        delivery = Delivery(self, cell)
-        if self.waiting.cell is not None:
-            try:
-                self.waiting.begin(cell, delivery, self.event)
-            except AskCycle:
-                return "queued" if subscription.put(self.event) else "refused"
-        if not subscription.put(delivery):
-            self.waiting.end(delivery)
-            return "refused"
-        self._pending += 1
-        return delivery
+    def _begin(self, delivery: Delivery) -> bool:
+        """Wait for it from here on; False: in vain, since its subscriber waits for this publication."""
+        try:
+            self.waiting.begin(delivery.cell, delivery, self.event)
+        except AskCycle:
+            return False
+        return True
 
     def settled(self, delivery: Delivery) -> None:
         """One less to wait for."""
@@ -148,7 +168,7 @@ class Publication:
 
     async def wait(self, deadline: float) -> None:
         """Wait until all have settled, not longer than until *deadline*."""
-        runtime = self.runtime
+        runtime = self._runtime
         runtime.dispatcher.run_ahead()
         try:
             if self._pending:
@@ -157,24 +177,9 @@ class Publication:
                 await done
         finally:
             if self.waiting.cell is not None:
-                for _, delivery in self._deliveries:
-                    if isinstance(delivery, Delivery):
-                        self.waiting.end(delivery)
+                for delivery in self._deliveries:
+                    self.waiting.end(delivery)
 
     def report(self) -> tuple[Outcome, ...]:
         """What has become of it so far."""
-        return tuple(_outcome(subscription, delivery) for subscription, delivery in self._deliveries)
-
-
-def _outcome(subscription: Subscription, delivery: Delivery | Status) -> Outcome:
-    if not isinstance(delivery, Delivery):
-        return Outcome(subscription, delivery)
-    if delivery.future is _OPEN:
-        return Outcome(subscription, "pending")
-    if delivery.future is _HANDLED:
-        return subscription.handled
-    error = delivery.future.exception()
-    if isinstance(error, MailboxFull):
-        return Outcome(subscription, "refused", error)
-    cause = error.__cause__ if isinstance(error, ActorFailed) else None
-    return Outcome(subscription, "failed", cause or error)
+        return tuple([each.outcome() if isinstance(each, Delivery) else each for each in self._deliveries])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from understudy.actors._asks import FRAME, message_of
 from understudy.actors._bundles import Bundle
 from understudy.actors._cell import Cell
+from understudy.actors._fan_out import AsyncFanOut, PlainFanOut
 from understudy.actors._inbox import Inbox
 from understudy.actors._life import Turn
 from understudy.actors._mortal import Mortal
@@ -50,12 +51,14 @@ def _code(owner: type, name: str) -> CodeType:
 _ACTIVATE = _code(Cell, "activate")
 _BOOT = _code(Cell, "_boot")
 _SHUTDOWN = _code(Mortal, "_run_shutdown")
-# Both have what they handle in the variable `item`.
-_HANDLE = (_code(Inbox, "handle"), _code(Inbox, "_run_sync"))
+_FAN_OUT = _code(PlainFanOut, "activate")
+# All have what they handle in the variable `item`.
+_HANDLE = (_code(Inbox, "handle"), _code(Inbox, "_run_sync"), _FAN_OUT)
 
 _INNERMOST = frozenset(
     {_ACTIVATE, _BOOT, _SHUTDOWN, *_HANDLE}
-    | {_code(Mortal, "_run_hook"), _code(Inbox, "_pump"), _code(Turns, "_run"), _code(Owned, "_run")}
+    | {_code(Mortal, "_run_hook"), _code(Inbox, "_pump"), _code(AsyncFanOut, "_lead")}
+    | {_code(Turns, "_run"), _code(Owned, "_run")}
 )
 """From where the runtime calls the code of an actor: the frames within are its."""
 
@@ -90,10 +93,12 @@ def sight_of(frames: Sequence[FrameType], task: asyncio.Task[Any] | None, second
 
 def _in_activation(frames: Sequence[FrameType]) -> Work:
     """Outside of any task: a ``def`` handler or hook, if anything of an actor."""
-    outer = next((frame for frame in frames if frame.f_code is _ACTIVATE), None)
+    outer = next((frame for frame in frames if frame.f_code in (_ACTIVATE, _FAN_OUT)), None)
     if outer is None:
         return None, "callback", None
-    cell: Cell = outer.f_locals["self"]
+    cell: Cell | None = outer.f_locals.get("self" if outer.f_code is _ACTIVATE else "cell")
+    if cell is None:  # none has had its turn yet
+        return None, "callback", None
     inner = frames[0]
     if inner.f_code is _BOOT:
         return cell.path, "constructor" if cell.actor is None else "initialize", None

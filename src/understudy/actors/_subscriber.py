@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from inspect import isawaitable
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from understudy.actors._actor import Actor
 from understudy.actors._asks import FRAME, Ask, Onward
@@ -16,7 +16,6 @@ from understudy.exceptions import ActorStopped
 from understudy.messages import Continue
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
     from understudy.actors._cell import Cell
@@ -37,12 +36,18 @@ class Hand(Ask):
 
     __slots__ = ("_outer",)
 
+    # Likewise for all. There is one of these for each event that a coroutine function gets.
+    sender = None
+    seconds = deadline = math.inf
+    promised = False
+
     def __init__(self, event: Event, cell: Cell) -> None:
-        super().__init__(event, None, cast("asyncio.Future[Any]", None), cell, math.inf, math.inf)
-        self._outer: Any = None
+        self.message = event
+        self.cell = cell
+        self.in_hand = False
 
     def __enter__(self) -> None:
-        self._outer = FRAME.get()
+        self._outer: Any = FRAME.get()
         if not isinstance(self._outer, Ask):  # else somebody waits for this event, and that is the frame
             self.in_hand = True
             FRAME.set(self)
@@ -87,7 +92,7 @@ class Subscriber(Around[Event | Delivery]):
         except BaseException as error:
             self._subscription.failed(error)
             raise
-        return None if result is None else self._go_on(result, event, None)
+        return None if result is None else self.go_on(result, event, None)
 
     @handler
     def deliver(self, delivery: Delivery) -> Any:
@@ -98,12 +103,12 @@ class Subscriber(Around[Event | Delivery]):
             self._subscription.failed(error)
             delivery.fail(error)
             raise
-        if result is not None and (onward := self._go_on(result, delivery.message, delivery)) is not None:
+        if result is not None and (onward := self.go_on(result, delivery.message, delivery)) is not None:
             return onward
         delivery.reply(None)
         return None
 
-    def _go_on(self, result: object, event: Event, delivery: Delivery | None) -> Continue | None:
+    def go_on(self, result: object, event: Event, delivery: Delivery | None) -> Continue | None:
         """If the callback has returned something to be awaited, that comes next."""
         if not isawaitable(result):
             return None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
     from understudy.actors._cell import Cell
+    from understudy.actors._fan_out import FanOut
     from understudy.actors._publication import Delivery
     from understudy.reasons import ExitReason
 
@@ -161,7 +162,14 @@ class Subscription:
 class ActorSubscription(Subscription):
     """That of an actor: one that was there, or one that the bus has made around a callback."""
 
-    __slots__ = ("_cell", "_throws_away", "callback", "on_error")
+    __slots__ = ("_throws_away", "callback", "line", "on_error", "target", "task_name")
+
+    target: Cell
+    """The actor that handles the events; not None as ``cell`` may be for others."""
+    callback: Any
+    """What the actor is around, where the bus has made it."""
+    line: FanOut | None
+    """Where it waits for its turn; None: by itself, in the run queue."""
 
     def __init__(
         self,
@@ -177,40 +185,52 @@ class ActorSubscription(Subscription):
         super().__init__(topic, key, name, bus, cancelled)
         self.callback = callback
         self.on_error = on_error
+        # Of a task in which the callback runs.
+        self.task_name = f"actor:{name}" if callback is not None else ""
 
-    def begin(self, cell: Cell) -> None:
-        """*cell* is the actor; when it ends for good, so does this."""
-        self.cell = self._cell = cell
+    def begin(self, cell: Cell, line: FanOut | None = None) -> None:
+        """*cell* is the actor; when it ends for good, so does this. Those in *line* have their turns together."""
+        self.cell = self.target = cell
+        self.line = line if cell.option("mailbox").batch is None else None
         # To make room in its own queue, where what goes is an event of this subscription.
         self._throws_away = self.callback is not None and cell.policy == "drop_old"
         cell.observe(self._gone)
 
     def put(self, item: Event | Delivery) -> bool:
         """Queue an event; one that is refused becomes a dead letter."""
-        if self._offer(item):
-            return True
-        event: Event = message_of(item)
-        self._cell.refuse(event, event.source, told=True)
-        return False
-
-    def put_quietly(self, event: Event) -> bool:
-        """The same, and an event that is refused leaves no trace but in ``refused``."""
-        return self._offer(event)
-
-    def _offer(self, item: Event | Delivery) -> bool:
-        cell = self._cell
+        cell = self.target
         mailbox = cell.mailbox
         # The usual case of `accept`, without the calls.
         if mailbox is not None and cell.gate is None and len(mailbox.items) < mailbox.append_below:
             mailbox.items.append(item)
             mailbox.total_in += 1
-            if cell.ready:
-                cell.ready = False
-                cell.queued = True
+        elif not self._offer(item):
+            event: Event = message_of(item)
+            cell.refuse(event, event.source, told=True)
+            return False
+        if cell.ready:
+            cell.ready = False
+            cell.queued = True
+            line = self.line
+            if line is None:
                 cell.runtime.dispatcher.push(cell)
-            return True
+            else:
+                line.waiting.append(self)
+                if not line.queued:
+                    line.wake()
+        return True
+
+    def put_quietly(self, event: Event) -> bool:
+        """The same, and an event that is refused leaves no trace but in ``refused``."""
+        if not self._offer(event):
+            return False
+        self.target.wake()
+        return True
+
+    def _offer(self, item: Event | Delivery) -> bool:
+        cell = self.target
         thrown_away = self._thrown_away() if self._throws_away else 0
-        accepted = cell.accept(item)
+        accepted = cell.gate is None and cell.make_mailbox().offer(item)
         if not accepted:
             self.refused += 1
         elif self._throws_away:
@@ -219,7 +239,7 @@ class ActorSubscription(Subscription):
 
     def _thrown_away(self) -> int:
         """How many events its queue has thrown away so far, to make room for others."""
-        return self._cell.make_mailbox().statistics().dropped_by.get("drop_old", 0)
+        return self.target.make_mailbox().statistics().dropped_by.get("drop_old", 0)
 
     @property
     def _label(self) -> str:
@@ -234,13 +254,13 @@ class ActorSubscription(Subscription):
             return False
 
     def _predicate_failed(self, error: BaseException, event: Event) -> None:
-        runtime = self._cell.runtime
+        runtime = self.target.runtime
         if isinstance(error, KeyboardInterrupt):
             runtime.interrupt()
         reason = Crashed(error, frames_of(error.__traceback__))
         self.failed(error)
         without_traceback(error)
-        runtime.instruments.emit(Instrument.actor_resumed, self._cell.path, reason, type(event).__name__)
+        runtime.instruments.emit(Instrument.actor_resumed, self.target.path, reason, type(event).__name__)
 
     def failed(self, error: BaseException) -> None:
         """Its callback or its predicate has raised *error*: see to it as ``on_error`` says."""
@@ -248,7 +268,7 @@ class ActorSubscription(Subscription):
         if isinstance(self.on_error, int):
             if self.failures >= self.on_error:
                 self.cancel()
-                close_down(self._cell, drain=False)
+                close_down(self.target, drain=False)
         elif isinstance(self.on_error, ActorRef):
             self.on_error._cell.task_failed(error, self.name)  # pyright: ignore[reportPrivateUsage]
 
@@ -258,9 +278,9 @@ class ActorSubscription(Subscription):
     def end(self, *, drain: bool, timeout: float | None = None) -> None:
         """Where the subscriber is the bus's own, end it: at once, or when it has handled what waits."""
         if self.callback is None:
-            self._cell.unobserve(self._gone)
+            self.target.unobserve(self._gone)
         else:
-            close_down(self._cell, drain=drain, timeout=timeout)
+            close_down(self.target, drain=drain, timeout=timeout)
 
 
 def check_loop(cell: Cell, what: str) -> None:

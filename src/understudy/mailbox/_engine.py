@@ -74,7 +74,7 @@ class QueueEngine(QueueState[T], Generic[T]):
             node = self._entry(item)
             assert node is not None
             self._selective.add(node, front=True)
-        if self._take_up_to < 0:
+        if self.take_up_to < 0:
             self._settle()
 
     def put_exempt(self, item: T) -> None:
@@ -99,7 +99,7 @@ class QueueEngine(QueueState[T], Generic[T]):
             IndexError: There is none.
         """
         items = self.items
-        if len(items) > self._take_up_to:
+        if len(items) > self.take_up_to:
             return self._take_slowly()
         return items.popleft()
 
@@ -354,9 +354,9 @@ class QueueEngine(QueueState[T], Generic[T]):
             self.append_below = -1 if getters.turns else limit + getters.granted
         # Putters that all have been promised a room do not care how much more there is.
         if busy or getters.turns or getters.granted or putters.turns or self._flooded:
-            self._take_up_to = -1
+            self.take_up_to = -1
         else:
-            self._take_up_to = self._high_water
+            self.take_up_to = self._high_water
         if self._selective is not None:
             waited = getters.turns or getters.granted or putters.turns or putters.granted
             self._calm = not (waited or self._closed or self._watched)
@@ -400,7 +400,7 @@ class QueueEngine(QueueState[T], Generic[T]):
         selective.move_in(self.items)
         self._selective = selective
         self.items = cast("deque[T]", selective.shelf)
-        self.append_below, self._take_up_to = 0, -1
+        self.append_below, self.take_up_to = 0, -1
         self._tune(True)
         return selective
 

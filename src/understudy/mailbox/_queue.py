@@ -238,7 +238,7 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         if predicate is not None or key is not None:
             return self._get_selected(predicate, key)
         items = self.items
-        if len(items) <= self._take_up_to:
+        if len(items) <= self.take_up_to:
             try:
                 return items.popleft()
             except IndexError:
@@ -278,7 +278,7 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
             return (await self._seek(Seeker(predicate, key), timeout, looked=True))[0]
         items = self.items
         if items:
-            if len(items) <= self._take_up_to:
+            if len(items) <= self.take_up_to:
                 return items.popleft()
             if len(self):
                 return self._take_slowly()
@@ -338,7 +338,7 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         if not len(self):
             items.append(await self.get(timeout=timeout))
         while len(items) < max_items and len(self):
-            if len(self.items) <= self._take_up_to:
+            if len(self.items) <= self.take_up_to:
                 take = self.items.popleft
                 items += [take() for _ in range(min(max_items - len(items), len(self.items)))]
             else:

@@ -48,10 +48,10 @@ class QueueState(Generic[T]):
         "_selective",
         "_spare",
         "_stamped",
-        "_take_up_to",
         "_watched",
         "append_below",
         "items",
+        "take_up_to",
         "total_in",
     )
 
@@ -74,7 +74,7 @@ class QueueState(Generic[T]):
         self._loop: asyncio.AbstractEventLoop | None = None
         # The largest size before the last removal. A size is largest just before a removal, so it is enough to look
         # there (and in `statistics`), and the mark is exact in spite of it. A removal from a larger size than ever is
-        # not a simple one: `_take_up_to` is never more than the mark.
+        # not a simple one: `take_up_to` is never more than the mark.
         self._high_water = 0
         # Items accepted, also those that were given back or dropped since; to be counted by whoever appends one. What
         # went out is not counted: it is what came in and is neither here nor dropped.
@@ -85,13 +85,13 @@ class QueueState(Generic[T]):
         # Set while there is a shelf and an item only has to be put there, if no seeker is concerned, or taken from it.
         self._calm = False
         # The two numbers that the hot path looks at. An item may simply be appended while there are fewer items than
-        # `append_below`, and simply be removed while there are no more than `_take_up_to`. They are 0 and -1 while the
+        # `append_below`, and simply be removed while there are no more than `take_up_to`. They are 0 and -1 while the
         # queue is closed or anybody could be concerned; all else is then decided in one place, `_settle`. Below 0,
         # `append_below` says that an item may be appended too if a getter can be granted a turn for it: no putter
         # waits, and while a getter waits, all that is there is promised, so that there is room.
         self._limit = self.append_limit()
         self.append_below = self._limit
-        self._take_up_to = 0
+        self.take_up_to = 0
         self._bursts: Bursts | None = None
 
     def append_limit(self) -> int:

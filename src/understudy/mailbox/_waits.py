@@ -90,7 +90,7 @@ class QueueWaits(QueueEngine[T], Generic[T]):
                 return None
             if self._putters is NOBODY:
                 self._putters = Line()
-            self.append_below, self._take_up_to, self._calm = 0, -1, False
+            self.append_below, self.take_up_to, self._calm = 0, -1, False
             return self._putters.enter(loop, size)
 
         def put(turn: asyncio.Future[Turn] | None) -> bool:
@@ -129,7 +129,7 @@ class QueueWaits(QueueEngine[T], Generic[T]):
             getters = self._getters = Line()
         if self.append_below:
             self.append_below = -1
-        self._take_up_to, self._calm = -1, False
+        self.take_up_to, self._calm = -1, False
         turn: asyncio.Future[Turn] = loop.create_future()
         getters.turns.append((turn, getters.last_ticket, 1))
         return turn
@@ -150,7 +150,7 @@ class QueueWaits(QueueEngine[T], Generic[T]):
         loop = running_loop()
         if loop is None or loop is not self._loop:
             loop = self._check_loop()
-        self.append_below, self._take_up_to, self._calm = 0, -1, False
+        self.append_below, self.take_up_to, self._calm = 0, -1, False
         return line.wait(timeout, size, self._settle, loop)
 
     # For particular items

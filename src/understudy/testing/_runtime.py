@@ -79,6 +79,10 @@ class SimDispatcher(Dispatcher):
             lane = self._lanes[cell] = self._loop.new_lane(str(getattr(cell, "path", "cell")))
         self._loop.call_in_lane(lane, self._activate, cell, context=Context())
 
+    def push_first(self, cell: Runnable) -> None:
+        """The same: there is no front."""
+        self.push(cell)
+
     def run_ahead(self) -> None:
         """Not here: chance decides what runs next, and may well decide for that."""
 

@@ -1,0 +1,284 @@
+"""The turns of callbacks that have events to handle: many of them as one entry of the run queue.
+
+A callback is an actor with a mailbox and a life, and everything that goes for actors goes for it. But most of the time
+it is up, idle and gets one event; then a whole activation, and for a coroutine function a whole task, is more than the
+callback itself. So callbacks of one bus stand in a line, each at most once, and have their turns one after another:
+those of plain functions in one activation, those of coroutine functions in one task, the *leader*. Whatever is out of
+the ordinary, of a subscriber or its next message, is left to an activation of its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from understudy.actors._asks import FRAME, message_of
+from understudy.actors._life import Job
+from understudy.actors._publication import Delivery
+from understudy.actors._subscriber import AsyncSubscriber, Hand, Subscriber
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from understudy.actors._cell import Cell
+    from understudy.actors._runtime import Runtime
+    from understudy.actors._subscriptions import ActorSubscription
+
+__all__ = ["AsyncFanOut", "FanOut", "PlainFanOut"]
+
+
+class FanOut(ABC):
+    """The line of those who wait for their turn; in the run queue, or led, whenever somebody is in it.
+
+    Who is in line counts as queued, like a cell in the run queue, so that nobody else activates it. A turn is one
+    event; who has more of them goes into the run queue, behind all others. The line keeps its place in the run queue
+    until those have had their turn who were in it when it came to the front: so it delays others no more than as many
+    actors would, and a circle of callbacks that publish delays nobody.
+    """
+
+    __slots__ = ("_round", "_runtime", "queued", "waiting")
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.waiting: deque[ActorSubscription] = deque()
+        # In the run queue, or with a leader under way: whoever joins the line need not see to it.
+        self.queued = False
+        # How many are still to have their turn before the line goes to the end of the run queue.
+        self._round = 0
+
+    def wake(self) -> None:
+        """Somebody has joined the line, which was empty."""
+        self.queued = True
+        self._runtime.dispatcher.push(self)
+
+    @abstractmethod
+    def activate(self, limit: int) -> int:
+        """Let some have their turn, and stay in the run queue if there are more."""
+
+    def _begin_round(self) -> None:
+        if self._round <= 0:
+            self._round = len(self.waiting)
+
+    def _go_on(self) -> None:
+        """Those who are still in line have their turn later."""
+        dispatcher = self._runtime.dispatcher
+        if not self.waiting:
+            self._round = 0
+            self.queued = False
+        elif self._round > 0:
+            dispatcher.push_first(self)
+        else:
+            dispatcher.push(self)
+
+
+class PlainFanOut(FanOut):
+    """The line of plain functions: called here, in the dispatcher's own context."""
+
+    __slots__ = ()
+
+    def activate(self, limit: int) -> int:
+        """Call up to *limit* of them; how many it were."""
+        self._begin_round()
+        waiting, context = self.waiting, self._runtime.dispatcher.context
+        handled, limit = 0, min(limit, self._round)
+        while handled < limit:
+            subscription = waiting.popleft()
+            handled += 1
+            cell: Any = subscription.target
+            mailbox = cell.mailbox
+            items = mailbox.items
+            if (
+                not 0 < len(items) <= mailbox.take_up_to
+                or cell.attention
+                or cell.table is not _PLAIN
+                or _PLAIN[type(items[0])] is None
+            ):
+                cell.activate(1)
+            else:
+                item = items.popleft()
+                try:
+                    result: Any = subscription.callback(item.message if type(item) is Delivery else item)
+                    if result is not None:
+                        self._returned(cell, item, result)
+                    elif type(item) is Delivery:
+                        item.reply(None)
+                except BaseException as error:
+                    self._raised(subscription, item, error)
+                cell.queued = False
+                if items or cell.attention or cell.standing is not None:
+                    cell.activate(0)
+                else:
+                    cell.ready = True
+            if context:
+                break
+        self._round -= handled
+        self._go_on()
+        return handled
+
+    def _raised(self, subscription: ActorSubscription, item: Any, error: BaseException) -> None:
+        subscription.failed(error)
+        if type(item) is Delivery:
+            item.fail(error)
+        subscription.target.failed(error, item, None)
+
+    def _returned(self, cell: Cell, item: Any, result: object) -> None:
+        """A callback has returned something, which may be to be awaited."""
+        delivery = item if type(item) is Delivery else None
+        onward = cell.actor.go_on(result, message_of(item), delivery)
+        if onward is not None:
+            cell.replied(onward, None)
+        elif delivery is not None:
+            delivery.reply(None)
+
+
+class Leader(Job):
+    """The task in which callbacks run until one of them suspends: from then on it is the job of that one alone."""
+
+    __slots__ = ("subscription",)
+
+    def __init__(self) -> None:
+        super().__init__("messages")
+        # Whose callback is running.
+        self.subscription: ActorSubscription | None = None
+
+
+class AsyncFanOut(FanOut):
+    """The line of coroutine functions.
+
+    Most coroutines end without having been suspended, and to have run some of those leaves no trace in a task: it is
+    looked at after each, and given up if there is one. A callback that is suspended keeps the task, as if it had been
+    its own from the beginning. The others get tasks of their own, at once, and so does it from then on.
+    """
+
+    __slots__ = ("_leader", "_starting")
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
+        # Its task serves the line; until it has ended, or been suspended.
+        self._leader: Leader | None = None
+        # The task is being made: what it does now it does at once.
+        self._starting = False
+
+    def activate(self, limit: int) -> int:
+        """Start a leader."""
+        self._begin_round()
+        before = len(self.waiting)
+        leader = self._leader = Leader()
+        self._starting = True
+        task = self._runtime.env.start_task(
+            self._lead(leader),
+            name=self.waiting[0].task_name,
+            context=leader.context,
+            on_done=partial(self._ended, leader),
+        )
+        self._starting = False
+        if self._leader is leader:
+            leader.task = task
+            if leader.started:
+                self._look(leader)
+        return max(before - len(self.waiting), 1)
+
+    async def _lead(self, leader: Leader) -> None:
+        leader.begin()
+        if not self._starting:
+            self._runtime.env.loop.call_soon(self._look, leader)
+        await self._serve(leader)
+        if self._leader is leader:
+            self._leader = None
+            self._go_on()
+
+    async def _serve(self, leader: Leader) -> None:
+        """Let those in line have their turns, until the round or the slice is over or this task is somebody's."""
+        waiting, task, context = self.waiting, leader.task, leader.context
+        dispatcher, now = self._runtime.dispatcher, self._runtime.env.now
+        assert task is not None
+        since_last, allowed = 0, 1
+        while self._round > 0:
+            self._round -= 1
+            leader.subscription = subscription = waiting.popleft()
+            cell: Any = subscription.target
+            mailbox = cell.mailbox
+            items = mailbox.items
+            if (
+                not 0 < len(items) <= mailbox.take_up_to
+                or cell.attention
+                or ((kind := type(items[0])) is not Delivery and _ASYNC[kind] is None)
+            ):
+                dispatcher.push(cell)
+                continue
+            item = items.popleft()
+            hand, event = (item, item.message) if kind is Delivery else (Hand(item, cell), item)
+            cell.queued = False
+            cell.job = leader
+            cell.hand = item
+            cell.hand_since = now()
+            task.set_name(subscription.task_name)
+            hand.in_hand = True
+            FRAME.set(hand)
+            try:
+                if cell.table is _ASYNC:
+                    await subscription.callback(event)
+                else:  # somebody looks on
+                    await cell.table[type(event)].function(cell.actor, event)
+            except BaseException as error:
+                self._raised(leader, subscription, item, error)
+            else:
+                if kind is Delivery and cell.job is leader:
+                    item.reply(None)
+            finally:
+                hand.in_hand = False
+            if cell.job is not leader:  # abandoned
+                break
+            cell.hand = cell.waits = cell.job = None
+            if items or cell.queued or cell.attention or cell.standing is not None:
+                cell.settle()
+            else:
+                cell.ready = True
+            # A callback that was suspended has kept the task, a cancel that nobody here asked for must not meet the
+            # next one, nor a variable.
+            if self._leader is not leader or task.cancelling() or len(context) > 1:
+                break
+            since_last += 1
+            if since_last >= allowed and self._round > 0:
+                allowed, since_last = dispatcher.allowance(0, since_last), 0
+                if not allowed:
+                    break
+
+    def _raised(self, leader: Leader, subscription: ActorSubscription, item: Any, error: BaseException) -> None:
+        cell: Cell = subscription.target
+        if isinstance(error, GeneratorExit) and not leader.is_current:
+            raise error
+        if cell.job is not leader:
+            return
+        if cell.ending is not None and cell.ending.interrupting:
+            cell.interrupted()
+            return
+        if cell.table is _ASYNC:
+            subscription.failed(error)
+        cell.failed(error, message_of(item), item if type(item) is Delivery else None)
+
+    def _look(self, leader: Leader) -> None:
+        """The leader has had its first step: if it has not ended by now, a callback has been suspended and keeps it."""
+        if self._leader is not leader or leader.task is None or leader.task.done():
+            return
+        self._leader = None
+        if leader.subscription is not None:
+            leader.subscription.line = None
+        for subscription in self.waiting:
+            self._runtime.dispatcher.push(subscription.target)
+        self.waiting.clear()
+        self._go_on()
+
+    def _ended(self, leader: Leader, task: asyncio.Task[None]) -> None:
+        """The task has ended. Usually its last lines have seen to all; not if it was cancelled before its first one."""
+        if leader.subscription is not None:
+            leader.subscription.target.job_done(task)
+        if self._leader is leader:
+            self._leader = None
+            self._go_on()
+
+
+_PLAIN = Subscriber.__understudy_handlers__
+_ASYNC = AsyncSubscriber.__understudy_handlers__
