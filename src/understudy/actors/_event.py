@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any, Self
+
+from pydantic import BaseModel, Field
 
 from understudy.messages import Message
 
@@ -34,6 +36,29 @@ class Event(Message):
     """When it was published, in seconds since 1970 (UTC), by a clock that may be set; the order is ``sequence``."""
     source: str | None = None
     """Who published it: what it says itself, else the path of the actor in whose ``async def`` handler that was."""
+
+    def _understudy_stamped(self, stamp: dict[str, Any]) -> Self:
+        """A copy with those fields changed; not validated again: what the publisher made is valid, and so is this.
+
+        It is what ``model_copy`` does, for less where nobody has anything else in mind.
+        """
+        kind = type(self)
+        if (
+            kind.model_copy is not BaseModel.model_copy
+            or kind.__copy__ is not BaseModel.__copy__
+            or self.__pydantic_extra__ is not None
+            or getattr(self, "__pydantic_private__", None) is not None
+        ):
+            return self.model_copy(update=stamp)
+        copied = kind.__new__(kind)
+        _put(copied, "__dict__", {**self.__dict__, **stamp})
+        _put(copied, "__pydantic_fields_set__", {*self.__pydantic_fields_set__, *stamp})
+        _put(copied, "__pydantic_extra__", None)
+        _put(copied, "__pydantic_private__", None)
+        return copied
+
+
+_put = object.__setattr__
 
 
 class EventGap(Event):

@@ -40,6 +40,7 @@ from understudy.actors._subscriptions import (
     is_async,
     key_of,
     label_of,
+    put_all,
 )
 from understudy.actors._waiting import Waiting, check_timeout, end_of
 from understudy.exceptions import ActorStopped, AskCycle, InvalidContext, InvalidSpec, InvalidSubscription
@@ -401,9 +402,7 @@ class AsyncEventBus:
             InvalidContext: Called outside of the event loop of the bus.
         """
         stamped = self._stamp(event, Waiting.now())
-        for subscription in self._table.of(type(stamped)):
-            if subscription.predicate is None or subscription.wants(stamped):
-                subscription.put(stamped)
+        put_all(stamped, self._table.of(type(stamped)))
         return stamped
 
     async def publish(self, event: E, *, timeout: float | None = None) -> Published[E]:
@@ -429,7 +428,8 @@ class AsyncEventBus:
             InvalidTimeout: Not a positive number of seconds.
             InvalidContext: Called outside of the event loop of the bus.
         """
-        timeout = check_timeout(timeout)
+        if timeout is not None:
+            timeout = check_timeout(timeout)
         waiting = Waiting.now()
         stamped = self._stamp(event, waiting)
         runtime = self._running().runtime
@@ -447,17 +447,19 @@ class AsyncEventBus:
         cell = self._cell
         if cell is None or self._closed:
             raise self._not_running(event)
-        check_loop(cell, self._label)
-        self._sequence += 1
-        # Not validated again: what the publisher made is valid, and so is this.
-        stamp: dict[str, object] = {
-            "id": event.id or f"{self._token}-{self._sequence}",
-            "session_id": self.session_id,
-            "sequence": self._sequence,
-            "time": cell.runtime.env.wall(),
-            "source": event.source or (None if waiting.cell is None else waiting.cell.path),
-        }
-        stamped = event.model_copy(update=stamp)
+        env = cell.runtime.env
+        if not env.is_here():
+            raise cell.runtime.misplaced(self._label)
+        self._sequence = sequence = self._sequence + 1
+        stamped = event._understudy_stamped(
+            {
+                "id": event.id or f"{self._token}-{sequence}",
+                "session_id": self.session_id,
+                "sequence": sequence,
+                "time": env.wall(),
+                "source": event.source or (None if waiting.cell is None else waiting.cell.path),
+            }
+        )
         self._log.add(stamped)
         return stamped
 
@@ -467,7 +469,7 @@ class AsyncEventBus:
             stamped = self._stamp(event, Waiting.now())
             for subscription in self._table.of(type(stamped)):
                 if subscription.wants(stamped):
-                    subscription.put_quietly(stamped)
+                    subscription.put(stamped, quietly=True)
 
     def _gap(self, first: int, last: int) -> EventGap:
         assert self._cell is not None

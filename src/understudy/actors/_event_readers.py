@@ -42,7 +42,7 @@ class Once(Subscription):
         self._predicate = predicate
         self._future: asyncio.Future[Event] = bus.runtime.env.loop.create_future()
 
-    def put(self, item: Event | Delivery) -> bool:
+    def put(self, item: Event | Delivery, *, quietly: bool = False) -> bool:
         """Take the event, if it is the one; an error of the predicate is for who waits."""
         event = cast("Event", item)
         if self._future.done():
@@ -97,7 +97,7 @@ class Tap(Subscription):
         super().__init__(topic, object(), f"stream({name_of(topic)})", bus, cancelled)
         self.queue: AsyncMessageQueue[Event] = AsyncMessageQueue(size)
 
-    def put(self, item: Event | Delivery) -> bool:
+    def put(self, item: Event | Delivery, *, quietly: bool = False) -> bool:
         """Queue the event for the reader."""
         if self.queue.offer(cast("Event", item)):
             return True

@@ -89,15 +89,17 @@ class PlainFanOut(FanOut):
             cell: Any = subscription.target
             mailbox = cell.mailbox
             items = mailbox.items
+            # Below 0, the first that is there need not be the next.
             if (
-                not 0 < len(items) <= mailbox.take_up_to
+                not items
+                or mailbox.take_up_to < 0
                 or cell.attention
                 or cell.table is not _PLAIN
                 or _PLAIN[type(items[0])] is None
             ):
                 cell.activate(1)
             else:
-                item = items.popleft()
+                item = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
                 try:
                     result: Any = subscription.callback(item.message if type(item) is Delivery else item)
                     if result is not None:
@@ -194,7 +196,7 @@ class AsyncFanOut(FanOut):
         waiting, task, context = self.waiting, leader.task, leader.context
         dispatcher, now = self._runtime.dispatcher, self._runtime.env.now
         assert task is not None
-        since_last, allowed = 0, 1
+        since_last, allowed, since = 0, 1, now()
         while self._round > 0:
             self._round -= 1
             leader.subscription = subscription = waiting.popleft()
@@ -202,18 +204,19 @@ class AsyncFanOut(FanOut):
             mailbox = cell.mailbox
             items = mailbox.items
             if (
-                not 0 < len(items) <= mailbox.take_up_to
+                not items
+                or mailbox.take_up_to < 0
                 or cell.attention
                 or ((kind := type(items[0])) is not Delivery and _ASYNC[kind] is None)
             ):
                 dispatcher.push(cell)
                 continue
-            item = items.popleft()
+            item = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
             hand, event = (item, item.message) if kind is Delivery else (Hand(item, cell), item)
             cell.queued = False
             cell.job = leader
             cell.hand = item
-            cell.hand_since = now()
+            cell.hand_since = since
             task.set_name(subscription.task_name)
             hand.in_hand = True
             FRAME.set(hand)
@@ -242,7 +245,7 @@ class AsyncFanOut(FanOut):
                 break
             since_last += 1
             if since_last >= allowed and self._round > 0:
-                allowed, since_last = dispatcher.allowance(0, since_last), 0
+                allowed, since_last, since = dispatcher.allowance(0, since_last), 0, now()
                 if not allowed:
                     break
 
@@ -266,6 +269,7 @@ class AsyncFanOut(FanOut):
         self._leader = None
         if leader.subscription is not None:
             leader.subscription.line = None
+            leader.subscription.target.hand_since = self._runtime.env.now()
         for subscription in self.waiting:
             self._runtime.dispatcher.push(subscription.target)
         self.waiting.clear()

@@ -97,7 +97,11 @@ class Delivery(Ask):
         """It has been handled; nobody is interested in the value."""
         if self.future is _OPEN:
             self.future = _HANDLED
-            self.publication.settled(self)
+            publication = self.publication
+            if publication.pending > 1 and self.sender is None:
+                publication.pending -= 1  # all that `settled` would do
+            else:
+                publication.settled(self)
         return True
 
     def fail(self, error: BaseException) -> bool:
@@ -123,7 +127,7 @@ class Delivery(Ask):
 class Publication:
     """Counts down those that are still to handle the event."""
 
-    __slots__ = ("_all_settled", "_deliveries", "_pending", "_runtime", "event", "waiting")
+    __slots__ = ("_all_settled", "_deliveries", "_runtime", "event", "pending", "waiting")
 
     def __init__(self, runtime: Runtime, event: Event, waiting: Waiting) -> None:
         self._runtime = runtime
@@ -131,24 +135,27 @@ class Publication:
         self.waiting = waiting
         # What each subscriber has got: the delivery, or what is known of it already.
         self._deliveries: list[Delivery | Outcome] = []
-        self._pending = 0
+        self.pending = 0
         self._all_settled: asyncio.Future[None] | None = None
 
     def deliver(self, subscriptions: Iterable[Subscription]) -> None:
         """Put the event into the queue of each of *subscriptions* that wants it."""
-        event, deliveries = self.event, self._deliveries
+        event, deliveries, nobody_waits = self.event, self._deliveries, self.waiting.cell is None
         for subscription in subscriptions:
             if subscription.predicate is not None and not subscription.wants(event):
                 continue
             cell = subscription.cell
-            if cell is None or not self._begin(delivery := Delivery(self, subscription, cell)):
-                deliveries.append(Outcome(subscription, "queued" if subscription.put(event) else "refused"))
-            elif subscription.put(delivery):
-                self._pending += 1
-                deliveries.append(delivery)
-            else:
-                self.waiting.end(delivery)
-                deliveries.append(Outcome(subscription, "refused"))
+            if cell is not None:
+                delivery = Delivery(self, subscription, cell)
+                if nobody_waits or self._begin(delivery):
+                    if subscription.put(delivery):
+                        self.pending += 1
+                        deliveries.append(delivery)
+                    else:
+                        self.waiting.end(delivery)
+                        deliveries.append(Outcome(subscription, "refused"))
+                    continue
+            deliveries.append(Outcome(subscription, "queued" if subscription.put(event) else "refused"))
 
     def _begin(self, delivery: Delivery) -> bool:
         """Wait for it from here on; False: in vain, since its subscriber waits for this publication."""
@@ -160,10 +167,10 @@ class Publication:
 
     def settled(self, delivery: Delivery) -> None:
         """One less to wait for."""
-        self._pending -= 1
+        self.pending -= 1
         if self.waiting.cell is not None:
             self.waiting.end(delivery)
-        if not self._pending and self._all_settled is not None and not self._all_settled.done():
+        if not self.pending and self._all_settled is not None and not self._all_settled.done():
             self._all_settled.set_result(None)
 
     async def wait(self, deadline: float) -> None:
@@ -171,7 +178,7 @@ class Publication:
         runtime = self._runtime
         runtime.dispatcher.run_ahead()
         try:
-            if self._pending:
+            if self.pending:
                 done = self._all_settled = runtime.env.loop.create_future()
                 runtime.asks.add(Bound(done, deadline, lambda: done.set_result(None)), runtime.env.now())
                 await done

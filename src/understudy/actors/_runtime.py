@@ -15,6 +15,7 @@ from understudy.environment import Blocking, Environment, place
 from understudy.exceptions import InvalidContext
 from understudy.instrument import Instrument, Instruments
 from understudy.mailbox._queue import AsyncMessageQueue
+from understudy.mailbox._rules import PLAIN
 from understudy.messages import DeadLetter
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Runtime:
     def rules_of(self, cell: Inbox) -> Rules:
         """How the mailbox of *cell* deals with what is in it."""
         mailbox: Mailbox = cell.option("mailbox")
+        if mailbox.plain:
+            return PLAIN
         rules = mailbox.rules(
             message_of=message_of,
             on_drop=cell.displaced,

@@ -17,7 +17,7 @@ from understudy.instrument import Instrument
 from understudy.reasons import Crashed, Shutdown, frames_of, without_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from understudy.actors._cell import Cell
     from understudy.actors._fan_out import FanOut
@@ -44,6 +44,7 @@ __all__ = [
     "label_of",
     "may_be",
     "name_of",
+    "put_all",
 ]
 
 Topic: TypeAlias = "type[Event] | Literal['*'] | Callable[[Any], object]"
@@ -86,6 +87,7 @@ class Subscription:
         "failures",
         "handled",
         "key",
+        "line",
         "name",
         "predicate",
         "refused",
@@ -100,6 +102,8 @@ class Subscription:
         self.predicate: Callable[[Event], object] | None = None if isinstance(topic, str | type) else topic
         # The actor that handles the events, where it is one.
         self.cell: Cell | None = None
+        # Where it waits for its turn if it is a callback; None: by itself, in the run queue.
+        self.line: FanOut | None = None
         # The usual outcome, which is always the same.
         self.handled = Outcome(self, "handled")
         # What makes two subscriptions the same.
@@ -118,13 +122,12 @@ class Subscription:
         self.bus = bus
         self._cancelled = cancelled
 
-    def put(self, item: Event | Delivery) -> bool:
-        """Queue an event; False: there was no room, or nobody is there any more."""
-        raise NotImplementedError
+    def put(self, item: Event | Delivery, *, quietly: bool = False) -> bool:
+        """Queue an event; False: there was no room, or nobody is there any more.
 
-    def put_quietly(self, event: Event) -> bool:
-        """The same, and an event that is refused leaves no trace but in ``refused``."""
-        return self.put(event)
+        *Quietly*: an event that is refused leaves no trace but in ``refused``.
+        """
+        raise NotImplementedError
 
     def end(self, *, drain: bool, timeout: float | None = None) -> None:
         """Where the subscriber is the bus's own, end it: at once, or when it has handled what waits."""
@@ -162,14 +165,12 @@ class Subscription:
 class ActorSubscription(Subscription):
     """That of an actor: one that was there, or one that the bus has made around a callback."""
 
-    __slots__ = ("_throws_away", "callback", "line", "on_error", "target", "task_name")
+    __slots__ = ("_throws_away", "callback", "on_error", "target", "task_name")
 
     target: Cell
     """The actor that handles the events; not None as ``cell`` may be for others."""
     callback: Any
     """What the actor is around, where the bus has made it."""
-    line: FanOut | None
-    """Where it waits for its turn; None: by itself, in the run queue."""
 
     def __init__(
         self,
@@ -196,7 +197,7 @@ class ActorSubscription(Subscription):
         self._throws_away = self.callback is not None and cell.policy == "drop_old"
         cell.observe(self._gone)
 
-    def put(self, item: Event | Delivery) -> bool:
+    def put(self, item: Event | Delivery, *, quietly: bool = False) -> bool:
         """Queue an event; one that is refused becomes a dead letter."""
         cell = self.target
         mailbox = cell.mailbox
@@ -205,8 +206,9 @@ class ActorSubscription(Subscription):
             mailbox.items.append(item)
             mailbox.total_in += 1
         elif not self._offer(item):
-            event: Event = message_of(item)
-            cell.refuse(event, event.source, told=True)
+            if not quietly:
+                event: Event = message_of(item)
+                cell.refuse(event, event.source, told=True)
             return False
         if cell.ready:
             cell.ready = False
@@ -218,13 +220,6 @@ class ActorSubscription(Subscription):
                 line.waiting.append(self)
                 if not line.queued:
                     line.wake()
-        return True
-
-    def put_quietly(self, event: Event) -> bool:
-        """The same, and an event that is refused leaves no trace but in ``refused``."""
-        if not self._offer(event):
-            return False
-        self.target.wake()
         return True
 
     def _offer(self, item: Event | Delivery) -> bool:
@@ -281,6 +276,32 @@ class ActorSubscription(Subscription):
             self.target.unobserve(self._gone)
         else:
             close_down(self.target, drain=drain, timeout=timeout)
+
+
+def put_all(event: Event, subscriptions: Sequence[Subscription]) -> None:
+    """Queue *event* for each of *subscriptions* that wants it."""
+    for subscription in subscriptions:
+        cell = subscription.cell
+        if (
+            cell is None
+            or subscription.predicate is not None
+            or (line := subscription.line) is None
+            or (mailbox := cell.mailbox) is None
+            or cell.gate is not None
+            or len(mailbox.items) >= mailbox.append_below
+        ):
+            if subscription.wants(event):
+                subscription.put(event)
+            continue
+        # What `put` does, without the call.
+        mailbox.items.append(event)
+        mailbox.total_in += 1
+        if cell.ready:
+            cell.ready = False
+            cell.queued = True
+            line.waiting.append(cast("ActorSubscription", subscription))
+            if not line.queued:
+                line.wake()
 
 
 def check_loop(cell: Cell, what: str) -> None:

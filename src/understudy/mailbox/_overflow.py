@@ -98,6 +98,12 @@ class Mailbox(BaseModel):
         check_marks(self.high, self.low, self.capacity)
         return self
 
+    @property
+    def plain(self) -> bool:
+        """Whether all that distinguishes it is its capacity; for the runtime."""
+        extras = (self.weigh, self.high, self.priority, self.batch)
+        return self.policy == "block" and extras == (None, None, None, None)
+
     def rules(
         self,
         *,
@@ -114,8 +120,7 @@ class Mailbox(BaseModel):
             on_high: Called when the load has reached *high*.
             on_low: Called when it is down to *low*.
         """
-        extras = (self.weigh, self.high, self.priority, self.batch)
-        if self.policy == "block" and extras == (None, None, None, None):
+        if self.plain:
             return PLAIN
         high, low = check_marks(self.high, self.low, self.capacity)
         batch, priority = self.batch, self.priority
