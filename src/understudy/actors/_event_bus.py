@@ -451,7 +451,7 @@ class AsyncEventBus:
         if not env.is_here():
             raise cell.runtime.misplaced(self._label)
         self._sequence = sequence = self._sequence + 1
-        stamped = event._understudy_stamped(
+        stamped = event._understudy_stamped(  # pyright: ignore[reportPrivateUsage]
             {
                 "id": event.id or f"{self._token}-{sequence}",
                 "session_id": self.session_id,

@@ -202,7 +202,7 @@ class AsyncFanOut(FanOut):
             leader.subscription = subscription = waiting.popleft()
             cell: Any = subscription.target
             mailbox = cell.mailbox
-            items = mailbox.items
+            items: deque[Any] = mailbox.items
             if (
                 not items
                 or mailbox.take_up_to < 0

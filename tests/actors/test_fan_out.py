@@ -1,0 +1,352 @@
+"""Callbacks of a bus have their turns together, and notice nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.cast import Gate, Note, Recorder, settle, statuses
+from understudy import Actor, ActorSystem, Crashed, ExitReason, Instrument, LoopBlocked, handler
+from understudy.actors._sight import sight_of
+from understudy.environment import frames_in_hand
+from understudy.events import AsyncEventBus, Event
+
+pytestmark = pytest.mark.asyncio
+
+MANY = 20
+
+
+class Paid(Event):
+    number: int = 0
+
+
+class Seen:
+    """Callbacks that write down in which task they run."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, list[asyncio.Task[Any] | None]] = {}
+        self.names: dict[str, list[str]] = {}
+
+    def note(self, name: str) -> None:
+        task = asyncio.current_task()
+        self.tasks.setdefault(name, []).append(task)
+        self.names.setdefault(name, []).append("" if task is None else task.get_name())
+
+    def one(self, name: str, after: Callable[[], Any] | None = None) -> Callable[[Paid], Any]:
+        """A coroutine function that notes, and then does what is given, or awaits it."""
+
+        async def callback(event: Paid) -> None:
+            self.note(name)
+            if after is not None:
+                result = after()
+                if result is not None:
+                    await result
+
+        callback.__name__ = name
+        return callback
+
+
+async def test_coroutine_functions_that_are_not_suspended_share_a_task_that_bears_the_name_of_each() -> None:
+    seen = Seen()
+    async with AsyncEventBus("shared") as bus:
+        for number in range(MANY):
+            bus.subscribe(Paid, seen.one(f"c{number}"))
+        for _ in range(3):
+            assert (await bus.publish(Paid())).handled
+    assert all(names == [f"actor:/system/events/{name}"] * 3 for name, names in seen.names.items())
+    for round_ in (1, 2):  # at the first event they are just being started
+        tasks = {id(tasks[round_]) for tasks in seen.tasks.values()}
+        assert len(tasks) < MANY / 2  # one, unless the slice was over
+
+
+async def test_one_that_is_suspended_keeps_the_task_to_itself_and_the_others_go_on_at_once() -> None:
+    seen, gate = Seen(), Gate()
+    async with AsyncEventBus("kept") as bus:
+        for number in range(MANY):
+            bus.subscribe(Paid, seen.one(f"before{number}"))
+        bus.subscribe(Paid, seen.one("held", gate.hold))
+        for number in range(MANY):
+            bus.subscribe(Paid, seen.one(f"after{number}"))
+        publication = asyncio.create_task(bus.publish(Paid(), timeout=1.0))
+        await gate.reached()
+        await settle()
+        assert len(seen.names) == 2 * MANY + 1  # all had their turn while it was held
+        held = seen.tasks["held"][0]
+        assert held is not None
+        assert held.get_name() == "actor:/system/events/held"
+        assert all(tasks[0] is not held for name, tasks in seen.tasks.items() if name.startswith("after"))
+        gate.open()
+        assert (await publication).handled
+        assert held.done()
+        # From then on it has a task of its own, in which nobody else runs.
+        await bus.publish(Paid())
+        own = seen.tasks["held"][1]
+        assert all(tasks[1] is not own for name, tasks in seen.tasks.items() if name != "held")
+
+
+async def test_all_of_a_line_can_be_suspended_and_each_gets_all_in_order() -> None:
+    seen: list[list[int]] = [[] for _ in range(MANY)]
+
+    def often(place: int) -> Any:
+        async def callback(event: Paid) -> None:
+            if (event.number + place) % 3 == 0:
+                await asyncio.sleep(0.001 * (place % 4))
+            seen[place].append(event.number)
+
+        return callback
+
+    async with AsyncEventBus("all") as bus:
+        for place in range(MANY):
+            bus.subscribe(Paid, often(place))
+        for number in range(10):
+            bus.publish_nowait(Paid(number=number))
+            if number % 3 == 0:
+                await bus.publish(Paid(number=100 + number), timeout=0.001)
+        await asyncio.sleep(1.0)
+    wanted = [0, 100, 1, 2, 3, 103, 4, 5, 6, 106, 7, 8, 9, 109]
+    assert seen == [wanted] * MANY
+
+
+async def test_what_a_callback_leaves_in_its_task_meets_nobody_else() -> None:
+    variable = contextvars.ContextVar[str]("variable", default="clean")
+    found: list[tuple[str, int]] = []
+
+    def sets() -> None:
+        variable.set("dirty")
+
+    def cancels() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async def looks(event: Paid) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        found.append((variable.get(), task.cancelling()))
+        await asyncio.sleep(0)  # where a cancel would strike
+        found.append((variable.get(), task.cancelling()))
+
+    recorder, seen = Recorder(), Seen()
+    async with ActorSystem(instruments=[recorder]) as system:
+        bus = system.events
+        for _ in range(3):
+            bus.subscribe(Paid, seen.one("sets", sets))
+            bus.subscribe(Paid, seen.one("cancels", cancels))
+            bus.subscribe(Paid, partial(looks))
+        for _ in range(2):
+            assert (await bus.publish(Paid())).handled
+    assert found == [("clean", 0)] * 12
+    assert recorder.of("actor_crashed") == []
+
+
+async def test_a_variable_that_a_plain_function_sets_is_not_seen_by_the_next() -> None:
+    variable = contextvars.ContextVar[str]("variable", default="clean")
+    found: list[str] = []
+
+    def sets(event: Paid) -> None:
+        found.append(variable.get())
+        variable.set("dirty")
+
+    async with AsyncEventBus("plain") as bus:
+        for _ in range(MANY):
+            bus.subscribe(Paid, lambda event: sets(event))
+        assert (await bus.publish(Paid())).handled
+    assert found == ["clean"] * MANY
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="a task begins where it is made")
+async def test_a_task_that_is_cancelled_before_it_begins_costs_nobody_an_event() -> None:
+    seen = Seen()
+    async with AsyncEventBus("early") as bus:
+        for number in range(MANY):
+            bus.subscribe(Paid, seen.one(f"c{number}"))
+        await bus.publish(Paid())
+        bus.publish_nowait(Paid())
+        tasks: list[asyncio.Task[Any]] = []
+        for _ in range(3):  # turns of the loop, at most, until there is the task
+            await asyncio.sleep(0)
+            tasks = tasks or [task for task in asyncio.all_tasks() if task.get_name().startswith("actor:/system/ev")]
+            if tasks:
+                break
+        assert tasks
+        assert all(len(names) == 1 for names in seen.names.values())
+        for task in tasks:
+            task.cancel()
+        await settle()
+    assert all(len(names) == 2 for names in seen.names.values())
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_callbacks_that_publish_in_a_circle_delay_nobody_else(kind: str) -> None:
+    rounds = 0
+
+    class Echo(Actor[Note]):
+        @handler
+        def note(self, message: Note) -> int:
+            return message.value
+
+    async with ActorSystem() as system:
+        bus = system.events
+
+        def again(event: Paid) -> None:
+            nonlocal rounds
+            rounds += 1
+            if rounds < 5_000:
+                bus.publish_nowait(Paid())
+
+        async def again_async(event: Paid) -> None:
+            again(event)
+
+        for _ in range(3):
+            bus.subscribe(Paid, (lambda event: again(event)) if kind == "def" else partial(again_async))
+        bus.publish_nowait(Paid())
+        echo = await system.spawn(Echo)
+        for number in range(5):
+            assert await echo.ask(Note(value=number)) == number
+            await asyncio.sleep(0)
+        assert 5 < rounds < 5_000
+        rounds = 5_000
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+@pytest.mark.parametrize("what", ["suspend", "kill", "stop", "cancel"])
+async def test_one_in_line_can_be_dealt_with_by_another(kind: str, what: str) -> None:
+    recorder, seen = Recorder(), list[str]()
+
+    async with ActorSystem(instruments=[recorder]) as system:
+        bus = system.events
+
+        def subscribe(name: str, then: Callable[[], None] | None = None) -> Any:
+            def plain(event: Paid) -> None:
+                seen.append(f"{name}{event.number}")
+                if then is not None and event.number == 1:
+                    then()
+
+            async def coroutine(event: Paid) -> None:
+                plain(event)
+
+            return bus.subscribe(Paid, plain if kind == "def" else coroutine)
+
+        def deal() -> None:
+            ref: Any = system.lookup(second.name)
+            if what == "suspend":
+                ref.debug.suspend()
+            elif what == "kill":
+                ref.kill()
+            elif what == "stop":
+                ref.stop()
+            else:
+                second.cancel()
+
+        subscribe("a", deal)
+        second = subscribe("b")
+        subscribe("c")
+        await bus.publish(Paid(number=0))
+        published = await bus.publish(Paid(number=1), timeout=0.01)
+        await settle()
+        assert seen[:4] == ["a0", "b0", "c0", "a1"]
+        assert "c1" in seen
+        if what == "suspend":
+            assert statuses(published) == ["handled", "pending", "handled"]
+            assert "b1" not in seen
+            system.lookup(second.name).debug.resume()
+            await settle()
+        if what == "stop":
+            assert statuses(published) == ["handled", "failed", "handled"]
+            assert [(letter[0].number, letter[1]) for letter in recorder.letters] == [(1, second.name)]
+            assert seen.count("b1") == 0
+        else:
+            assert seen.count("b1") == 1
+            assert recorder.letters == []
+        assert len(recorder.of("actor_restarting", second.name)) == (what == "kill")
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_a_failure_is_told_from_the_callback_on(kind: str) -> None:
+    resumed: list[tuple[ExitReason, str]] = []
+
+    class Listener(Instrument):
+        def actor_resumed(self, path: str, reason: ExitReason, message_type: str) -> None:
+            resumed.append((reason, message_type))
+
+    def fails(event: Paid) -> None:
+        raise ValueError("no")
+
+    async def fails_async(event: Paid) -> None:
+        raise ValueError("no")
+
+    async with ActorSystem(instruments=[Listener()]) as system:
+        bus = system.events
+        subscription = bus.subscribe(Paid, fails if kind == "def" else fails_async)
+        bus.subscribe(Paid, lambda event: None)
+        for _ in range(2):
+            published = await bus.publish(Paid())
+            assert statuses(published) == ["failed", "handled"]
+            bus.publish_nowait(Paid())
+            await settle()
+        assert subscription.failures == 4
+    assert len(resumed) == 4
+    for reason, message_type in resumed:
+        assert message_type == "Paid"
+        assert isinstance(reason, Crashed)
+        assert reason.frames[-1][2].endswith("fails" if kind == "def" else "fails_async")
+    assert [len(reason.frames) for reason, _ in resumed if isinstance(reason, Crashed)][1:] == [1, 1, 1]
+
+
+async def test_a_callback_that_blocks_is_seen_as_itself() -> None:
+    sights: dict[str, LoopBlocked] = {}
+    loop, own = asyncio.get_running_loop(), threading.get_ident()
+
+    def look(name: str) -> None:
+        def see() -> None:
+            sights[name] = sight_of(frames_in_hand(loop, own), asyncio.current_task(loop), 1.0)
+
+        thread = threading.Thread(target=see)
+        thread.start()
+        thread.join()
+
+    def plain(event: Paid) -> None:
+        look("plain")
+
+    async def idle(event: Paid) -> None:
+        pass
+
+    async def coroutine(event: Paid) -> None:
+        look("coroutine")
+
+    async with AsyncEventBus("seen") as bus:
+        for callback in (lambda event: None, plain, idle, coroutine):
+            bus.subscribe(Paid, callback)
+        for _ in range(2):
+            await bus.publish(Paid())
+            for name, sight in sights.items():
+                assert sight.actor == f"/system/events/{name}"
+                assert (sight.doing, sight.message_type) == ("handler", "Paid")
+            assert set(sights) == {"plain", "coroutine"}
+            sights.clear()
+
+
+async def test_who_is_killed_in_the_middle_of_an_event_is_alone_with_that() -> None:
+    recorder, gate, seen = Recorder(), Gate(), Seen()
+    async with ActorSystem(instruments=[recorder]) as system:
+        bus = system.events
+        bus.subscribe(Paid, seen.one("first"))
+        held = bus.subscribe(Paid, seen.one("held", gate.hold))
+        bus.subscribe(Paid, seen.one("last"))
+        bus.publish_nowait(Paid(number=1))
+        await gate.reached()
+        bus.publish_nowait(Paid(number=2))
+        system.lookup(held.name).kill()
+        gate.open()
+        await settle()
+        assert {name: len(names) for name, names in seen.names.items()} == {"first": 2, "held": 2, "last": 2}
+        assert gate.went == 1
+    assert [letter[0].number for letter in recorder.letters] == [1]
+    assert len(recorder.of("actor_restarting")) == 1
