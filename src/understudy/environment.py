@@ -355,6 +355,11 @@ class TaskRegistry:
         if on_done is not None:
             on_done(task)
 
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        """*task* is at its last line and has seen to all itself: spare the event loop the call of :meth:`ended`."""
+        if task.remove_done_callback(self.ended):
+            self._tasks.pop(task, None)
+
     def close(self) -> None:
         """The event loop is about to be closed."""
         self.closed = True

@@ -190,6 +190,8 @@ class AsyncFanOut(FanOut):
         if self._leader is leader:
             self._leader = None
             self._go_on()
+            if leader.task is not None:
+                self._runtime.env.tasks.leave(leader.task)
 
     async def _serve(self, leader: Leader) -> None:
         """Let those in line have their turns, until the round or the slice is over or this task is somebody's."""
@@ -202,7 +204,7 @@ class AsyncFanOut(FanOut):
             leader.subscription = subscription = waiting.popleft()
             cell: Any = subscription.target
             mailbox = cell.mailbox
-            items: deque[Any] = mailbox.items
+            items: deque[object] = mailbox.items
             if (
                 not items
                 or mailbox.take_up_to < 0
@@ -211,7 +213,7 @@ class AsyncFanOut(FanOut):
             ):
                 dispatcher.push(cell)
                 continue
-            item = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
+            item: Any = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
             hand, event = (item, item.message) if kind is Delivery else (Hand(item, cell), item)
             cell.queued = False
             cell.job = leader

@@ -400,7 +400,7 @@ class Inbox(ABC):
         """Handle messages with ``async def`` handlers until there is none, or the next needs something else."""
         job.begin()
         FRAME.set(self)
-        mailbox, dispatcher, task = self.make_mailbox(), self.runtime.dispatcher, job.task
+        mailbox, dispatcher, task, context = self.make_mailbox(), self.runtime.dispatcher, job.task, job.context
         assert task is not None
         if self.job is not job:
             return
@@ -417,33 +417,39 @@ class Inbox(ABC):
                     return
                 if ask is not None or result is not None:
                     self.replied(result, ask)
-            self.release()
-            if ask is not None:
+            if ask is None and self.belongings is None:
+                self.hand = self.waits = None  # all that `release` would do
+            else:
+                self.release()
                 FRAME.set(self)
             handled += 1
             since_last += 1
             # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
-            if task.cancelling() or len(job.context) > 1:
+            if task.cancelling() or len(context) > 1:
                 break
             if since_last >= allowed and mailbox.items:
                 allowed, since_last = dispatcher.allowance(handled, since_last), 0
                 if not allowed:
                     break
         self._pump_ended(job)
+        self.runtime.env.tasks.leave(task)
 
     def _next_async(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, Handler] | None:
         """Take the next message for the pump; None when there is none, or when it is for an activation to deal with."""
-        if self.attention or not mailbox.items:
+        items = mailbox.items
+        if self.attention or not items:
             return None
-        if mailbox.collects:
+        if mailbox.take_up_to < 0 and mailbox.collects:
             if not burst_over(mailbox, self.runtime.env.now()):
                 return None
             bundle = next_bundle(mailbox, self.table)
             if bundle is not None:
                 return self._take_bundle(mailbox, bundle)
-        item = mailbox.take()
+        item = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
         message, ask, handler = item, None, self.table[type(item)]
-        if handler is None:
+        if handler is None and type(item) is Ask and self.belongings is None:  # what `_open` would say
+            message, ask, handler = item.message, item, self.table[type(item.message)] or self.table.fallback
+        elif handler is None:
             message, ask, handler = self._open(item)
             if (type(item) is News or isinstance(item, Private)) and handler is not None and handler.pumped:
                 item.taken()
