@@ -115,6 +115,29 @@ async def test_who_started_a_task_hears_of_its_end_once_and_in_its_context() -> 
 
 
 @pytest.mark.asyncio
+async def test_a_task_that_leaves_by_itself_is_forgotten_without_a_call_of_the_event_loop() -> None:
+    env = Environment(asyncio.get_running_loop())
+    heard: list[asyncio.Task[None]] = []
+
+    async def body() -> None:
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        assert len(env.tasks) == 1
+        env.tasks.leave(task)
+        env.tasks.leave(task)
+        assert len(env.tasks) == 0
+
+    task = env.start_task(body(), name="leaves", context=Context(), on_done=heard.append)
+    await task
+    await asyncio.sleep(0)
+    assert heard == []
+    stranger = asyncio.current_task()
+    assert stranger is not None
+    env.tasks.leave(stranger)  # one that was never owned
+
+
+@pytest.mark.asyncio
 async def test_who_started_a_task_hears_also_when_it_was_cancelled_before_its_first_step() -> None:
     env, began = environment(), []
     heard: list[asyncio.Task[Any]] = []
