@@ -99,7 +99,7 @@ class Instruments:
     One that raises is reported to *complain* and does not keep the others from hearing.
     """
 
-    __slots__ = ("_complain", "_listeners", "_reported_to", "_tallies")
+    __slots__ = ("_complain", "_listeners", "_reported_to", "_tallies", "started", "stopped")
 
     def __init__(self, listeners: Sequence[Instrument], complain: Callable[[str, BaseException], None]) -> None:
         self._listeners = tuple(listeners)
@@ -107,20 +107,17 @@ class Instruments:
             each for each in self._listeners if type(each).crash_reported is not Instrument.crash_reported
         ]
         self._complain = complain
-        self._tallies: dict[Callable[..., None], _Tally] = {}
+        self._tallies: dict[Callable[..., None], Tally] = {}
+        # The most frequent ones, for who counts by himself and tells only if there is somebody to tell.
+        self.started = self._tally(Instrument.actor_started)
+        self.stopped = self._tally(Instrument.actor_stopped)
 
     def emit(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Count it, and call the method *event* of those who override it: ``emit(Instrument.late, name)``."""
-        if self.noted(event):
-            self.tell(event, *args, **kwargs)
-
-    def noted(self, event: Callable[..., None]) -> bool:
-        """Count it; whether there is somebody to :meth:`tell`. For what is frequent and costly to tell of."""
-        tally = self._tallies.get(event)
-        if tally is None:
-            tally = self._tally(event)
+        tally = self._tallies.get(event) or self._tally(event)
         tally.count += 1
-        return tally.heard
+        if tally.heard:
+            self.tell(event, *args, **kwargs)
 
     def tell(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Tell of what has been noted."""
@@ -174,16 +171,16 @@ class Instruments:
             abandoned=self.count(Instrument.abandoned),
         )
 
-    def _tally(self, event: Callable[..., None]) -> _Tally:
+    def _tally(self, event: Callable[..., None]) -> Tally:
         tally = self._tallies.get(event)
         if tally is None:
             name = event.__name__
             overriding = (each for each in self._listeners if getattr(type(each), name) is not event)
-            tally = self._tallies[event] = _Tally([getattr(each, name) for each in overriding])
+            tally = self._tallies[event] = Tally([getattr(each, name) for each in overriding])
         return tally
 
 
-class _Tally:
+class Tally:
     """How often an event has happened, and who wants to hear of it."""
 
     __slots__ = ("count", "heard", "methods")

@@ -169,8 +169,9 @@ async def test_actors_spawned_without_a_name_are_numbered_among_their_siblings()
         above = await system.spawn(Part("above").spec())
         below: Any = [await above.ask(Call(what=lambda actor: actor.context.spawn(Greeter))) for _ in range(2)]
         assert [ref.path for ref in below] == ["/user/above/greeter", "/user/above/greeter-2"]
-        system.lookup("greeter-2", Greeter).stop()
-        await system.lookup("greeter-2", Greeter).wait_stopped()
+        second = system.lookup("greeter-2", Greeter)
+        second.stop()
+        await second.wait_stopped()
         again = await system.spawn(Greeter)
         assert again.path not in ("/user/greeter", "/user/greeter-3")
 

@@ -14,7 +14,6 @@ await a job looks whether it is still its cell's job; if not it has been abandon
 
 from __future__ import annotations
 
-import asyncio
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from understudy.actors._life import (
     RUNNING,
     STARTING,
     STOPPING,
+    Ending,
     Job,
 )
 from understudy.actors._mortal import Mortal
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 
     from understudy._plans._spec import ChildSpec
     from understudy._plans._strategies import Plan
+    from understudy.actors._child_record import Child
     from understudy.actors._handler import Handler
-    from understudy.actors._life import Ending
     from understudy.actors._runtime import Runtime
     from understudy.mailbox._queue import AsyncMessageQueue
 
@@ -197,14 +197,26 @@ class Cell(Mortal):
 
     # Requests from anywhere
 
-    def start(self) -> None:
-        """Begin the next incarnation; for the parent."""
+    def start(self, *, ahead: bool = False) -> None:
+        """Begin the next incarnation; for the parent.
+
+        *Ahead* of an activation, if there is time, and nobody can tell: no code of a user's runs in the start.
+        """
         assert self.life is NEW or self.life is DOWN, self
         self.life = STARTING
         self.incarnation += 1
         if self.incarnation > 1:
             self.stand()
-        self.enqueue()
+        if ahead and self._starts_in_silence and self.runtime.dispatcher.may_step_ahead():
+            self._boot()
+        else:
+            self.enqueue()
+
+    @property
+    def _starts_in_silence(self) -> bool:
+        factory = self.spec.factory
+        silent = not factory.supervises and factory.__understudy_handlers__.is_silent(factory)
+        return silent and not self.runtime.instruments.started.heard
 
     def request_stop(self, reason: ExitReason, *, keep: bool = False) -> None:
         """End this incarnation with grace; without *keep* for good, which closes the gate and empties the mailbox."""
@@ -218,6 +230,38 @@ class Cell(Mortal):
             return
         if self.ending is None:
             self.end(reason, hook=True)
+
+    def stop(self, reason: ExitReason) -> None:
+        """:meth:`request_stop`, by somebody outside.
+
+        Over at once, ahead of an activation, if nothing is to be waited for, and nobody can tell: no code of a user's
+        runs in the end, and the parent hears of it on the spot.
+        """
+        if self.ready and self._ends_in_silence:
+            self.ready = False
+            self._shut(reason)
+            self._go_down(Ending(reason, hook=False))
+        else:
+            self.request_stop(reason)
+
+    @property
+    def _ends_in_silence(self) -> bool:
+        """Of one that is up and has nothing to do."""
+        parent, runtime = self.parent, self.runtime
+        return (
+            self.table.shutdown is None
+            and self.standing is None
+            and self.belongings is None
+            and self.family is None
+            and self.observers is None
+            and (self.mailbox is None or not self.mailbox.items)
+            and parent is not None
+            and parent.running
+            and parent.hears_at_once
+            and self.spec.given.get("shutdown") != "brutal_kill"
+            and not runtime.instruments.stopped.heard
+            and runtime.dispatcher.works_ahead
+        )
 
     def request_drain(self, timeout: float | None) -> None:
         """Accept nothing more, handle what is there, then end for good."""
@@ -286,6 +330,13 @@ class Cell(Mortal):
             for ask in self.mailbox.remove(_is_ask):
                 self.lose(ask, self.why_not())
 
+    @property
+    def hears_at_once(self) -> bool:
+        """Whether news of a child is dealt with on the spot: see :meth:`hear`."""
+        family = self.family
+        alone = family is not None and family.plan.strategy == "one_for_one"
+        return alone and self.control is None and not self.runtime.serving
+
     def hear(self, child: Any, incarnation: int, ending: Ending | None) -> None:
         """News of a child, that it is up or how it has ended: dealt with at once, or in the next activation.
 
@@ -294,13 +345,17 @@ class Cell(Mortal):
         Not at once where a group is restarted: members that fail in one turn of the run queue are one failure. Nor if
         it follows from other news, so that what climbs a tall tree does not climb the stack.
         """
-        runtime, family = self.runtime, self.family
+        family = self.family
         if family is None:
             return
-        if self.control is None and not runtime.serving and family.plan.strategy == "one_for_one":
+        if self.hears_at_once:
+            runtime = self.runtime
             runtime.serving = True
             try:
-                family.hear(child, incarnation, ending)
+                if ending is None:
+                    family.child_started(child, incarnation)
+                else:
+                    family.child_ended(child, incarnation, ending)
             finally:
                 runtime.serving = False
             return
@@ -345,9 +400,11 @@ class Cell(Mortal):
             self.standing.close(reason)
             self.standing = None
         self.runtime.population -= 1
-        instruments = self.runtime.instruments
-        if self.came_up and instruments.noted(Instrument.actor_stopped):
-            instruments.tell(Instrument.actor_stopped, self.path, reason)
+        if self.came_up:
+            instruments = self.runtime.instruments
+            instruments.stopped.count += 1
+            if instruments.stopped.heard:
+                instruments.tell(Instrument.actor_stopped, self.path, reason)
 
     def _bury_family(self) -> None:
         if self.family is not None:
@@ -437,7 +494,10 @@ class Cell(Mortal):
         family = self.family
         assert family is not None, self
         for child, incarnation, ending in control:
-            family.hear(child, incarnation, ending)
+            if ending is None:
+                family.child_started(child, incarnation)
+            else:
+                family.child_ended(child, incarnation, ending)
 
     def settle(self) -> None:
         """RUNNING without a job: what next?"""
@@ -582,12 +642,12 @@ class Cell(Mortal):
         if onward is not None:
             self.give_back(self.make_mailbox(), onward)
         instruments = self.runtime.instruments
-        if instruments.noted(Instrument.actor_started):
+        instruments.started.count += 1
+        if instruments.started.heard:
             instruments.tell(Instrument.actor_started, self.path, self.incarnation)
         if self.parent is not None:
             self.parent.hear(self, self.incarnation, None)
-        if not self.queued:
-            self.enqueue()
+        self.settle()
 
     def family_failed(self, reason: StartFailed) -> None:
         """A declared child did not start."""
@@ -603,14 +663,12 @@ class Cell(Mortal):
             self.family = Family(self, Cell)
         return self.family
 
-    def spawn(
-        self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False, kept: bool = False
-    ) -> Cell:
+    def spawn(self, spec: ChildSpec[Any], *, declared: bool = False, kept: bool = False) -> Child[Cell]:
         """Start a child at run time. Refused when this actor is on its way out."""
         if (self.life is not RUNNING and self.life is not STARTING) or self.ending is not None:
             raise ActorStopped(path=self.path, reason=self.why_not())
         family = self.family or self._make_family()
-        return family.spawn(spec, waiter, declared=declared, kept=kept).cell
+        return family.spawn(spec, declared=declared, kept=kept)
 
     def why_not(self) -> ExitReason:
         return self.ending.reason if self.ending is not None else self.gate or self.reason or Shutdown()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from understudy._plans._spec import ChildSpec
     from understudy.actors._runtime import Runtime
+    from understudy.environment import Environment
 
 __all__ = ["Child", "Member", "Owner", "Trouble", "start_error"]
 
@@ -39,7 +40,7 @@ class Member(Protocol):
     @property
     def running(self) -> bool: ...
     def option(self, name: str) -> Any: ...
-    def start(self) -> None: ...
+    def start(self, *, ahead: bool = False) -> None: ...
     def request_stop(self, reason: ExitReason, *, keep: bool) -> None: ...
     def force(self, *, keep: bool) -> None: ...
     def between_incarnations(self) -> None: ...
@@ -87,7 +88,7 @@ class Child(Generic[C]):
 
     __slots__ = ("cell", "declared", "kept", "started", "trouble", "up", "waiters")
 
-    def __init__(self, cell: C, declared: bool, waiters: list[asyncio.Future[None]] | None = None) -> None:
+    def __init__(self, cell: C, declared: bool) -> None:
         self.cell = cell
         self.declared = declared
         # Whether its spec outlives it; None: from the moment on at which it has come up, or has wished not to run.
@@ -96,7 +97,7 @@ class Child(Generic[C]):
         self.started = False
         # Whether the present incarnation has come up; None while it starts, False also when there is none.
         self.up: bool | None = False
-        self.waiters = waiters
+        self.waiters: list[asyncio.Future[None]] | None = None
         self.trouble: Trouble | None = None
 
     @property
@@ -104,10 +105,16 @@ class Child(Generic[C]):
         """How it is made the next time."""
         return self.cell.spec
 
-    def start(self) -> None:
-        """Begin the next incarnation."""
+    def start(self, *, ahead: bool = False) -> None:
+        """Begin the next incarnation; if nothing speaks against it, and this may be done *ahead*, it is up at once."""
         self.up = None
-        self.cell.start()
+        self.cell.start(ahead=ahead)
+
+    def waiter(self, env: Environment) -> asyncio.Future[None]:
+        """Is told how the start goes, which is under way."""
+        waiter: asyncio.Future[None] = env.loop.create_future()
+        self.waiters = [*(self.waiters or ()), waiter]
+        return waiter
 
     @property
     def rests(self) -> bool:

@@ -527,7 +527,4 @@ async def spawn_under(parent: Cell, spec: ChildSpec[Any], *, declared: bool = Fa
         raise ChildAlreadyPresent(supervisor=parent.path, name=taken.cell.name)
     if taken is not None:
         raise NameTaken(path=taken.cell.path, ref=ref_of(taken.cell))
-    waiter: asyncio.Future[None] = parent.runtime.env.loop.create_future()
-    cell = parent.spawn(spec, waiter, declared=declared)
-    await started(cell, waiter)
-    return ref_of(cell)
+    return await started(parent.spawn(spec, declared=declared))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import Context
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,9 @@ class Dispatcher:
     The slice bounds how long timers and I/O wait, whatever the number of busy actors. A ``def`` handler runs here, in
     :attr:`context`; pumps of ``async def`` handlers are tasks and ask for an :meth:`allowance` of further messages.
     """
+
+    works_ahead: ClassVar[bool] = True
+    """Whether anything is ever done ahead of a turn."""
 
     __slots__ = (
         "_ahead_until",
@@ -113,6 +116,18 @@ class Dispatcher:
             return 0
         return min(self._next_stretch(cost), _STRETCH)
 
+    def may_step_ahead(self) -> bool:
+        """Whether there is time to do now, here, what the next turn would do: as for :meth:`run_ahead`."""
+        if self.closed:
+            return False
+        now = self._env.stopwatch()
+        if self._under_way:
+            return now < self.slice_end
+        if not self._ahead_until:
+            self._ahead_until = now + self._slice
+            self._schedule()
+        return now < self._ahead_until
+
     def run_ahead(self) -> None:
         """Do now what the next turn would do, for somebody who is about to wait for the outcome.
 
@@ -146,6 +161,9 @@ class Dispatcher:
         if self.closed:
             return
         self.marked = True
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             # Not in the context of now, which may be another when the turn comes: see `run_ahead`.

@@ -49,13 +49,11 @@ from understudy.messages import Message
 from understudy.reasons import Shutdown
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Hashable
     from types import TracebackType
 
     from understudy._plans._spec import ChildSpec, Options
     from understudy.actors._cell import Cell
-    from understudy.actors._runtime import Runtime
     from understudy.actors._runtime_events import RuntimeEvent
     from understudy.mailbox._overflow import Mailbox
     from understudy.reasons import ExitReason
@@ -173,7 +171,7 @@ class AsyncEventBus:
         runtime = guardian.runtime
         self._token = f"{runtime.env.random.getrandbits(64):016x}"
         self._plain_line, self._async_line = PlainFanOut(runtime), AsyncFanOut(runtime)
-        self._cell = cell = guardian.spawn(child(Events, self).options(name="events"), _nobody(runtime), declared=True)
+        self._cell = cell = guardian.spawn(child(Events, self).options(name="events"), declared=True).cell
         cell.observe(self._ended)
         if self._home is None:
             self._announcer = Announcer(runtime.instruments, self._announce, cell.path)
@@ -355,7 +353,7 @@ class AsyncEventBus:
         spec = spec.options(name=name, on_failure={BaseException: "resume"})
         if mailbox is not None:
             spec = spec.options(mailbox=_check_queue(mailbox))
-        subscription.begin(bus.spawn(spec, _nobody(bus.runtime), declared=True), line)
+        subscription.begin(bus.spawn(spec, declared=True).cell, line)
         return subscription
 
     def _add(self, subscription: Subscription, after: int | None) -> Subscription:
@@ -558,13 +556,6 @@ class AsyncEventBus:
             return InvalidContext(what=self._label, problem="it does not run yet: use it inside of `async with`")
         path = "/system/events" if self._cell is None else self._cell.path
         return ActorStopped(path=path, reason=Shutdown("the event bus is closed"), message=event)
-
-
-def _nobody(runtime: Runtime) -> asyncio.Future[None]:
-    """Waits for no start."""
-    future: asyncio.Future[None] = runtime.env.loop.create_future()
-    future.cancel()
-    return future
 
 
 def check_session_id(session_id: object) -> str:

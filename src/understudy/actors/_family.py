@@ -128,10 +128,8 @@ class Family(Restarts[C]):
 
     # At run time
 
-    def spawn(
-        self, spec: ChildSpec[Any], waiter: asyncio.Future[None], *, declared: bool = False, kept: bool = False
-    ) -> Child[C]:
-        """Start a child; *waiter* is told how it went. The name must be free. *kept*: its spec shall outlive it.
+    def spawn(self, spec: ChildSpec[Any], *, declared: bool = False, kept: bool = False) -> Child[C]:
+        """Start a child. The name must be free. *kept*: its spec shall outlive it.
 
         Raises:
             InvalidSpec: The spec says something of its place that does not fit this supervisor.
@@ -143,20 +141,19 @@ class Family(Restarts[C]):
         if len(self.children) >= plan.max_children:
             raise TooManyChildren(path=self._owner.path, limit=int(plan.max_children))
         name = spec.name or self._free_name(spec.label)
-        child = Child(self._cell(spec, name), declared, [waiter])
+        child = Child(self._cell(spec, name), declared)
         child.kept = None if kept and plan.shared and not plan.dynamic else False
         self.children[name] = child
-        child.start()
+        child.start(ahead=True)
         return child
 
-    def restart(self, name: str, waiter: asyncio.Future[None]) -> C:
-        """Start a new actor for a spec whose last one has ended for good; *waiter* is told how it went."""
+    def restart(self, name: str) -> Child[C]:
+        """Start a new actor for a spec whose last one has ended for good."""
         child = self.children[name]
         assert child.cell.dead
         child.renew(self._cell(child.spec, name))
-        child.waiters = [waiter]
         child.start()
-        return child.cell
+        return child
 
     def terminate(self, name: str, waiter: asyncio.Future[None]) -> None:
         """End a child for good; *waiter* is told when it has ended. Its spec stays, unless it is temporary."""
@@ -171,13 +168,6 @@ class Family(Restarts[C]):
         child.cell.request_stop(Shutdown("terminated"), keep=False)
 
     # What happened
-
-    def hear(self, cell: C, incarnation: int, ending: Ending | None) -> None:
-        """A child has come up, or has ended."""
-        if ending is None:
-            self.child_started(cell, incarnation)
-        else:
-            self.child_ended(cell, incarnation, ending)
 
     def child_started(self, cell: C, incarnation: int) -> None:
         """A child has come up."""

@@ -140,6 +140,8 @@ class HandlerTable(dict[type, "Handler | None"]):
     shutdown: Handler | None
     fitting: set[tuple[int | str, ...]]
     """Shapes of arguments that are known to fit the constructor: how many positional ones, and the keywords."""
+    silent: bool | None
+    """Whether no code of a user's runs when an actor of the class is made and started; None until it is asked for."""
     bare: ChildSpec[Any] | None
     """The spec of all actors of the class that are made without arguments and options; frozen, so one will do."""
 
@@ -149,8 +151,17 @@ class HandlerTable(dict[type, "Handler | None"]):
         self.private = self.signals = self.batch = self
         self.fallback = self.initialize = self.shutdown = None
         self.fitting = set()
-        self.bare = None
+        self.silent = self.bare = None
         self.shortcuts = True
+
+    def is_silent(self, actor: type) -> bool:
+        """Whether no code of a user's runs when an instance of *actor*, whose table this is, is made and started."""
+        silent = self.silent
+        if silent is None:  # not found out before: a decorator of the class may still give it a constructor
+            made = actor.__init__ is object.__init__ and actor.__new__ is object.__new__  # type: ignore[misc]
+            called: Any = type(actor).__call__
+            silent = self.silent = made and called is type.__call__ and self.initialize is None
+        return silent
 
     @property
     def handled(self) -> list[type]:

@@ -68,24 +68,24 @@ _STAYS = (Crashed, RestartsExceeded, StartFailed, Killed)
 class Ending:
     """The end of an incarnation, from the request on."""
 
-    __slots__ = ("abandon_at", "directive", "due", "forced", "hook", "ignored", "interrupting", "reason", "step")
+    # What most ends never change is said here, once for all.
+    interrupting = False
+    """The mark: set before the runtime cancels a job, so that what the job ends with means nothing."""
+    abandon_at = math.inf
+    due = math.inf
+    """When its grace is over, as long as no timer has been set for that."""
+    forced = False
+    """The grace was over, or there was none."""
+    step = HANDLER
+    directive: str | None = None
+    """What the actor's own rules say of the failure, for its parent: stop or escalate."""
+    ignored = False
+    """`initialize` wished not to run, which is no failure."""
 
     def __init__(self, reason: ExitReason, *, hook: bool) -> None:
         self.reason = reason
         # Whether the shutdown hook is to run.
         self.hook = hook
-        # The mark: set before the runtime cancels a job, so that what the job ends with means nothing.
-        self.interrupting = False
-        self.abandon_at = math.inf
-        # When its grace is over, as long as no timer has been set for that.
-        self.due = math.inf
-        # The grace was over, or there was none.
-        self.forced = False
-        self.step = HANDLER
-        # What the actor's own rules say of the failure, for its parent: stop or escalate.
-        self.directive: str | None = None
-        # `initialize` wished not to run, which is no failure.
-        self.ignored = False
 
     def final_reason(self) -> ExitReason:
         """The first reason given; a forced end is `Killed`, unless the actor had failed by then."""

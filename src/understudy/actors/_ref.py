@@ -307,10 +307,11 @@ class ActorRef(Generic[M_contra]):
         """Ask the actor to end for good; returns at once.
 
         The message in hand is completed, the others become dead letters, ``shutdown`` runs. Nobody restarts it. Its
-        grace (the spec's ``shutdown``) bounds all of that.
+        grace (the spec's ``shutdown``) bounds all of that. One that has nothing to do and none of these hooks may have
+        ended when this returns.
         """
         self._cell.check_loop()
-        self._cell.request_stop(_STOPPED)
+        self._cell.stop(_STOPPED)
 
     def drain(self, timeout: float | None = None) -> None:
         """Ask the actor to handle what is in its mailbox, accept nothing more, and end for good; returns at once.

@@ -26,7 +26,6 @@ from understudy.exceptions import (
 from understudy.reasons import Shutdown
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from understudy.actors._actor import Actor
@@ -104,10 +103,7 @@ class SupervisorRef(ActorRef[M_contra]):
             if child.cell.down or family.restarting(spec.name):
                 raise ChildAlreadyPresent(supervisor=self.path, name=spec.name)
             raise ChildAlreadyStarted(supervisor=self.path, name=spec.name, ref=ref_of(child.cell))
-        waiter = self._cell.runtime.env.loop.create_future()
-        cell = self._cell.spawn(spec, waiter, kept=True)
-        await started(cell, waiter)
-        return ref_of(cell)
+        return await started(self._cell.spawn(spec, kept=True))
 
     async def terminate_child(self, child: str | ActorRef[Any], *, timeout: float | None = None) -> None:
         """End a child for good, by its own shutdown rule, and wait until it has ended.
@@ -150,10 +146,7 @@ class SupervisorRef(ActorRef[M_contra]):
         """
         family = await self._family()
         name, _ = self._idle(family, child)
-        waiter = self._cell.runtime.env.loop.create_future()
-        cell = family.restart(name, waiter)
-        await started(cell, waiter)
-        return ref_of(cell)
+        return await started(family.restart(name))
 
     async def delete_child(self, child: str) -> None:
         """Forget the spec of a child that has ended for good.
@@ -238,8 +231,7 @@ class SupervisorRef(ActorRef[M_contra]):
         if cell.dead or cell.for_good or record is None or record.cell is not cell:
             raise ActorStopped(path=cell.path, reason=cell.why_not())
         with Waiting.now().on(cell):
-            waiter: asyncio.Future[None] = cell.runtime.env.loop.create_future()
-            record.waiters = [*(record.waiters or ()), waiter]
+            waiter = record.waiter(cell.runtime.env)
             try:
                 await waiter
             except StartError as error:
@@ -269,18 +261,23 @@ def ref_of(cell: Cell) -> ActorRef[Any]:
     return SupervisorRef(cell) if cell.spec.factory.supervises else ActorRef(cell)
 
 
-async def started(cell: Cell, waiter: asyncio.Future[None]) -> None:
-    """Wait until *cell* is up; whoever gives up waiting must not be left with it."""
-    waiting, dispatcher = Waiting.now(), cell.runtime.dispatcher
+async def started(child: Child[Cell]) -> ActorRef[Any]:
+    """Wait until *child*, which has been told to start, is up; whoever gives up waiting must not be left with it."""
+    cell = child.cell
+    if child.up:
+        return ref_of(cell)
+    waiting, dispatcher, waiter = Waiting.now(), cell.runtime.dispatcher, child.waiter(cell.runtime.env)
     if waiting.cell is None:
         dispatcher.run_ahead()
         if waiter.done():
-            return waiter.result()
+            waiter.result()
+            return ref_of(cell)
     try:
         # The wait stands before anything runs: who would wait in a circle is the child, not its parent.
         with waiting.on(cell):
             dispatcher.run_ahead()
             await waiter
+            return ref_of(cell)
     except BaseException:
         if waiter.cancelled() or not waiter.done() or waiter.exception() is None:
             cell.request_stop(Shutdown("its start was cancelled"))

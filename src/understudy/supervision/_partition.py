@@ -273,10 +273,9 @@ class Partitions(SupervisorRef[Never], Generic[M_contra]):
                 raise NameTaken(path=taken.cell.path, ref=ref_of(taken.cell))
             with Waiting.now().on(taken.cell):
                 await _ended([taken.cell])  # by a resize that was not waited for
-        waiter = self._cell.runtime.env.loop.create_future()
-        cell = self._cell.spawn(spec, waiter)
-        await started(cell, waiter)
-        return cell
+        child = self._cell.spawn(spec)
+        await started(child)
+        return child.cell
 
     async def _shrink(self, family: Family[Cell], count: int, timeout: float | None) -> None:
         names = [str(spec.name) for spec in family.plan.children[count:]]

@@ -17,7 +17,6 @@ from understudy.supervision._task import Outcome, Task, TaskHandle, all_ended
 from understudy.supervision._task_map import Flight, TaskMap
 
 if TYPE_CHECKING:
-    import asyncio
 
     from understudy._plans._spec import Shutdown
     from understudy.actors._cell import Cell
@@ -262,9 +261,7 @@ class Tasks(SupervisorRef[Never]):
         spec: ChildSpec[Never] = ChildSpec(
             Task, (outcome, function, args), name=name, given={**Task.defaults, "shutdown": supervisor.task_shutdown}
         )
-        started: asyncio.Future[None] = loop.create_future()
-        started.add_done_callback(_ignore)
-        outcome.began(self._cell.spawn(spec, started), timeout)
+        outcome.began(self._cell.spawn(spec).cell, timeout)
         return outcome
 
     def _starter(self, link: bool | ActorRef[Never]) -> Cell | None:
@@ -291,9 +288,3 @@ def _label(function: Callable[..., object]) -> str:
     while isinstance(function, partial):
         function = cast("partial[object]", function).func
     return str(getattr(function, "__name__", type(function).__name__))
-
-
-def _ignore(started: asyncio.Future[None]) -> None:
-    """Who wants to know how it went asks the outcome."""
-    if not started.cancelled():
-        started.exception()

@@ -7,7 +7,7 @@ import functools
 import sys
 from contextvars import Context
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from understudy.actors._asks import Arrival, Onward, message_of
 from understudy.actors._dispatcher import Dispatcher
@@ -62,6 +62,9 @@ class SimEnvironment(Environment):
 class SimDispatcher(Dispatcher):
     """Each activation is a step of the loop, in the lane of its cell, for as many messages as chance allows."""
 
+    works_ahead: ClassVar[bool] = False
+    """Chance decides what runs next, and may well decide for what others do ahead."""
+
     __slots__ = ("_lanes", "_loop", "budgets")
 
     def __init__(self, loop: SimLoop, env: Environment, complain: Callable[[str, BaseException], None]) -> None:
@@ -83,8 +86,12 @@ class SimDispatcher(Dispatcher):
         """The same: there is no front."""
         self.push(cell)
 
+    def may_step_ahead(self) -> bool:
+        """Not here."""
+        return False
+
     def run_ahead(self) -> None:
-        """Not here: chance decides what runs next, and may well decide for that."""
+        """Not here."""
 
     def allowance(self, handled: int, since_last: int) -> int:
         """How many more messages a pump may handle."""
