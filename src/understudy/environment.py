@@ -108,9 +108,9 @@ class Environment:
 
     __slots__ = (
         "_process",
-        "_uids",
         "loop",
         "new_task",
+        "next_uid",
         "now",
         "place",
         "processor_time",
@@ -141,11 +141,8 @@ class Environment:
         self.new_task: Callable[..., asyncio.Task[Any]] = functools.partial(asyncio.Task, loop=loop, **_EAGER)
         """Make a task out of a coroutine, a ``name`` and a ``context``; for :meth:`start_task`."""
         self.tasks = TaskRegistry()
-        self._uids = itertools.count(1)
-
-    def next_uid(self) -> int:
+        self.next_uid: Callable[[], int] = itertools.count(1).__next__
         """A number that no other actor of this system has had."""
-        return next(self._uids)
 
     if sys.version_info >= (3, 12):
 
@@ -158,7 +155,7 @@ class Environment:
         def is_here(self) -> bool:
             """Whether this is called in the event loop."""
             # In its thread while it runs: no two loops of a thread do. To ask which does costs three times as much.
-            return thread_id() == self.thread and self.loop.is_running() and not self.forked
+            return thread_id() == self.thread and self.loop.is_running() and _process[0] == self._process
 
     @property
     def still(self) -> bool:

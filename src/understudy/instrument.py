@@ -121,7 +121,7 @@ class Instruments:
 
     def tell(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Tell of what has been noted."""
-        for method in self._tally(event).methods:
+        for method in (self._tallies.get(event) or self._tally(event)).methods:
             try:
                 method(*args, **kwargs)
             except Exception as error:

@@ -69,8 +69,7 @@ class Book(Generic[C]):
         child.up = False
         if not listed:
             del self.children[name]
-        if not child.cell.dead:
-            child.cell.bury(reason)
+        child.cell.bury(reason)
         if child.waiters is not None:
             child.settle(None if ignored else start_error(child.cell.path, reason))
         if self._terminated is not None:

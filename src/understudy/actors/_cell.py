@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from understudy._plans._spec import ChildSpec
     from understudy._plans._strategies import Plan
     from understudy.actors._child_record import Child
-    from understudy.actors._handler import Handler
+    from understudy.actors._handler import Handler, HandlerTable
     from understudy.actors._runtime import Runtime
     from understudy.mailbox._queue import AsyncMessageQueue
 
@@ -205,17 +205,17 @@ class Cell(Mortal):
         assert self.life is NEW or self.life is DOWN, self
         self.life = STARTING
         self.incarnation += 1
-        if self.incarnation > 1:
+        if self.incarnation > 1 and self.standing is None:
             self.stand()
-        if ahead and self._starts_in_silence and self.runtime.dispatcher.may_step_ahead():
+        if ahead and self._starts_in_silence() and self.runtime.dispatcher.may_step_ahead():
             self._boot()
         else:
             self.enqueue()
 
-    @property
     def _starts_in_silence(self) -> bool:
         factory = self.spec.factory
-        silent = not factory.supervises and factory.__understudy_handlers__.is_silent(factory)
+        table: HandlerTable = factory.__understudy_handlers__
+        silent = table.is_silent(factory) if table.silent is None else table.silent
         return silent and not self.runtime.instruments.started.heard
 
     def request_stop(self, reason: ExitReason, *, keep: bool = False) -> None:
@@ -234,30 +234,28 @@ class Cell(Mortal):
     def stop(self, reason: ExitReason) -> None:
         """:meth:`request_stop`, by somebody outside.
 
-        Over at once, ahead of an activation, if nothing is to be waited for, and nobody can tell: no code of a user's
-        runs in the end, and the parent hears of it on the spot.
+        Ahead of an activation, if nothing is to be waited for, and nobody can tell: no code of a user's runs in the end.
         """
-        if self.ready and self._ends_in_silence:
+        if self.ready and self._ends_in_silence():
             self.ready = False
             self._shut(reason)
             self._go_down(Ending(reason, hook=False))
         else:
             self.request_stop(reason)
 
-    @property
     def _ends_in_silence(self) -> bool:
         """Of one that is up and has nothing to do."""
-        parent, runtime = self.parent, self.runtime
+        parent, runtime, mailbox = self.parent, self.runtime, self.mailbox
         return (
             self.table.shutdown is None
             and self.standing is None
             and self.belongings is None
             and self.family is None
             and self.observers is None
-            and (self.mailbox is None or not self.mailbox.items)
+            and (mailbox is None or not mailbox.items)
             and parent is not None
-            and parent.running
-            and parent.hears_at_once
+            and parent.life is RUNNING
+            and parent.ending is None
             and self.spec.given.get("shutdown") != "brutal_kill"
             and not runtime.instruments.stopped.heard
             and runtime.dispatcher.works_ahead
@@ -326,16 +324,10 @@ class Cell(Mortal):
 
     def between_incarnations(self) -> None:
         """The last incarnation has ended and there will be another, now or later."""
-        if self.mailbox is not None and self.mailbox.items and self.option("on_restart") == "fail":
-            for ask in self.mailbox.remove(_is_ask):
+        mailbox, spec = self.mailbox, self.spec
+        if mailbox is not None and mailbox.items and spec.given.get("on_restart") == "fail":
+            for ask in mailbox.remove(_is_ask):
                 self.lose(ask, self.why_not())
-
-    @property
-    def hears_at_once(self) -> bool:
-        """Whether news of a child is dealt with on the spot: see :meth:`hear`."""
-        family = self.family
-        alone = family is not None and family.plan.strategy == "one_for_one"
-        return alone and self.control is None and not self.runtime.serving
 
     def hear(self, child: Any, incarnation: int, ending: Ending | None) -> None:
         """News of a child, that it is up or how it has ended: dealt with at once, or in the next activation.
@@ -345,17 +337,16 @@ class Cell(Mortal):
         Not at once where a group is restarted: members that fail in one turn of the run queue are one failure. Nor if
         it follows from other news, so that what climbs a tall tree does not climb the stack.
         """
-        family = self.family
+        runtime, family = self.runtime, self.family
         if family is None:
             return
-        if self.hears_at_once:
-            runtime = self.runtime
+        if self.control is None and not runtime.serving and family.plan.strategy == "one_for_one":
             runtime.serving = True
             try:
                 if ending is None:
-                    family.child_started(child, incarnation)
+                    family.child_started(child)
                 else:
-                    family.child_ended(child, incarnation, ending)
+                    family.child_ended(child, ending)
             finally:
                 runtime.serving = False
             return
@@ -380,7 +371,9 @@ class Cell(Mortal):
             self.observers = self.observers or None
 
     def bury(self, reason: ExitReason) -> None:
-        """The final end; for the parent, which has freed the name."""
+        """The final end, if it has not come yet; for the parent, which has freed the name."""
+        if self.life is DEAD:
+            return
         assert self.life is DOWN, self
         if self.family is not None:
             self._bury_family()  # a method of its own: pyright takes the family for unknown here
@@ -494,10 +487,12 @@ class Cell(Mortal):
         family = self.family
         assert family is not None, self
         for child, incarnation, ending in control:
-            if ending is None:
-                family.child_started(child, incarnation)
-            else:
-                family.child_ended(child, incarnation, ending)
+            if child.incarnation != incarnation:
+                continue  # old news
+            if ending is not None:
+                family.child_ended(child, ending)
+            elif not child.down:
+                family.child_started(child)
 
     def settle(self) -> None:
         """RUNNING without a job: what next?"""
@@ -506,7 +501,7 @@ class Cell(Mortal):
         if self.attention or (self.mailbox is not None and self.mailbox.items and self._may_handle(self.mailbox)):
             self.queued = True
             self.runtime.dispatcher.push(self)
-        elif self.standing is not None and self._dry:
+        elif self.standing is not None and self.standing.draining is not None and self._dry:
             self._drained()
         else:
             self.ready = True
@@ -545,9 +540,10 @@ class Cell(Mortal):
                 problem = runtime.settings.grace_problem(grace)
                 if problem is not None:
                     raise InvalidSpec(child=self.path, field="shutdown", problem=problem)
-            actor = spec.factory(*spec.args, **spec.kwargs)
+            # To unpack a mapping costs more than most constructors, also if nothing is in it.
+            actor = spec.factory(*spec.args, **spec.kwargs) if spec.kwargs else spec.factory(*spec.args)
             table = runtime.table_of(self, actor)
-            if self.standing is not None:
+            if self.standing is not None and self.standing.trace is not None:
                 table = self.standing.shown(table)
             plan = PLAIN
             if actor.supervises:
@@ -556,7 +552,11 @@ class Cell(Mortal):
             object.__setattr__(actor, "_understudy_cell", self)
             self.actor, self.table = actor, table
             if table.initialize is None:
-                if self.ending is None:
+                if self.ending is not None:
+                    pass
+                elif plan is PLAIN and self.family is None:
+                    self.family_started()
+                else:
                     self._begin_family(plan)
                 return
             if table.initialize.is_async:
@@ -627,8 +627,9 @@ class Cell(Mortal):
         """An incarnation has failed: the event, and one report for whoever wants to know more."""
         if self.life is not DEAD:  # of a task, it may be reported long afterwards
             self.stand().crashes += 1
-        report = partial(crash_report, self, reason, message_type)
-        self.runtime.instruments.crashed(self.path, reason, message_type, report)
+        self.runtime.instruments.crashed(
+            self.path, reason, message_type, lambda: crash_report(self, reason, message_type)
+        )
 
     def family_started(self) -> None:
         """All declared children are up: so is this actor."""

@@ -179,14 +179,19 @@ class Dispatcher:
             self._mark()
 
     def _run_first(self) -> None:
-        """Most often there is one cell, and nothing more when it has had its turn."""
+        """Most often there are one or two activations, and nothing more when they have had their turn."""
         self._under_way = True
+        queue, context = self._queue, self.context
+        left = min(self._share, self._stretch)
         try:
-            self._queue.popleft().activate(min(self._share, self._stretch))
-            if self.context:
-                self.context = Context()
-            elif self._queue:
-                self._run_slice(self._queue, self._limit)
+            while queue and left > 0:
+                left -= queue.popleft().activate(left) or 1
+                if context:
+                    self.context = Context()
+                    break
+            else:
+                if queue:
+                    self._run_slice(queue, self._limit)
         except BaseException as error:
             self._failed(error)
         self._under_way = False

@@ -136,12 +136,12 @@ class Family(Restarts[C]):
             TooManyChildren: There are as many as there may be.
         """
         plan = self.plan
-        if plan.shared:
+        if plan.shared and spec.given:
             check_place(self._owner.path, spec, parallel=False, auto_shutdown=plan.auto_shutdown)
         if len(self.children) >= plan.max_children:
             raise TooManyChildren(path=self._owner.path, limit=int(plan.max_children))
         name = spec.name or self._free_name(spec.label)
-        child = Child(self._cell(spec, name), declared)
+        child = Child(self._make(self._owner.runtime, self._owner, spec, name), declared)
         child.kept = None if kept and plan.shared and not plan.dynamic else False
         self.children[name] = child
         child.start(ahead=True)
@@ -169,10 +169,10 @@ class Family(Restarts[C]):
 
     # What happened
 
-    def child_started(self, cell: C, incarnation: int) -> None:
+    def child_started(self, cell: C) -> None:
         """A child has come up."""
-        child = self._find(cell, incarnation)
-        if child is None or cell.down:
+        child = self.children.get(cell.name)
+        if child is None or child.cell is not cell:
             return
         child.started = child.up = True
         if child.kept is None:
@@ -193,10 +193,11 @@ class Family(Restarts[C]):
         if self._boot is not None:
             self._boot_step(cell.name)
 
-    def child_ended(self, cell: C, incarnation: int, ending: Ending) -> None:
-        """An incarnation of a child has ended: bury it, keep it or start it anew. Told exactly once of each."""
-        child, name, group = self._find(cell, incarnation), cell.name, self._group
-        if child is None:
+    def child_ended(self, cell: C, ending: Ending) -> None:
+        """The incarnation of a child has ended: bury it, keep it or start it anew. Told exactly once of each."""
+        name, group = cell.name, self._group
+        child = self.children.get(name)
+        if child is None or child.cell is not cell:
             return
         child.up = False
         if not self._open:
@@ -214,7 +215,7 @@ class Family(Restarts[C]):
         elif not child.started and not (group is not None and group.starting(name)):
             self._let_go(name, child, ending.reason)
         elif self._boot is not None and self.plan.strategy != "one_for_one":
-            self._deferred.append((cell, incarnation, ending))
+            self._deferred.append((cell, cell.incarnation, ending))
         else:
             self._decide(name, child, ending)
 

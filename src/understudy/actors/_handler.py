@@ -154,13 +154,14 @@ class HandlerTable(dict[type, "Handler | None"]):
         self.silent = self.bare = None
         self.shortcuts = True
 
-    def is_silent(self, actor: type) -> bool:
+    def is_silent(self, actor: Any) -> bool:
         """Whether no code of a user's runs when an instance of *actor*, whose table this is, is made and started."""
         silent = self.silent
         if silent is None:  # not found out before: a decorator of the class may still give it a constructor
-            made = actor.__init__ is object.__init__ and actor.__new__ is object.__new__  # type: ignore[misc]
+            made = actor.__init__ is object.__init__ and actor.__new__ is object.__new__
             called: Any = type(actor).__call__
-            silent = self.silent = made and called is type.__call__ and self.initialize is None
+            silent = made and called is type.__call__ and self.initialize is None and not actor.supervises
+            self.silent = silent
         return silent
 
     @property

@@ -59,6 +59,8 @@ _OURS = tuple(
         "_turns",
     )
 )
+_NO_CRASH = (Refused, Withdrawn, Unhandled, KeyboardInterrupt)
+"""What may mean something else than that the actor has failed."""
 _SPECIAL = frozenset({Continue, CoroutineType})
 """What a ``def`` handler may return that is no reply, or by mistake."""
 
@@ -528,7 +530,9 @@ class Inbox(ABC):
 
     def failed(self, error: BaseException, message: Any, ask: Ask | None) -> None:
         """A handler has raised *error*."""
-        if isinstance(error, Refused):
+        if not isinstance(error, _NO_CRASH):
+            self._crash(error, message, ask)
+        elif isinstance(error, Refused):
             self._refused(error, message, ask)
         elif isinstance(error, Withdrawn):
             self._withdrawn(error.error, ask)
@@ -586,8 +590,10 @@ class Inbox(ABC):
 
     def directive(self, error: BaseException) -> str | None:
         """What the actor's own rules say of *error*; None: nothing but the usual."""
-        rules = self.option("on_failure")
-        found = directive_for(rules, error) if rules else "restart"
+        rules = self.spec.given.get("on_failure")
+        if not rules:
+            return None
+        found = directive_for(rules, error)
         return None if found == "restart" else found
 
     def interrupted(self) -> None:

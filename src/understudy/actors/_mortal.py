@@ -108,7 +108,7 @@ class Mortal(Inbox):
         self.ending = ending = Ending(reason, hook=hook and not starting)
         self.attention = True
         self.ready = False
-        if self.standing is not None:
+        if self.standing is not None and self.standing.changes:
             self.standing.dismiss(reason)
         if self._timer is not None:
             self._arm(math.inf)
@@ -205,6 +205,9 @@ class Mortal(Inbox):
             return
         if ending.step is HANDLER:
             self.life = STOPPING
+            if family is None and belongings is None and self.table.shutdown is None:
+                self._go_down(ending)
+                return
             ending.step = CHILDREN
             if family is not None:
                 self._stop_children(family, ending)
@@ -266,7 +269,9 @@ class Mortal(Inbox):
         without_traceback(error)
 
     def _go_down(self, ending: Ending) -> None:
-        ending.reason = reason = ending.final_reason()
+        if ending.forced:
+            ending.reason = ending.final_reason()
+        reason = ending.reason
         self._leave(reason)
         self.life = DOWN
         self.reason = reason
@@ -292,7 +297,8 @@ class Mortal(Inbox):
             self.release()
         if self.standing is not None:
             self.standing.left(reason)
-        if self.mailbox is not None:
+        mailbox = self.mailbox
+        if mailbox is not None and mailbox.items and type(mailbox.next_item()) is Onward:
             self.take_onward()
         if self.belongings is not None:
             self._end_belongings(self.belongings)

@@ -346,12 +346,14 @@ class ActorRef(Generic[M_contra]):
             AskCycle: Called in a handler of that very actor.
             InvalidTimeout: Not a positive number of seconds.
         """
-        timeout = check_timeout(timeout)
+        if timeout is not None:
+            timeout = check_timeout(timeout)
         cell = self._cell
         cell.check_loop()
-        if Waiting.now().cell is cell:
-            raise AskCycle(chain=(cell.path, cell.path))
-        cell.runtime.dispatcher.run_ahead()
+        if not cell.dead:
+            if Waiting.now().cell is cell:
+                raise AskCycle(chain=(cell.path, cell.path))
+            cell.runtime.dispatcher.run_ahead()
         if cell.dead:
             return cell.reason or Shutdown()
         try:

@@ -220,15 +220,14 @@ class LogInstrument(Instrument):
 
     def _suppressed(self, key: Key) -> bool:
         """Whether a line like that has been written just now; this one is counted then."""
-        line = self.recent.get(key)
-        if line is None:
+        line, runtime = self.recent.get(key), self.runtime
+        if line is None or runtime is None:
             return False
-        assert self.runtime is not None
-        if self.runtime.env.now() < line.until:
+        if runtime.env.now() < line.until:
             line.suppressed += 1
             return True
         # Its window has closed, and the timer is late.
-        summarise(self.runtime, line)
+        summarise(runtime, line)
         return False
 
     def _put(

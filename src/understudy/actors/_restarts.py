@@ -109,8 +109,9 @@ class Restarts(Book[C]):
                 exceeded = self._gave_up(self._owner.path, child, reason, failures, plan.max_seconds)
                 self._end_owner(exceeded)
                 return False
-        if not plan.shared or child.spec.get("max_restarts") is not None:
-            most, seconds = child.spec.get("max_restarts"), child.spec.get("max_seconds")
+        given = child.cell.spec.given
+        if not plan.shared or given.get("max_restarts") is not None:
+            most, seconds = given.get("max_restarts"), given.get("max_seconds")
             most = plan.max_restarts if most is None else most
             seconds = plan.max_seconds if seconds is None else seconds
             window = count_failure(child.troubled().times, self._now(), most, seconds)
@@ -144,11 +145,11 @@ class Restarts(Book[C]):
             self._end_owner(Shutdown(f"auto_shutdown: {name} has ended"))
 
     def _delay(self, child: Child[C]) -> float:
-        wait = child.cell.option("backoff")
+        wait = child.spec.given.get("backoff")
         if wait is None:
             return 0.0
         trouble = child.troubled()
-        reset_after = child.cell.option("reset_after")
+        reset_after = child.spec.given.get("reset_after")
         if reset_after is None:
             reset_after = reset_default(wait)
         healthy_for = 0.0 if trouble.up_since is None else self._now() - trouble.up_since

@@ -94,14 +94,18 @@ class Standing:
         """An incarnation has; what stands concerns it too."""
         assert cell.life is RUNNING
         self.up_since = cell.runtime.env.now()
-        cell.attention = cell.attention or self.suspended or bool(self.changes)
-        self.saw("started")
+        if self.suspended or self.changes:
+            cell.attention = True
+        if self.trace is not None:
+            self.saw("started")
 
     def left(self, reason: ExitReason) -> None:
         """An incarnation has ended."""
         self.up_since = None
-        self.dismiss(reason)
-        self.saw("ended", None, reason)
+        if self.changes:
+            self.dismiss(reason)
+        if self.trace is not None:
+            self.saw("ended", None, reason)
 
     def close(self, reason: ExitReason) -> None:
         """The actor has ended for good."""

@@ -237,7 +237,7 @@ class SupervisorRef(ActorRef[M_contra]):
             except StartError as error:
                 raise ActorStopped(path=cell.path, reason=error.reason) from error
             finally:
-                if waiter.cancelled() and waiter in (record.waiters or ()):
+                if waiter.cancelled() and record.waiters is not None and waiter in record.waiters:
                     record.waiters.remove(waiter)
 
     def _find(self, family: Family[Cell], child: str | ActorRef[Any]) -> tuple[str, Child[Cell]]:

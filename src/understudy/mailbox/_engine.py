@@ -40,6 +40,7 @@ class QueueEngine(QueueState[T], Generic[T]):
         self._stamped = rules.stamped
         if rules.batch is not None:
             self._bursts = Bursts(rules.batch, self._tick)
+            self.collects = True
         if rules.indexed:
             self._be_selective()
 
@@ -106,11 +107,6 @@ class QueueEngine(QueueState[T], Generic[T]):
     def next_item(self) -> T:
         """What `take` would give, if there is anything; for the runtime."""
         return self.items[0] if self._selective is None else next(self._free())
-
-    @property
-    def collects(self) -> bool:
-        """Whether what comes is collected until a burst is over; for the runtime."""
-        return self._bursts is not None
 
     def burst_due(self) -> float:
         """When the burst that is collected will be over, on the event loop's clock; `-math.inf`: it is.

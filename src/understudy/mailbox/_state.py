@@ -50,6 +50,7 @@ class QueueState(Generic[T]):
         "_stamped",
         "_watched",
         "append_below",
+        "collects",
         "items",
         "take_up_to",
         "total_in",
@@ -93,6 +94,8 @@ class QueueState(Generic[T]):
         self.append_below = self._limit
         self.take_up_to = 0
         self._bursts: Bursts | None = None
+        self.collects = False
+        """Whether what comes is collected until a burst is over; for the runtime."""
 
     def append_limit(self) -> int:
         """How many items there may be for the next to be appended by whoever puts it, past `offer` and all else here.
