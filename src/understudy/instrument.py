@@ -99,7 +99,7 @@ class Instruments:
     One that raises is reported to *complain* and does not keep the others from hearing.
     """
 
-    __slots__ = ("_complain", "_listeners", "_reported_to", "_tallies", "started", "stopped")
+    __slots__ = ("_complain", "_crashed", "_listeners", "_reported_to", "_tallies", "started", "stopped")
 
     def __init__(self, listeners: Sequence[Instrument], complain: Callable[[str, BaseException], None]) -> None:
         self._listeners = tuple(listeners)
@@ -111,6 +111,7 @@ class Instruments:
         # The most frequent ones, for who counts by himself and tells only if there is somebody to tell.
         self.started = self._tally(Instrument.actor_started)
         self.stopped = self._tally(Instrument.actor_stopped)
+        self._crashed = self._tally(Instrument.actor_crashed)
 
     def emit(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Count it, and call the method *event* of those who override it: ``emit(Instrument.late, name)``."""
@@ -131,7 +132,9 @@ class Instruments:
         self, path: str, reason: ExitReason, message_type: str | None, report: Callable[[], CrashReport]
     ) -> None:
         """An incarnation has failed; *report* makes the report of it."""
-        self.emit(Instrument.actor_crashed, path, reason, message_type)
+        self._crashed.count += 1
+        if self._crashed.heard:
+            self.tell(Instrument.actor_crashed, path, reason, message_type)
         made: CrashReport | None = None
         for each in self._reported_to:
             try:

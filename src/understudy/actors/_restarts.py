@@ -87,7 +87,8 @@ class Restarts(Book[C]):
             self._let_go(name, child, reason)
             self._significant_ended(name, child)
         elif self._within_limits(name, child, reason):
-            delay = self._delay(child)
+            wait = child.cell.spec.given.get("backoff")
+            delay = 0.0 if wait is None else self._delay(child, wait)
             if self.plan.strategy == "one_for_one":
                 self._restart_one(child, delay)
             else:
@@ -103,9 +104,9 @@ class Restarts(Book[C]):
         """Count the failure; if it was one too many, see to that."""
         plan, failures = self.plan, 0
         if plan.shared:
-            window = count_failure(self.times, self._now(), plan.max_restarts, plan.max_seconds)
-            self.times, failures = window.times, len(window.times)
-            if window.exceeded:
+            times, over = count_failure(self.times, self._now(), plan.max_restarts, plan.max_seconds)
+            self.times, failures = times, len(times)
+            if over:
                 exceeded = self._gave_up(self._owner.path, child, reason, failures, plan.max_seconds)
                 self._end_owner(exceeded)
                 return False
@@ -144,10 +145,7 @@ class Restarts(Book[C]):
         if rule == "any_significant" or all(child.cell.dead for child in significant):
             self._end_owner(Shutdown(f"auto_shutdown: {name} has ended"))
 
-    def _delay(self, child: Child[C]) -> float:
-        wait = child.spec.given.get("backoff")
-        if wait is None:
-            return 0.0
+    def _delay(self, child: Child[C], wait: Callable[[Any], float]) -> float:
         trouble = child.troubled()
         reset_after = child.spec.given.get("reset_after")
         if reset_after is None:

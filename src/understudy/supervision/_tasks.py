@@ -17,7 +17,6 @@ from understudy.supervision._task import Outcome, Task, TaskHandle, all_ended
 from understudy.supervision._task_map import Flight, TaskMap
 
 if TYPE_CHECKING:
-
     from understudy._plans._spec import Shutdown
     from understudy.actors._cell import Cell
 
