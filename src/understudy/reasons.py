@@ -177,8 +177,9 @@ def frames_of(traceback: TracebackType | None, *, but: Container[str] = ()) -> t
     frames: list[Frame] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        if code.co_filename not in but:
-            frames.append((code.co_filename, traceback.tb_lineno, code.co_qualname))
+        file = code.co_filename
+        if file not in but:
+            frames.append((file, traceback.tb_lineno, code.co_qualname))
         traceback = traceback.tb_next
     return tuple(frames)
 

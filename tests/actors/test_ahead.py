@@ -7,11 +7,29 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from understudy import Actor, ActorSystem, Message, Settings, handler
+from tests.cast import Gate, Hold, Recorder
+from understudy import (
+    Actor,
+    ActorRef,
+    ActorStopped,
+    ActorSystem,
+    DynamicSupervisor,
+    ExitReason,
+    Instrument,
+    Killed,
+    Message,
+    Normal,
+    Settings,
+    Shutdown,
+    child,
+    handler,
+    supervisor,
+)
 
 VAR: ContextVar[str] = ContextVar("VAR", default="nothing")
 
@@ -63,6 +81,7 @@ def _sight() -> list[Any]:
 
 
 NOBODY = [None, "nothing", None]
+STOPPED = Shutdown("stopped")
 UNHURRIED = Settings(slice_seconds=60.0)
 """However busy the machine is, the time for what is done ahead does not run out."""
 
@@ -190,3 +209,227 @@ async def test_what_was_told_first_is_handled_first() -> None:
         first.tell(Look())
         await second.ask(Look())
         assert order == ["first", "second"]
+
+
+# What no code of a user's has a part in
+
+
+class Bare(Actor[Look]):
+    @handler
+    def look(self, message: Look) -> list[Any]:
+        return _sight()
+
+
+class Keen(Bare):
+    def shutdown(self, reason: object) -> None: ...
+
+
+class Listener(Instrument):
+    """Looks around whenever it is told of a start or an end."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def actor_started(self, path: str, incarnation: int) -> None:
+        self.seen += _sight() if path.startswith("/user/") else []
+
+    def actor_stopped(self, path: str, reason: ExitReason) -> None:
+        self.seen += _sight() if path.startswith("/user/") else []
+
+
+@pytest.mark.asyncio
+async def test_who_has_nothing_to_do_and_no_hooks_is_gone_when_stop_returns() -> None:
+    async with ActorSystem(settings=UNHURRIED) as system:
+        ref = await system.spawn(Bare)
+        before = system.statistics()
+        ref.stop()
+        assert ref.status == "stopped"
+        assert system.find("bare") is None
+        after = system.statistics()
+        assert (after.stopped - before.stopped, before.actors - after.actors) == (1, 1)
+        ref.stop()
+        assert await ref.wait_stopped() == STOPPED
+        assert system.statistics().stopped == after.stopped
+        assert ref.tell(Look()) is False
+
+
+@pytest.mark.asyncio
+async def test_whose_end_anybody_has_a_part_in_ends_in_an_activation() -> None:
+    async with ActorSystem(settings=UNHURRIED) as system:
+        hooked, busy, watched = await system.spawn(Keen), await system.spawn(Bare), await system.spawn(Bare)
+        brutal = await system.spawn(child(Bare).options(shutdown="brutal_kill"))
+        busy.tell(Look())
+        seen: list[str] = []
+        watched.when_stopped(lambda reason: seen.append(watched.status))
+        refs = [hooked, busy, watched, brutal]
+        for ref in refs:
+            ref.stop()
+        assert [ref.status for ref in refs] == ["stopping"] * 4
+        assert [await ref.wait_stopped() for ref in refs] == [STOPPED] * 3 + [Killed(first=STOPPED)]
+        assert seen == ["stopped"]
+
+
+@pytest.mark.asyncio
+async def test_those_who_stop_their_siblings_may_do_so_in_any_order() -> None:
+    class Stopper(Actor[Boom]):
+        def __init__(self, others: list[ActorRef[Any]]) -> None:
+            self.others = others
+
+        @handler
+        def boom(self, message: Boom) -> None:
+            for each in self.others:
+                each.stop()
+            self.context.stop()
+
+    async with ActorSystem(DynamicSupervisor, settings=UNHURRIED) as system:
+        pool = system.lookup("dynamic_supervisor", DynamicSupervisor)
+        others: list[ActorRef[Any]] = [await pool.start_child(Bare) for _ in range(10)]
+        stopper = await pool.start_child(child(Stopper, others[:5]).options(restart="temporary"))
+        for each in others[5:]:
+            each.stop()
+        stopper.tell(Boom())
+        assert await stopper.wait_stopped() == Normal()
+        assert {each.status for each in others} == {"stopped"}
+        assert (await pool.count_children()).specs == 0
+
+
+@pytest.mark.asyncio
+async def test_an_instrument_that_hears_of_starts_and_ends_sees_nothing_of_the_caller() -> None:
+    listener = Listener()
+    VAR.set("set by the caller")
+    async with ActorSystem(settings=UNHURRIED, instruments=[listener]) as system:
+        ref = await system.spawn(Bare)
+        ref.stop()
+        assert ref.status == "stopping"
+        await ref.wait_stopped()
+        assert listener.seen == 2 * NOBODY
+
+
+@pytest.mark.asyncio
+async def test_a_constructor_that_a_decorator_makes_sees_nothing_of_the_caller() -> None:
+    seen: list[Any] = []
+
+    def note() -> list[Any]:
+        seen.extend(_sight())
+        return seen
+
+    @dataclass
+    class Made(Actor[Look]):
+        sight: list[Any] = field(default_factory=note)
+
+        @handler
+        def look(self, message: Look) -> list[Any]:
+            return self.sight
+
+    class Called(type(Bare)):  # type: ignore[misc]
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            seen.extend(_sight())
+            return super().__call__(*args, **kwargs)
+
+    class Odd(Bare, metaclass=Called): ...
+
+    VAR.set("set by the caller")
+    async with ActorSystem() as system:
+        ref = await system.spawn(Made)
+        assert await ref.ask(Look()) == NOBODY
+        await system.spawn(Odd)
+        assert seen == 2 * NOBODY
+
+
+@pytest.mark.asyncio
+async def test_others_have_their_turns_however_many_bare_actors_are_started() -> None:
+    async with ActorSystem(settings=Settings(slice_seconds=0.0001)) as system:
+        turns = Turns()
+        while turns.taken < 20:
+            (await system.spawn(Bare)).stop()
+        turns.stop()
+
+
+# A pump and the incarnation after its own
+
+
+class Leave(Message):
+    """Leave something in the task, and fail."""
+
+    cancel: bool = False
+    variable: bool = False
+
+
+class Relay(Actor[Leave | LookLater | Hold]):
+    def __init__(self, made: list[Any], gate: Gate) -> None:
+        made += _sight()
+        self.gate = gate
+
+    @handler
+    async def leave(self, message: Leave) -> None:
+        if message.variable:
+            VAR.set("left by the failed handler")
+        if message.cancel:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        raise ValueError("boom")
+
+    @handler
+    async def look_later(self, message: LookLater) -> list[Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        await asyncio.sleep(0)
+        return [task.cancelling(), VAR.get(), self.context.incarnation]
+
+    @handler
+    async def hold(self, message: Hold) -> int:
+        await self.gate.hold()
+        return message.value
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+@pytest.mark.parametrize("variable", [False, True])
+@pytest.mark.asyncio
+async def test_nothing_that_a_failed_handler_leaves_meets_the_next_incarnation(cancel: bool, variable: bool) -> None:
+    made: list[Any] = []
+    recorder = Recorder()
+    async with ActorSystem(settings=UNHURRIED, instruments=[recorder]) as system:
+        ref = await system.spawn(Relay, made, Gate())
+        for number in (2, 3):
+            ref.tell(Leave(cancel=cancel, variable=variable))
+            assert await ref.ask(LookLater()) == [0, "nothing", number]
+        assert made == 3 * NOBODY
+        assert [event[1:] for event in recorder.of("actor_started", ref.path)] == [(1,), (2,), (3,)]
+        assert len(recorder.of("actor_crashed", ref.path)) == len(recorder.of("actor_restarting", ref.path)) == 2
+
+
+@pytest.mark.asyncio
+async def test_an_incarnation_can_be_interrupted_whose_pump_was_the_one_before() -> None:
+    gate = Gate()
+    async with ActorSystem(settings=UNHURRIED) as system:
+        ref = await system.spawn(Relay, [], gate)
+        ref.tell(Leave())
+        held = asyncio.create_task(ref.ask(Hold()))
+        await gate.reached()
+        ref.kill()
+        assert await ref.ask(LookLater()) == [0, "nothing", 3]
+        with pytest.raises(ActorStopped):
+            await held
+        ref.stop()
+        assert await ref.wait_stopped() == STOPPED
+
+
+@pytest.mark.asyncio
+async def test_others_have_their_turns_however_often_an_actor_fails() -> None:
+    class Failing(Actor[Leave]):
+        @handler
+        async def leave(self, message: Leave) -> None:
+            self.context.ref.tell(message)
+            raise ValueError("boom")
+
+    specs = child(Failing).options(name="failing")
+    tree = supervisor("top", specs, max_restarts=10**6)
+    async with ActorSystem(tree, settings=Settings(slice_seconds=0.0001)) as system:
+        turns = Turns()
+        system.lookup("top/failing", Failing).tell(Leave())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert turns.taken > 1
+        turns.stop()
+        assert system.statistics().restarted > 1

@@ -5,8 +5,9 @@
               +---------- start ---------------+
 
 A cell is DOWN between two incarnations, while its parent decides; only the parent buries it (DEAD). Every step of a
-life is made in :meth:`Cell.activate`, in the dispatcher's own context, so that hooks never run in the caller of
-``stop``. Whatever changes something sets a field and puts the cell into the run queue.
+life that may run code of a user's is made in :meth:`Cell.activate`, in the dispatcher's own context, so that hooks
+never run in the caller of ``stop``. Whatever changes something sets a field and puts the cell into the run queue; where
+no such code has a part in a start or an end, its steps are made at once: see :meth:`Cell.start` and :meth:`Cell.stop`.
 
 At most one *job*, a task, belongs to a cell at a time: the pump of its ``async def`` handlers, or a hook. After any
 await a job looks whether it is still its cell's job; if not it has been abandoned and returns in silence.
@@ -15,7 +16,6 @@ await a job looks whether it is still its cell's job; if not it has been abandon
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._strategies import PLAIN
@@ -234,7 +234,7 @@ class Cell(Mortal):
     def stop(self, reason: ExitReason) -> None:
         """:meth:`request_stop`, by somebody outside.
 
-        Ahead of an activation, if nothing is to be waited for, and nobody can tell: no code of a user's runs in the end.
+        Ahead of an activation, if nothing is to be waited for and nobody can tell: no code of a user's runs in the end.
         """
         if self.ready and self._ends_in_silence():
             self.ready = False
@@ -626,7 +626,7 @@ class Cell(Mortal):
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None:
         """An incarnation has failed: the event, and one report for whoever wants to know more."""
         if self.life is not DEAD:  # of a task, it may be reported long afterwards
-            self.stand().crashes += 1
+            (self.standing or self.stand()).crashes += 1
         self.runtime.instruments.crashed(
             self.path, reason, message_type, lambda: crash_report(self, reason, message_type)
         )

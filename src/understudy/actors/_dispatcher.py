@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from understudy.actors._life import Job
     from understudy.environment import Environment
 
 __all__ = ["Dispatcher", "Runnable"]
@@ -50,11 +51,12 @@ class Dispatcher:
         "_share",
         "_slice",
         "_stretch",
-        "_under_way",
         "closed",
         "context",
         "marked",
         "slice_end",
+        "spare",
+        "under_way",
     )
 
     def __init__(
@@ -75,7 +77,10 @@ class Dispatcher:
         self._share = limit
         self.slice_end = 0.0
         self._asked = 0.0
-        self._under_way = False
+        self.under_way = False
+        """A slice is running."""
+        self.spare: tuple[Runnable, Job] | None = None
+        """A pump that has nothing more to do, and whose cell is being activated at its end: it may go on."""
         # Until when, since the last turn, work may be done ahead of the next; 0 when none has been.
         self._ahead_until = 0.0
         self.closed = False
@@ -121,7 +126,7 @@ class Dispatcher:
         if self.closed:
             return False
         now = self._env.stopwatch()
-        if self._under_way:
+        if self.under_way:
             return now < self.slice_end
         if not self._ahead_until:
             self._ahead_until = now + self._slice
@@ -135,7 +140,7 @@ class Dispatcher:
         done ahead of one turn has one more slice; then he waits, and others have the loop. Nothing that runs here can
         tell the difference from a turn. Does nothing where that could not be kept: see `Environment.call_aside`.
         """
-        if self._under_way or not self._queue or self.closed:
+        if self.under_way or not self._queue or self.closed:
             return
         now = self._env.stopwatch()
         if not self._ahead_until:
@@ -149,8 +154,8 @@ class Dispatcher:
 
     def under_way_since(self) -> float | None:
         """Since when, on the stopwatch, one slice has been running; None: none is. For other threads too."""
-        # In this order: whoever sets `_under_way` has set the end of that slice before.
-        return self.slice_end - self._slice if self._under_way else None
+        # In this order: whoever sets `under_way` has set the end of that slice before.
+        return self.slice_end - self._slice if self.under_way else None
 
     def close(self) -> None:
         """Forget all work; nothing runs from here on."""
@@ -172,6 +177,9 @@ class Dispatcher:
     def _turn(self) -> None:
         self._ahead_until = 0.0
         self._scheduled = False
+        if not self._queue:  # all of it has been done ahead
+            self.marked = False
+            return
         self.marked = True
         self.context.run(self._run)
         self.marked = False
@@ -180,7 +188,7 @@ class Dispatcher:
 
     def _run_first(self) -> None:
         """Most often there are one or two activations, and nothing more when they have had their turn."""
-        self._under_way = True
+        self.under_way = True
         queue, context = self._queue, self.context
         left = min(self._share, self._stretch)
         try:
@@ -194,14 +202,14 @@ class Dispatcher:
                     self._run_slice(queue, self._limit)
         except BaseException as error:
             self._failed(error)
-        self._under_way = False
+        self.under_way = False
 
     def _run(self) -> None:
         try:
             self._run_slice(self._queue, self._limit)
         except BaseException as error:
             self._failed(error)
-        self._under_way = False
+        self.under_way = False
 
     def _failed(self, error: BaseException) -> None:
         # No user code gets here; a defect of the runtime must not stop all actors.
@@ -211,7 +219,7 @@ class Dispatcher:
         stopwatch, context = self._env.stopwatch, self.context
         started = self._asked = stopwatch()
         self.slice_end = end = started + self._slice
-        self._under_way = True  # after the line above: see `under_way_since`
+        self.under_way = True  # after the line above: see `under_way_since`
         stretch = left = self._stretch
         # A stopwatch that stands still must not make a turn endless.
         turns = max(len(queue), limit) * 16

@@ -346,11 +346,13 @@ class Inbox(ABC):
         return True
 
     def _start_pump(self) -> None:
-        limit = self.spec.given.get("max_handling_seconds")
-        if limit is None:
-            self.start_job("messages", self._pump)
-        else:
+        limit, spare = self.spec.given.get("max_handling_seconds"), self.runtime.dispatcher.spare
+        if limit is not None:
             self.start_job("messages", self._timed_pump, limit)
+        elif spare is not None and spare[0] is self:
+            self.job = spare[1]
+        else:
+            self.start_job("messages", self._pump)
 
     def _open(self, item: Any) -> tuple[Any, Ask | None, Handler | None]:
         table = self.table
@@ -427,14 +429,13 @@ class Inbox(ABC):
             handled += 1
             since_last += 1
             # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
-            if task.cancelling() or len(context) > 1:
+            if task.cancelling() or len(context) > 1 or (self.ending is not None and not self._outlives(job)):
                 break
             if since_last >= allowed and mailbox.items:
                 allowed, since_last = dispatcher.allowance(handled, since_last), 0
                 if not allowed:
                     break
-        self._pump_ended(job)
-        self.runtime.env.tasks.leave(task)
+        self._end_pump(job)
 
     def _next_async(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, Handler] | None:
         """Take the next message for the pump; None when there is none, or when it is for an activation to deal with."""
@@ -487,6 +488,29 @@ class Inbox(ABC):
         else:
             self.failed(error, message, ask)
         return True
+
+    def _outlives(self, job: Job) -> bool:
+        """The incarnation is about to end; whether the next one is up by now, and *job* is its pump.
+
+        To end a task and begin another takes two turns of the event loop, and longer than all the rest of a restart.
+        The steps between the two incarnations are those of any activation, and so is that the next message for a pump
+        finds one. Nothing is left of the failed handler in the task: neither a cancel nor a variable.
+        """
+        dispatcher = self.runtime.dispatcher
+        if job.timer is not None or self.control is not None or dispatcher.under_way:
+            return False
+        dispatcher.spare = (self, job)
+        self._pump_ended(job)
+        dispatcher.run_ahead()
+        dispatcher.spare = None
+        return self.job is job
+
+    def _end_pump(self, job: Job) -> None:
+        """The last lines of a pump."""
+        self._pump_ended(job)
+        dispatcher = self.runtime.dispatcher
+        if job.task is not None and dispatcher.works_ahead and not dispatcher.under_way:
+            self.runtime.env.tasks.leave(job.task)
 
     def _pump_ended(self, job: Job) -> None:
         if self.job is not job:
@@ -573,9 +597,9 @@ class Inbox(ABC):
         return next((each for each in self.hands if message_of(each) is message), message)
 
     def _crash(self, error: BaseException, message: Any, ask: Ask | None) -> None:
-        directive = self.directive(error)
-        frames = self.frames(error)
-        reason = Crashed(without_traceback(error), frames)
+        directive = self.directive(error) if self.spec.given else None
+        reason = Crashed(error, frames_of(error.__traceback__, but=_OURS))
+        without_traceback(error)
         name = type(message_of(message)).__name__
         if ask is not None and ask.in_hand:
             failure = ActorFailed(path=self.path, message_type=name, reason=reason)

@@ -307,7 +307,7 @@ class ActorRef(Generic[M_contra]):
         """Ask the actor to end for good; returns at once.
 
         The message in hand is completed, the others become dead letters, ``shutdown`` runs. Nobody restarts it. Its
-        grace (the spec's ``shutdown``) bounds all of that. One that has nothing to do and none of these hooks may have
+        grace (the spec's ``shutdown``) bounds all of that. One that has nothing to do, and not that hook, may have
         ended when this returns.
         """
         self._cell.check_loop()
