@@ -37,6 +37,7 @@ FACADES = {
     "understudy.instrument": "For whoever wants to know what happens.",
     "understudy.events": "The event bus, and what is published on it.",
     "understudy.system": "The system itself.",
+    "understudy.transports": "Refs that reach other processes.",
     "understudy.background": "A system in a thread of its own.",
     "understudy.compat": "The interfaces of the old design, on the way to others.",
     "understudy.runner": "The runner of programs.",
@@ -56,6 +57,7 @@ PAGES = {
     "instrument": "Instruments",
     "exceptions": "Exceptions",
     "reasons": "Exit reasons",
+    "transports": "Transports",
     "testing": "Testing",
     "compat": "The old design",
 }
