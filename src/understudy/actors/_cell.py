@@ -355,8 +355,11 @@ class Cell(Mortal):
         self.control.append((child, incarnation, ending))
         self.enqueue()
 
-    def observe(self, callback: Callable[[ExitReason], object]) -> None:
-        """Call *callback* with the reason at the final end, at once when that has come."""
+    def observe(self, callback: Callable[[ExitReason], object], watcher: Cell | None = None) -> None:
+        """Call *callback* with the reason at the final end, at once when that has come.
+
+        *watcher* is whose news that is, if it has to come behind what this actor has sent it: here it does.
+        """
         if self.life is DEAD:
             callback(self.reason or Shutdown())
         else:

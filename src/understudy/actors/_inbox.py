@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from asyncio import CancelledError
 from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._directives import directive_for
-from understudy.actors._asks import FRAME, Arrival, Ask, Letter, Onward, Private, is_plain, message_of, sender_of
+from understudy.actors._asks import FRAME, Ask, Letter, Onward, Private, is_plain, message_of, sender_of
 from understudy.actors._bundles import Bundle, burst_over, next_bundle
 from understudy.actors._handler import NO_HANDLERS, Handler
+from understudy.actors._intake import Intake
 from understudy.actors._monitors import News
 from understudy.actors._recall import Withdrawn
 from understudy.actors._streams import StreamAsk
@@ -19,13 +20,12 @@ from understudy.exceptions import (
     ActorFailed,
     ActorStopped,
     InvalidActor,
-    MailboxFull,
     Refused,
     Unhandled,
 )
 from understudy.instrument import Instrument
 from understudy.messages import Continue, StreamMessage, Terminated
-from understudy.reasons import Crashed, ExitReason, Shutdown, StartFailed, frames_of, without_traceback
+from understudy.reasons import Crashed, ExitReason, StartFailed, frames_of, without_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from understudy.actors._runtime import Runtime
     from understudy.actors._standing import Standing
     from understudy.mailbox._queue import AsyncMessageQueue
-    from understudy.mailbox._rules import Policy
 
 __all__ = ["Inbox"]
 
@@ -85,7 +84,7 @@ _PACT = Handler(_die, "the pact of watch", is_async=False)
 _NOTHING = Handler(_pass_over, "nothing", is_async=False)
 
 
-class Inbox(ABC):
+class Inbox(Intake):
     """The part of :class:`understudy.actors._cell.Cell` that other actors can reach, and what they set in motion.
 
     ``def`` handlers run here, called by an activation; ``async def`` handlers in a job, the pump.
@@ -97,16 +96,9 @@ class Inbox(ABC):
         "belongings",
         "control",
         "ending",
-        "gate",
         "hand",
         "hand_since",
         "job",
-        "mailbox",
-        "place",
-        "queued",
-        "ready",
-        "reason",
-        "runtime",
         "spec",
         "standing",
         "table",
@@ -114,18 +106,10 @@ class Inbox(ABC):
     )
 
     def __init__(self, runtime: Runtime, spec: ChildSpec[Any]) -> None:
-        self.runtime = runtime
+        super().__init__(runtime)
         self.spec = spec
-        self.place = runtime.env.place
         self.actor: Any = None
         self.table: HandlerTable = NO_HANDLERS
-        self.mailbox: AsyncMessageQueue[Any] | None = None
-        # Why no message is accepted any more; None while messages are.
-        self.gate: ExitReason | None = None
-        # In the run queue, or being activated: whoever changes something need not push.
-        self.queued = False
-        # A message would be handled if it came: RUNNING, not queued, no job, nothing waiting. The next tell must push.
-        self.ready = False
         # The end of the incarnation is under way, and is to be looked at before the next message.
         self.attention = False
         self.ending: Ending | None = None
@@ -136,8 +120,6 @@ class Inbox(ABC):
         self.hand_since = 0.0
         # Whom the code of the handler in hand waits for, by the wait.
         self.waits: dict[object, Any] | None = None
-        # Why the last incarnation ended; for a dead cell, why all did.
-        self.reason: ExitReason | None = None
         # News of children that could not be dealt with at once: whose, of which incarnation; None: it is up.
         self.control: list[tuple[Any, int, Ending | None]] | None = None
         # What few actors have; of this incarnation.
@@ -147,13 +129,6 @@ class Inbox(ABC):
 
     # What the other half does
 
-    @property
-    @abstractmethod
-    def path(self) -> str: ...
-    @abstractmethod
-    def option(self, name: str) -> Any: ...
-    @abstractmethod
-    def activate(self, limit: int) -> int: ...
     @abstractmethod
     def enqueue(self) -> None: ...
     @abstractmethod
@@ -169,8 +144,6 @@ class Inbox(ABC):
     @abstractmethod
     def force(self, *, keep: bool) -> None: ...
     @abstractmethod
-    def note_loss(self, message: object, why: str) -> None: ...
-    @abstractmethod
     def report_crash(self, reason: Crashed | StartFailed, message_type: str | None) -> None: ...
 
     # Accepting
@@ -181,85 +154,11 @@ class Inbox(ABC):
             self.mailbox = self.runtime.make_mailbox(self)
         return self.mailbox
 
-    def check_loop(self) -> None:
-        """Refuse to be used from another thread, event loop or process than the one that runs the system."""
-        if not self.runtime.env.is_here():
-            raise self.runtime.misplaced(self.path, "use tell_threadsafe or ask_threadsafe")
-
-    def wake(self) -> None:
-        """A message has been put into the mailbox."""
-        if self.ready:
-            self.ready = False
-            self.queued = True
-            self.runtime.dispatcher.push(self)
-
-    def accept(self, item: object) -> bool:
-        """Put *item* into the mailbox, to be handled; False: the gate is closed, or there is no room."""
-        if self.gate is not None or not self.make_mailbox().offer(item):
-            return False
-        self.wake()
-        return True
-
-    def inform(self, news: News | Arrival) -> None:
-        """Put what the runtime or the actor itself has to say behind all that waits, whether there is room or not."""
-        if self.gate is None:
-            self.make_mailbox().put_exempt(news)
-            self.wake()
-
     def refuse(self, message: object, sender: str | None, *, told: bool = False) -> None:
-        """*message* was not accepted; whoever has not *told* it gets an error."""
-        why = "mailbox full" if self.gate is None else str(self.gate)
-        self.note_loss(message, why)
-        if self.gate is None:
-            self.report_full()
-        self.runtime.dead_letter(message, self.path, sender, why, told=told)
+        """*message* was not accepted, which may be the end of this actor."""
+        super().refuse(message, sender, told=told)
         if self.gate is None and self.policy == "stop":
             self._overflowed(message)
-
-    def dead_letter(self, message: object, sender: str | None, why: str, *, told: bool = False) -> None:
-        """*message*, which had been accepted, is lost."""
-        self.note_loss(message, why)
-        self.runtime.dead_letter(message, self.path, sender, why, told=told)
-
-    @property
-    def policy(self) -> Policy:
-        """What becomes of messages that find no room."""
-        policy: Policy = self.option("mailbox").policy
-        return policy
-
-    def full_error(self, message: object) -> MailboxFull | ActorStopped:
-        """What the sender of a message gets that the policy has refused."""
-        if self.policy == "stop":
-            return self.stopped_error(message)
-        return self._no_room(message)
-
-    def displaced(self, item: Any, policy: str) -> None:
-        """*item* has been thrown away to make room for another."""
-        self.report_full()
-        message = message_of(item)
-        if isinstance(item, Ask):
-            item.fail(self._no_room(message))
-        self.dead_letter(message, sender_of(item), "displaced by a newer message", told=is_plain(item))
-
-    def _no_room(self, message: object) -> MailboxFull:
-        return MailboxFull(path=self.path, capacity=self.make_mailbox().capacity, message=message)
-
-    def _overflowed(self, message: object) -> None:
-        """A full mailbox is this actor's failure, and what is in it goes before anybody is asked about a restart."""
-        reason = Crashed(self._no_room(message))
-        for item in self.make_mailbox().clear():
-            self.lose(item, reason)
-        self.report_crash(reason, None)
-        if self.ending is None:
-            self.end(reason, hook=True)
-
-    def report_full(self) -> None:
-        """Somebody found no room."""
-        self.runtime.instruments.emit(Instrument.mailbox_full, self.path, self.make_mailbox().capacity)
-
-    def stopped_error(self, message: object = None) -> ActorStopped:
-        """What somebody gets who wants something of an actor that accepts nothing."""
-        return ActorStopped(path=self.path, reason=self.gate or self.reason or Shutdown(), message=message)
 
     # Handling
 
@@ -646,6 +545,15 @@ class Inbox(ABC):
             result.close()
             problem = f"handler {function.__name__} returned a coroutine: declare it `async def`"
             raise InvalidActor(actor=type(self.actor).__qualname__, problem=problem)
+
+    def _overflowed(self, message: object) -> None:
+        """A full mailbox is this actor's failure, and what is in it goes before anybody is asked about a restart."""
+        reason = Crashed(self._no_room(message))
+        for item in self.make_mailbox().clear():
+            self.lose(item, reason)
+        self.report_crash(reason, None)
+        if self.ending is None:
+            self.end(reason, hook=True)
 
     def frames(self, error: BaseException) -> tuple[tuple[str, int, str], ...]:
         """Where *error* was raised, without the frames of the cell."""

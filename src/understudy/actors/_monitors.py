@@ -121,7 +121,7 @@ class Monitor:
         if self._target.dead:
             self._tell(NotFound())
         else:
-            self._target.observe(self._tell)
+            self._target.observe(self._tell, self._cell)
 
     def cancel(self) -> None:
         """No ``Terminated`` of it is handled from here on, not even one that waits in the mailbox."""

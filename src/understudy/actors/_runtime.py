@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from understudy.actors._context import System
     from understudy.actors._handler import HandlerTable
     from understudy.actors._inbox import Inbox
+    from understudy.actors._intake import Intake
     from understudy.actors._settings import Settings
     from understudy.mailbox._overflow import Mailbox
     from understudy.mailbox._rules import Rules
@@ -107,7 +108,7 @@ class Runtime:
         """The mailbox of *cell*."""
         return AsyncMessageQueue(cell.option("mailbox").capacity, rules=self.rules_of(cell))
 
-    def rules_of(self, cell: Inbox) -> Rules:
+    def rules_of(self, cell: Intake) -> Rules:
         """How the mailbox of *cell* deals with what is in it."""
         mailbox: Mailbox = cell.option("mailbox")
         if mailbox.plain:

@@ -13,6 +13,7 @@ from understudy.actors._asks import Arrival, Onward, message_of
 from understudy.actors._dispatcher import Dispatcher
 from understudy.actors._handler import Handler, HandlerTable, WrappedTable
 from understudy.actors._inbox import Inbox
+from understudy.actors._intake import Intake
 from understudy.actors._life import Turn
 from understudy.actors._runtime import Runtime
 from understudy.actors._waiting import frame_now
@@ -165,7 +166,7 @@ def runtime_for(sim: Simulation) -> type[Runtime]:
         def dead_letter(
             self, message: object, recipient: str, sender: str | None, why: str, *, told: bool = False
         ) -> None:
-            self._watch.refusing = sys._getframe(1).f_code is Inbox.refuse.__code__  # pyright: ignore[reportPrivateUsage]
+            self._watch.refusing = sys._getframe(1).f_code is Intake.refuse.__code__  # pyright: ignore[reportPrivateUsage]
             super().dead_letter(message, recipient, sender, why, told=told)
 
         def write_log(self, level: str, event: str, fields: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ class MemoryTransport:
     """
 
     schemes = ("memory",)
+    """Those of its URLs."""
 
     async def listen(self, url: str, serve: Serve, options: TransportOptions, env: Environment) -> MemoryListener:
         """Accept connections under a name.
