@@ -58,6 +58,17 @@ from understudy.exceptions import (
 )
 from understudy.mailbox import QueueClosed, QueueEmpty, QueueFull
 from understudy.reasons import Crashed, Killed, Normal, RestartsExceeded, Shutdown, StartFailed
+from understudy.transports import (
+    ConnectionLost,
+    HandshakeFailed,
+    LinkDown,
+    LinkError,
+    MessageNotAccepted,
+    MissingExtra,
+    ProtocolError,
+    RemoteError,
+    UnsafeListener,
+)
 
 CRASHED = Crashed(ValueError("no tone"), (("band.py", 12, "Player.play"), ("horn.py", 3, "blow")))
 EXCEEDED = RestartsExceeded("/user/band/horn", CRASHED, 4, 5.0)
@@ -302,6 +313,44 @@ EXAMPLES = [
         {"what": "system 'show'", "problem": "it is not running: use it inside of `async with`"},
     ),
     Example(UsageError("--count is no number"), "--count is no number", {"problem": "--count is no number"}),
+    Example(LinkError("no link"), "no link"),
+    Example(
+        ConnectionLost(peer="bank", why="it was closed", clean=True),
+        "the connection with bank has ended: it was closed",
+        {"peer": "bank", "why": "it was closed", "clean": True},
+    ),
+    Example(
+        HandshakeFailed(peer="bank", why="unauthorized"),
+        "no link with bank: unauthorized",
+        {"peer": "bank", "why": "unauthorized"},
+    ),
+    Example(
+        ProtocolError(problem="a batch that is too short"),
+        "the peer broke the protocol: a batch that is too short",
+        {"problem": "a batch that is too short"},
+    ),
+    Example(
+        LinkDown(node="bank", why="it was closed"),
+        "node bank cannot be reached: it was closed",
+        {"node": "bank", "why": "it was closed"},
+    ),
+    Example(
+        MessageNotAccepted(what="Pay", problem="only a Message can"),
+        "Pay cannot cross a link: only a Message can",
+        {"what": "Pay", "problem": "only a Message can"},
+    ),
+    Example(RemoteError(name="KeyError", text="'x'"), "KeyError: 'x'", {"name": "KeyError", "text": "'x'"}),
+    Example(RemoteError(name="KeyError", text=""), "KeyError", {"name": "KeyError", "text": ""}),
+    Example(
+        UnsafeListener(url="ws://x", problem="needs a token"),
+        "ws://x: needs a token",
+        {"url": "ws://x", "problem": "needs a token"},
+    ),
+    Example(
+        MissingExtra(extra="websocket", what="a WebSocket"),
+        'a WebSocket needs an extra: pip install "understudy[websocket]"',
+        {"extra": "websocket", "what": "a WebSocket"},
+    ),
 ]
 
 COPIES: dict[str, Callable[[Any], Any]] = {

@@ -142,10 +142,11 @@ def test_a_message_may_say_how_long_an_ask_of_it_waits_and_that_is_no_field() ->
         Patient(reply_within=1.0)  # type: ignore[call-arg]
 
 
-def test_a_message_has_no_public_names_but_those_of_a_model_and_two_settings() -> None:
+def test_a_message_has_no_public_names_but_those_of_a_model_and_three_settings() -> None:
     assert {name for name in dir(Message) if not name.startswith("_")} - set(dir(BaseModel)) == {
         "reply_within",
         "resets_receive_timeout",
+        "wire_name",
     }
 
 

@@ -53,6 +53,10 @@ class Message(BaseModel, Generic[R]):
     reply_within: ClassVar[float | None] = None
     """Seconds an ask of this class waits when neither the caller nor the handler in hand sets a deadline."""
 
+    wire_name: ClassVar[str | None] = None
+    """The name of this very class where it crosses to another process; without one it is that of module and class.
+    Subclasses do not inherit it."""
+
     resets_receive_timeout: ClassVar[bool] = True
     """Whether a message of this class ends the quiet that an actor with a receive timeout listens for."""
 
@@ -73,6 +77,9 @@ class StreamMessage(BaseModel, Generic[T]):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    wire_name: ClassVar[str | None] = None
+    """As of :class:`Message`."""
 
     def _understudy_self(self) -> Self:
         """For the type checkers: what is sent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Generic, Never, Self
+from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, Self
 
 from pydantic_core import core_schema
 from typing_extensions import TypeVar
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from understudy.messages import Asks, Streams
     from understudy.reasons import ExitReason
 
-__all__ = ["ActorRef", "check_ref", "letter_from"]
+__all__ = ["ActorRef", "Carrier", "check_ref", "letter_from"]
 
 M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
@@ -461,7 +461,41 @@ class ActorRef(Generic[M_contra]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.is_instance_schema(ActorRef)
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.with_info_after_validator_function(_arrive, core_schema.str_schema()),
+            python_schema=core_schema.is_instance_schema(ActorRef),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                _leave, info_arg=True, return_schema=core_schema.str_schema(), when_used="json"
+            ),
+        )
+
+
+class Carrier(Protocol):
+    """What takes refs to other processes, and brings them back; the pydantic context of what crosses over."""
+
+    def address_of(self, ref: ActorRef[Any]) -> str:
+        """What stands for *ref* on the way."""
+        ...
+
+    def ref_at(self, address: str) -> ActorRef[Any]:
+        """The ref for which *address* stands."""
+        ...
+
+
+def _leave(ref: ActorRef[Any], info: core_schema.SerializationInfo) -> str:
+    return _carrier(info.context).address_of(ref)
+
+
+def _arrive(address: str, info: core_schema.ValidationInfo) -> ActorRef[Any]:
+    return _carrier(info.context).ref_at(address)
+
+
+def _carrier(context: Any) -> Carrier:
+    if context is None or not hasattr(context, "ref_at"):
+        problem = "a ref becomes JSON, and comes back, only over a link between systems"
+        raise InvalidContext(what="ActorRef", problem=problem)
+    carrier: Carrier = context
+    return carrier
 
 
 def check_ref(ref: ActorRef[R], where: str, field: str = "ref") -> ActorRef[R]:

@@ -21,7 +21,7 @@ class LinkError(UnderstudyError):
     """The root of what goes wrong between processes."""
 
 
-class ConnectionLost(LinkError, ConnectionError):
+class ConnectionLost(LinkError):
     """The connection has ended. ``clean`` says whether either side has closed it, and did not just go away."""
 
     def __init__(self, *, peer: str, why: str, clean: bool = False) -> None:
@@ -60,7 +60,7 @@ class LinkDown(LinkError):
         super().__init__(f"node {node} cannot be reached: {why}")
 
 
-class MessageNotAccepted(LinkError, TypeError):
+class MessageNotAccepted(LinkError):
     """A message, or a class, that cannot cross this link; nothing was sent."""
 
     def __init__(self, *, what: str, problem: str) -> None:
@@ -78,7 +78,7 @@ class RemoteError(LinkError):
         super().__init__(f"{name}: {text}" if text else name)
 
 
-class UnsafeListener(LinkError, ValueError):
+class UnsafeListener(LinkError):
     """What was to listen, or to connect, lacks a protection; no socket was opened."""
 
     def __init__(self, *, url: str, problem: str) -> None:
@@ -87,7 +87,7 @@ class UnsafeListener(LinkError, ValueError):
         super().__init__(f"{url}: {problem}")
 
 
-class MissingExtra(LinkError, ImportError):
+class MissingExtra(LinkError):
     """A library is not installed that comes with an extra of this package."""
 
     def __init__(self, *, extra: str, what: str) -> None:

@@ -1,0 +1,157 @@
+"""Which classes may cross a link, by what name, and in what shape."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+
+from understudy.exceptions import InvalidSpec
+from understudy.messages import Message, StreamMessage, part_type, reply_type
+from understudy.transports._errors import MessageNotAccepted
+
+if TYPE_CHECKING:
+    from understudy.actors._actor import Actor
+
+__all__ = ["Registry", "WireType", "tag_of", "vocabulary", "wire_type"]
+
+
+def tag_of(cls: type) -> str:
+    """The name under which *cls* crosses links: its ``wire_name``, else where it is defined.
+
+    Raises:
+        MessageNotAccepted: It has no ``wire_name``, and where it is defined is nothing that another process finds.
+    """
+    own = cls.__dict__.get("wire_name")
+    if own is not None:
+        if not isinstance(own, str) or not own or len(own) > 255 or not own.isprintable():
+            raise MessageNotAccepted(what=cls.__qualname__, problem=f"wire_name must be a short text, got {own!r}")
+        return own
+    if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
+        where = "in a function" if "<locals>" in cls.__qualname__ else "in __main__"
+        problem = f'it is defined {where}: give it a name, `wire_name: ClassVar[str] = "..."`, or move it to a module'
+        raise MessageNotAccepted(what=cls.__qualname__, problem=problem)
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+class WireType:
+    """A message class on the wire: tag, hash of its schema, and what its replies and parts are."""
+
+    __slots__ = ("adapter", "answer", "cls", "hash", "tag")
+
+    def __init__(self, cls: type[Any]) -> None:
+        if not _is_message(cls):
+            what = getattr(cls, "__qualname__", repr(cls))
+            raise MessageNotAccepted(what=str(what), problem="only a Message or a StreamMessage can")
+        self.cls = cls
+        self.tag = tag_of(cls)
+        streams = issubclass(cls, StreamMessage)
+        answer: Any = (part_type if streams else reply_type)(cls)
+        try:
+            self.adapter: TypeAdapter[Any] = TypeAdapter(cls)
+            self.answer: TypeAdapter[Any] = TypeAdapter(type(None) if answer is None else answer)
+            shapes = [adapter.json_schema() for adapter in (self.adapter, self.answer)]
+        except PydanticInvalidForJsonSchema as error:
+            raise MessageNotAccepted(what=cls.__qualname__, problem=f"it has no form in JSON: {error}") from None
+        except PydanticUserError as error:
+            raise MessageNotAccepted(what=cls.__qualname__, problem=str(error).partition("\n")[0]) from None
+        self.hash = _hash_of([_bare(shape) for shape in shapes])
+
+
+_known: dict[type, WireType] = {}
+_MANY = 10_000
+
+
+def wire_type(cls: type[Any]) -> WireType:
+    """What *cls* is on the wire; found out once for each class.
+
+    Raises:
+        MessageNotAccepted: It cannot cross a link.
+    """
+    found = _known.get(cls)
+    if found is None:
+        if len(_known) >= _MANY:  # classes that are made again and again
+            _known.clear()
+        found = _known[cls] = WireType(cls)
+    return found
+
+
+def vocabulary(actor: type[Actor[Any]]) -> list[type[Any]]:
+    """The message classes that *actor* declares to handle."""
+    table = getattr(actor, "__understudy_handlers__", None)
+    if table is None:
+        raise InvalidSpec(child="actors", field="actors", problem=f"must be classes of actors, got {actor!r}")
+    return [cls for cls in table if _is_message(cls)]
+
+
+class Registry:
+    """What one side of a link decodes: the message classes that it was given, and those its actors handle.
+
+    Args:
+        messages: Message classes.
+        actors: Classes of actors that others may start here; what they handle is added.
+
+    Raises:
+        InvalidSpec: Two classes have one tag; names their modules.
+        MessageNotAccepted: A class cannot cross a link.
+    """
+
+    def __init__(self, messages: Iterable[type[Any]] = (), actors: Iterable[type[Actor[Any]]] = ()) -> None:
+        self._types: dict[str, WireType] = {}
+        self.actors: dict[str, type[Actor[Any]]] = {}
+        for cls in messages:
+            self.add(cls)
+        for actor in actors:
+            for cls in vocabulary(actor):
+                self.add(cls)
+            self._check_free(self.actors, actor, tag_of(actor))
+            self.actors[tag_of(actor)] = actor
+
+    def add(self, cls: type[Any]) -> WireType:
+        """Decode *cls* as well."""
+        found = wire_type(cls)
+        self._check_free({tag: each.cls for tag, each in self._types.items()}, cls, found.tag)
+        self._types[found.tag] = found
+        return found
+
+    def _check_free(self, taken: Mapping[str, type], cls: type, tag: str) -> None:
+        other = taken.get(tag)
+        if other is not None and other is not cls:
+            both = f"{other.__module__}.{other.__qualname__} and {cls.__module__}.{cls.__qualname__}"
+            problem = f"two classes have the tag {tag!r}, {both}: give one of them another `wire_name`"
+            raise InvalidSpec(child="messages", field="wire_name", problem=problem)
+
+    def get(self, tag: str) -> WireType | None:
+        """The class with that tag, if it is one that may be decoded."""
+        return self._types.get(tag)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hashes of the schemas, by tag."""
+        return {tag: each.hash for tag, each in sorted(self._types.items())}
+
+
+def _is_message(cls: object) -> bool:
+    return isinstance(cls, type) and issubclass(cls, Message | StreamMessage)
+
+
+def _hash_of(shape: object) -> str:
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _bare(schema: Any, *, names: bool = False) -> Any:
+    """*schema* without what only people read; with *names*, its keys are those of fields and not of the schema."""
+    if isinstance(schema, dict):
+        known = cast("dict[str, Any]", schema)
+        return {
+            key: _bare(value, names=not names and key in ("properties", "$defs"))
+            for key, value in known.items()
+            if names or key not in ("title", "description", "examples")
+        }
+    if isinstance(schema, list):
+        return [_bare(each) for each in schema]  # pyright: ignore[reportUnknownVariableType]
+    return schema
