@@ -349,7 +349,7 @@ EXAMPLES = [
     Example(
         MissingExtra(extra="websocket", what="a WebSocket"),
         'a WebSocket needs an extra: pip install "understudy[websocket]"',
-        {"extra": "websocket", "what": "a WebSocket"},
+        {"name": "websocket", "what": "a WebSocket"},
     ),
 ]
 

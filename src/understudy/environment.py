@@ -14,6 +14,7 @@ import itertools
 import math
 import os
 import random
+import secrets
 import sys
 import threading
 import time
@@ -118,6 +119,7 @@ class Environment:
         "stopwatch",
         "tasks",
         "thread",
+        "token_bytes",
         "wall",
     )
 
@@ -138,6 +140,8 @@ class Environment:
         self.processor_time: Callable[[], float] = time.process_time
         """Seconds for which this process has had a processor, all its threads together."""
         self.random = random.Random()  # noqa: S311 - jitter and routing, no secrets
+        self.token_bytes: Callable[[int], bytes] = secrets.token_bytes
+        """So many bytes that nobody can guess."""
         self.new_task: Callable[..., asyncio.Task[Any]] = functools.partial(asyncio.Task, loop=loop, **_EAGER)
         """Make a task out of a coroutine, a ``name`` and a ``context``; for :meth:`start_task`."""
         self.tasks = TaskRegistry()

@@ -49,6 +49,11 @@ if TYPE_CHECKING:
     from understudy.actors._actor import Supervises
     from understudy.actors._ref import ActorRef
     from understudy.actors._supervisor_ref import SupervisorRef
+    from understudy.transports._connection import Transport
+    from understudy.transports._connector import Listening
+    from understudy.transports._remote_node import RemoteNode
+    from understudy.transports._terms import LinkOptions
+    from understudy.transports._tls import Tls
 
 __all__ = ["ActorSystem", "Phases"]
 
@@ -141,6 +146,7 @@ class ActorSystem:
         self._dead_letters: ActorRef[Any] | None = None
         self._events: AsyncEventBus | None = None
         self._watchdog: Watchdog | None = None
+        self._understudy_node: Any = None
         # The tree's abnormal end, or an interrupt, if that is why the system stops.
         self._collapse: tuple[str, ExitReason] | None = None
         self._interrupted = False
@@ -369,6 +375,103 @@ class ActorSystem:
             return None
         return self.lookup(path) if actor is None else self.lookup(path, actor)
 
+    # Other processes
+
+    async def listen(
+        self,
+        url: str = "ws://127.0.0.1:0",
+        *,
+        token: str | None = None,
+        messages: Sequence[type[Any]] = (),
+        actors: Sequence[type[Actor[Any]]] = (),
+        tls: Tls | None = None,
+        origins: Sequence[str] = (),
+        hosts: Sequence[str] = (),
+        debug: bool = False,
+        options: LinkOptions | None = None,
+        transport: Transport | None = None,
+    ) -> Listening:
+        """Let other systems connect to this one, and send messages to its actors.
+
+        The name of the system is that of the node, which no two that are linked may share. Who is linked may look up
+        any actor below ``/user`` by its path, and stop it.
+
+        Args:
+            url: ``ws://`` on this machine, ``wss://`` anywhere (both need the extra ``websocket``), or ``memory://name``
+                within the process. Port 0 is a free one.
+            token: What both sides must know; at least 16 characters. It is never sent. There is none by default, and
+                without one nothing listens on a socket.
+            messages: The classes of messages that others may send; nothing else is decoded.
+            actors: The classes of actors that others may start; the messages that they handle need not be named.
+            tls: Certificates; with a ``ca`` each client has to show one, for the name of its node.
+            origins: Web pages that may connect, by their ``Origin``; by default none.
+            hosts: Names under which this is reached, besides that of the URL.
+            debug: Let others use the debugging verbs, except those that replace something.
+            options: Bounds.
+            transport: Another way to connect, in place of that of the URL's scheme.
+
+        Raises:
+            UnsafeListener: A protection is missing; nothing was opened.
+            MessageNotAccepted: A class cannot cross a link.
+            InvalidSpec: Two classes have the same name over links.
+            MissingExtra: A library is missing.
+            OSError: The address is not to be had.
+        """
+        from understudy.transports._opening import listen  # noqa: PLC0415 - a layer above; only where it is wanted
+
+        self._here()
+        return await listen(
+            self,
+            url,
+            token=token,
+            messages=messages,
+            actors=actors,
+            tls=tls,
+            origins=origins,
+            hosts=hosts,
+            debug=debug,
+            options=options,
+            transport=transport,
+        )
+
+    async def connect(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        messages: Sequence[type[Any]] = (),
+        tls: Tls | None = None,
+        node: str | None = None,
+        options: LinkOptions | None = None,
+        transport: Transport | None = None,
+    ) -> RemoteNode:
+        """Link with the system that listens at *url*; returns when the link is up.
+
+        One attempt is made, so that a wrong token or address is an error here. Afterwards the link is made again
+        whenever it is lost, until the system stops or the :class:`understudy.transports.RemoteNode` is closed.
+
+        Args:
+            url: As for :meth:`listen`.
+            token: Likewise.
+            messages: The classes of messages that the other side may send here; what is sent from here need not be
+                named. Replies come as the classes of the requests say.
+            tls: Certificates.
+            node: The name that the other side must have; by default any.
+            options: Bounds.
+            transport: As for :meth:`listen`.
+
+        Raises:
+            HandshakeFailed: One side does not trust the other, or does not understand it.
+            ConnectionLost: Nobody is there.
+            UnsafeListener, MessageNotAccepted, InvalidSpec, MissingExtra: As for :meth:`listen`.
+        """
+        from understudy.transports._opening import connect  # noqa: PLC0415 - likewise
+
+        self._here()
+        return await connect(
+            self, url, token=token, messages=messages, tls=tls, node=node, options=options, transport=transport
+        )
+
     @property
     def dead_letters(
         self,
@@ -478,7 +581,7 @@ class ActorSystem:
         await self._undisturbed(self._stop_requested, None)
         deadline = runtime.env.now() + self._settings.shutdown_timeout
         await self._run_tasks("before", deadline)
-        self._phase("links")
+        await self._close_links(deadline)
         self._phase("actors")
         in_time = deadline - self._settings.abandon_after
         await self._end_guardian(self._guardians["user"], runtime.env.now() if self._forced else in_time, deadline)
@@ -533,6 +636,13 @@ class ActorSystem:
         if self._forced:
             deadline = env.now() + _MOMENT
         await self._join(tasks, min(env.now() + self._settings.phase_timeout, deadline))
+
+    async def _close_links(self, deadline: float) -> None:
+        self._phase("links")
+        if self._understudy_node is not None:
+            env = self._running().env
+            end = env.start_task(self._understudy_node.aclose(), name="links:close", context=Context())
+            await self._join({end}, min(env.now() + self._settings.phase_timeout, deadline))
 
     async def _run_task(self, name: str, task: Callable[[], Awaitable[object]]) -> None:
         try:

@@ -27,6 +27,9 @@ class Intake(ABC):
 
     __slots__ = ("gate", "mailbox", "place", "queued", "ready", "reason", "runtime")
 
+    remote = False
+    """Whether it stands for an actor in another process."""
+
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.place = runtime.env.place

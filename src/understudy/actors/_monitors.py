@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from understudy.actors._asks import Arrival, Letter, Onward
+from understudy.exceptions import InvalidContext
 from understudy.messages import LinkExit, Terminated
 from understudy.reasons import NotFound, is_abnormal
 
@@ -161,7 +162,14 @@ class Link:
 
 
 def link(one: Cell, its_ref: ActorRef[Any], other: Cell, others_ref: ActorRef[Any]) -> None:
-    """From here on, an abnormal end of either takes the other along. Linking twice is linking once."""
+    """From here on, an abnormal end of either takes the other along. Linking twice is linking once.
+
+    Raises:
+        InvalidContext: One of them is in another process, which could not promise that.
+    """
+    for each in (one, other):
+        if each.remote:
+            raise InvalidContext(what=each.path, problem="links do not reach other processes: use watch")
     if other.dead:
         Link(one, others_ref)(other.reason or NotFound())
         return

@@ -57,10 +57,14 @@ class StreamAsk(Ask):
         _wake(self.room)
         return part
 
-    async def put(self, part: object) -> None:
-        """Add *part*; return when there is room for one more."""
+    def arrive(self, part: object) -> None:
+        """Add *part*, whether there is room or not."""
         self.parts.append(part)
         _wake(self.news)
+
+    async def put(self, part: object) -> None:
+        """Add *part*; return when there is room for one more."""
+        self.arrive(part)
         if len(self.parts) >= self.limit:
             runtime = self.cell.runtime
             now = runtime.env.now()

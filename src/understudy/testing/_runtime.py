@@ -48,6 +48,7 @@ class SimEnvironment(Environment):
         super().__init__(loop)
         self.stopwatch = self.processor_time = loop.time
         self.random = loop.choices.random
+        self.token_bytes = self.random.randbytes
         eager = {"eager_start": True} if loop.eager else {}
 
         def new_task(coroutine: Any, *, name: str, context: Context) -> asyncio.Task[Any]:

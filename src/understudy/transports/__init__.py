@@ -12,6 +12,7 @@ from understudy.transports._connection import (
     Transport,
     TransportOptions,
 )
+from understudy.transports._connector import Listening
 from understudy.transports._errors import (
     ConnectionLost,
     HandshakeFailed,
@@ -24,6 +25,10 @@ from understudy.transports._errors import (
     UnsafeListener,
 )
 from understudy.transports._memory import MemoryTransport
+from understudy.transports._protocol import Timing
+from understudy.transports._reliable import ReliableChannel
+from understudy.transports._remote_node import RemoteNode
+from understudy.transports._terms import LinkOptions
 from understudy.transports._tls import Tls
 
 __all__ = [
@@ -33,14 +38,19 @@ __all__ = [
     "HandshakeFailed",
     "LinkDown",
     "LinkError",
+    "LinkOptions",
     "Listener",
+    "Listening",
     "MemoryTransport",
     "MessageNotAccepted",
     "MissingExtra",
     "PeerFacts",
     "ProtocolError",
+    "ReliableChannel",
     "RemoteError",
+    "RemoteNode",
     "Serve",
+    "Timing",
     "Tls",
     "Transport",
     "TransportOptions",

@@ -59,5 +59,5 @@ def check_node_name(name: str) -> bool:
 
 
 def check_path(path: str) -> bool:
-    """Whether *path* is one that others may name: ``/system`` is not theirs."""
-    return _PATH.fullmatch(path) is not None and path != "/system" and not path.startswith("/system/")
+    """Whether *path* is one that others may name: below ``/user``. What is the runtime's is not theirs."""
+    return path.startswith("/user/") and _PATH.fullmatch(path) is not None

@@ -181,14 +181,14 @@ class Codec:
 
     # Bodies
 
-    def dump(self, adapter: TypeAdapter[Any], value: object, what: str) -> bytes:
+    def dump(self, adapter: TypeAdapter[Any], value: object, what: str, *, exclude_unset: bool = False) -> bytes:
         """*value* as a body.
 
         Raises:
             MessageNotAccepted: It does not fit its own type, or has no form in JSON.
         """
         try:
-            return adapter.dump_json(value, context=self._carrier, warnings="error")
+            return adapter.dump_json(value, context=self._carrier, warnings="error", exclude_unset=exclude_unset)
         except (PydanticSerializationError, UnicodeEncodeError, RecursionError) as error:
             raise MessageNotAccepted(what=what, problem=f"its value has no form in JSON: {error}") from None
 

@@ -55,6 +55,8 @@ class TransportOptions:
     """How to listen, or to connect; a transport passes over what does not concern it."""
 
     limits: ConnectionLimits = ConnectionLimits()
+    authenticated: bool = False
+    """Whether both sides will prove that they know a token; without that, nothing listens on a socket."""
     tls: Tls | None = None
     origins: tuple[str, ...] = ()
     """Web pages that may connect, by their ``Origin``. Programs, which send none, may."""

@@ -91,6 +91,6 @@ class MissingExtra(LinkError):
     """A library is not installed that comes with an extra of this package."""
 
     def __init__(self, *, extra: str, what: str) -> None:
-        self.extra = extra
+        self.name = extra
         self.what = what
         super().__init__(f'{what} needs an extra: pip install "understudy[{extra}]"')

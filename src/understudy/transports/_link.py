@@ -1,0 +1,323 @@
+"""One link: a connection on which both sides have agreed, and the tasks that read from it and write to it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from understudy.actors._asks import Ask as LocalAsk
+from understudy.actors._asks import message_of, sender_of
+from understudy.actors._streams import StreamAsk
+from understudy.transports._codec import Codec, JsonHeaders, MsgpackHeaders
+from understudy.transports._errors import ConnectionLost, LinkError, MessageNotAccepted, ProtocolError
+from understudy.transports._frames import Ask, Cancel, Goodbye, Letter, Offer, Open
+from understudy.transports._inbound import Inbound
+from understudy.transports._protocol import LinkProtocol
+from understudy.transports._remote_cell import EndNews, RemoteCell
+from understudy.transports._wire import WireType, wire_type
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from understudy.transports._address import Place
+    from understudy.transports._connection import Connection
+    from understudy.transports._frames import Frame
+    from understudy.transports._handshake import Session
+    from understudy.transports._node import Node
+    from understudy.transports._peer import Peer
+    from understudy.transports._terms import Terms
+
+__all__ = ["Link"]
+
+_HIGH = 256 * 1024
+"""Bytes that wait to be written, from which on messages wait in their outboxes instead."""
+_FLUSH = 1.0
+"""Seconds that a link which ends in order has for what waits to be written."""
+
+
+class Link:
+    """It is up from the first frame of the peer, which is its offer, until either side loses the other."""
+
+    def __init__(self, node: Node, connection: Connection, session: Session, terms: Terms, *, dialled: bool) -> None:
+        self.node = node
+        self.terms = terms
+        self.session = session
+        self.dialled = dialled
+        """Whether this side has connected."""
+        self.up: asyncio.Future[None] = node.runtime.env.loop.create_future()
+        """Done when it is up."""
+        self._connection = connection
+        self._env = env = node.runtime.env
+        options = terms.options
+        headers = MsgpackHeaders() if session.format == "msgpack" else JsonHeaders()
+        self.codec = Codec(headers, node.carrier, max_size=options.max_size, max_depth=options.max_depth)
+        # What is sent keeps to the limits of the other side, once they are known.
+        self._out = Codec(headers, node.carrier, max_size=options.max_size, max_depth=options.max_depth)
+        self._protocol = LinkProtocol(self.codec, session, options.timing, env.now())
+        self.peer: Peer = node.peer(session.peer)
+        self.inbound = Inbound(self)
+        self.offer: Offer | None = None
+        self.goodbye: str | None = None
+        """What the peer has said at the end, if it went in order."""
+        # Messages that were sent to an actor and have not found their place; none where that is zero.
+        self._under_way: dict[Place, int] = {}
+        self._parked: dict[RemoteCell, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._why: str | None = None
+        self._over = False
+        # What the writer waits for, and when it looks again anyway.
+        self._news: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushed: asyncio.Future[None] | None = None
+
+    # Out
+
+    def put(self, frame: Frame, body: bytes = b"") -> None:
+        """Have *frame* sent; nothing happens when the link is over.
+
+        Raises:
+            MessageNotAccepted: It is too large for the other side.
+        """
+        if not self._over:
+            self._protocol.put_packed(self._out.pack(frame, body))
+            self._wake()
+
+    def admits(self, cell: RemoteCell) -> bool:
+        """Whether a message for *cell* may be sent now; if not, *cell* is told when it may."""
+        assert self.offer is not None
+        if self._under_way.get(cell.at, 0) < self.offer.window and self._protocol.waiting < _HIGH:
+            return True
+        cell.parked = True
+        self._parked[cell] = None
+        return False
+
+    def send(self, cell: RemoteCell, item: Any) -> None:
+        """Send what was taken from the outbox of *cell*; what cannot be is a dead letter, and an error if asked."""
+        if type(item) is EndNews:
+            self.put(item.frame)
+            return
+        message, ask = message_of(item), item if isinstance(item, LocalAsk) else None
+        if ask is not None and ask.future.done():
+            cell.dead_letter(message, ask.sender_path, "nobody waits for the reply any more")
+            return
+        number = 0 if ask is None else self.peer.next_number()
+        try:
+            wire = self.accepted(message)
+            body = self._out.dump(wire.adapter, message, type(message).__qualname__)
+            self.put(self._frame_of(cell, item, wire.tag, number), body)
+        except MessageNotAccepted as error:
+            cell.dead_letter(message, sender_of(item), str(error), told=ask is None)
+            if ask is not None:
+                ask.fail(error)
+            return
+        self._under_way[cell.at] = self._under_way.get(cell.at, 0) + 1
+        if ask is not None:
+            self.peer.asked(number, ask)
+
+    def accepted(self, message: object) -> WireType:
+        """What *message* is on the wire.
+
+        Raises:
+            MessageNotAccepted: It cannot cross, or the other side does not know it, or knows another one.
+        """
+        cls = type(message)
+        wire = wire_type(cls)
+        assert self.offer is not None
+        theirs = self.offer.messages.get(wire.tag)
+        name = self.session.peer.name
+        if theirs is None:
+            problem = f"node {name} does not accept {wire.tag!r}: name the class in its `messages=`"
+            raise MessageNotAccepted(what=cls.__qualname__, problem=problem)
+        if theirs != wire.hash:
+            problem = f"node {name} has another version of {wire.tag!r}: the fields, or the reply, differ"
+            raise MessageNotAccepted(what=cls.__qualname__, problem=problem)
+        return wire
+
+    def _frame_of(self, cell: RemoteCell, item: Any, tag: str, number: int) -> Frame:
+        sender = self.node.place_of(getattr(item, "sender", None))
+        if not isinstance(item, LocalAsk):
+            return Letter(cell.at, tag, sender)
+        left = None if item.deadline == math.inf else max(item.deadline - self._env.now(), 0.0)
+        chain = self.node.chain_to(item)
+        if isinstance(item, StreamAsk):
+            patience = None if item.patience == math.inf else item.patience
+            return Open(cell.at, tag, number, left, patience, item.limit, sender, chain)
+        return Ask(cell.at, tag, number, left, sender, chain)
+
+    def cancel(self, number: int) -> None:
+        """Nobody waits for the answer to that question any more."""
+        self.inbound.unfollow(number)
+        self.put(Cancel(number))
+
+    def credited(self, at: Place, count: int) -> None:
+        """So many messages for the actor at *at* have found their place."""
+        left = self._under_way.get(at, 0) - count
+        if count < 1 or left < 0:
+            raise ProtocolError(problem="credit for messages that were not sent")
+        if left:
+            self._under_way[at] = left
+        else:
+            del self._under_way[at]
+        if self._parked:
+            cell = self.peer.known(at)
+            if cell is not None and cell in self._parked:
+                del self._parked[cell]
+                cell.enqueue()
+
+    def _unpark(self) -> None:
+        """There is room for more to be written."""
+        parked, self._parked = self._parked, {}
+        for cell in parked:
+            cell.enqueue()
+
+    # Its life
+
+    async def run(self) -> str:
+        """Read and write until the end; why it has come."""
+        options = self.terms.options
+        self.put(
+            Offer(
+                self.terms.registry.hashes,
+                tuple(self.terms.registry.actors),
+                options.window,
+                options.max_size,
+            )
+        )
+        self.own(self._write(), "write")
+        try:
+            await self._read()
+        except ConnectionLost as lost:
+            self._end(lost.why if self.goodbye is None else self.goodbye)
+        except ProtocolError as error:
+            self.node.report("warning", "link broken by the peer", node=self.session.peer.name, why=error.problem)
+            self._end("protocol error")
+        finally:
+            self._end("it was cancelled")
+            await self._put_away()
+        assert self._why is not None
+        return self._why
+
+    async def close(self, why: str) -> None:
+        """End it in order: what waits to be written is, if that does not take long."""
+        if self._flushed is None and not self._over:
+            self.put(Goodbye(why))
+            self._flushed = self._env.loop.create_future()
+            self._wake()
+        if self._flushed is not None:
+            await asyncio.wait({self._flushed}, timeout=_FLUSH)
+        self._end(why)
+        await self._connection.aclose(why)
+
+    def own(self, coroutine: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        """Run *coroutine*, which does not raise, as a task that ends with the link."""
+        name = f"link:{self.session.peer.name}:{what}"
+        task = self._env.start_task(coroutine, name=name, context=Context(), on_done=self._tasks.discard)
+        if not task.done():
+            self._tasks.add(task)
+        return task
+
+    def come_up(self, offer: Offer) -> None:
+        """The peer has said what it understands, and so the link is up."""
+        self.offer = offer
+        self._out.max_size = min(self._out.max_size, offer.max_size)
+        if self.node.link_up(self):
+            self.up.set_result(None)
+        else:
+            self._end("there is a link already")
+
+    def replace(self) -> None:
+        """The peer has made another, since it has lost this one."""
+        self._end("replaced by another connection")
+        self.own(self._connection.aclose("replaced"), "close")
+
+    def _end(self, why: str) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._why = why
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.up.done():
+            self.up.cancel()
+        if self._flushed is not None and not self._flushed.done():
+            self._flushed.set_result(None)
+        self._parked.clear()
+        self.inbound.close()
+        self.node.link_down(self, why)
+
+    async def _put_away(self) -> None:
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await self._connection.aclose(self._why or "")
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # Reading
+
+    async def _read(self) -> None:
+        dispatcher = self.node.runtime.dispatcher
+        while not self._over:
+            data = await self._connection.receive()
+            for packed in self._protocol.receive(data, self._env.now()):
+                self.inbound.take(packed)
+            self.node.channels.confirm(self)
+            # Who is told something handles it now, if it is quick, and not in the next turn of the event loop.
+            dispatcher.run_ahead()
+            if self._protocol.waiting:
+                self._wake()
+            else:
+                self._arm()
+
+    # Writing
+
+    async def _write(self) -> None:
+        try:
+            while not self._over:
+                now = self._env.now()
+                self._protocol.check(now)
+                self.inbound.give_credit(now)
+                batch = self._protocol.next_batch(now)
+                if batch is None:
+                    await self._wait()
+                    continue
+                await self._connection.send(batch)
+                if self._parked and self._protocol.waiting < _HIGH:
+                    self._unpark()
+        except LinkError as error:
+            why = error.why if isinstance(error, ConnectionLost) else str(error)
+            self._end(why)
+            await self._connection.aclose(why)
+        except ValueError as error:  # larger than the connection takes, which the limits do not let happen
+            self._end(str(error))
+            await self._connection.aclose("broken")
+        except asyncio.CancelledError:
+            pass
+
+    async def _wait(self) -> None:
+        """Until there is something to be written, or due."""
+        if self._flushed is not None and not self._flushed.done():
+            self._flushed.set_result(None)
+        self._news = news = self._env.loop.create_future()
+        self._arm()
+        await news
+
+    def _wake(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def _arm(self) -> None:
+        """Have the writer woken when something is due; a timer that fires too early does no harm."""
+        due = min(self._protocol.due(), self.inbound.credit_due)
+        if self._timer is not None and self._timer.when() <= due and not self._timer.cancelled():
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._env.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._wake()

@@ -1,0 +1,80 @@
+"""What has to stand before anything listens, or connects, on a socket."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from understudy.transports._errors import UnsafeListener
+
+if TYPE_CHECKING:
+    from understudy.transports._connection import TransportOptions
+
+__all__ = ["TOKEN_SIZE", "check_client", "check_server", "check_token", "is_loopback"]
+
+TOKEN_SIZE = 16
+"""Characters that a token must have at least; who makes them by chance should take twice as many."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* can only be this machine, without asking any name server."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_token(token: object, url: str) -> str | None:
+    """*token*, if it is long enough.
+
+    Raises:
+        UnsafeListener: It could be guessed.
+    """
+    if token is None:
+        return None
+    if isinstance(token, str) and len(token) >= TOKEN_SIZE:
+        return token
+    problem = f"the token must be a text of at least {TOKEN_SIZE} characters: secrets.token_urlsafe() makes one"
+    raise UnsafeListener(url=url, problem=problem)
+
+
+def check_server(url: str, options: TransportOptions, schemes: tuple[str, str]) -> SplitResult:
+    """The parts of *url*, at which something is about to listen. *schemes* are the plain and the encrypted one.
+
+    Raises:
+        UnsafeListener: It must not, with these options.
+    """
+    parts = _check(url, options, schemes)
+    if parts.scheme == schemes[1] and (options.tls is None or options.tls.certificate is None):
+        raise UnsafeListener(url=url, problem=f"{schemes[1]} needs a certificate: tls=Tls(certificate=..., key=...)")
+    return parts
+
+
+def check_client(url: str, options: TransportOptions, schemes: tuple[str, str]) -> SplitResult:
+    """Likewise, for a URL to connect to."""
+    return _check(url, options, schemes)
+
+
+def _check(url: str, options: TransportOptions, schemes: tuple[str, str]) -> SplitResult:
+    parts = urlsplit(url)
+    plain, encrypted = schemes
+    if parts.scheme not in schemes or not parts.hostname:
+        raise UnsafeListener(url=url, problem=f"must be like {plain}://127.0.0.1:8765")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        problem = "must have no user, query or fragment: a secret in a URL ends up in logs"
+        raise UnsafeListener(url=_without_secrets(parts), problem=problem)
+    if not options.authenticated:
+        raise UnsafeListener(url=url, problem="needs a token, which both sides know: token=...")
+    if parts.scheme == plain and not is_loopback(parts.hostname):
+        problem = f"is not on this machine only, so it needs TLS: {encrypted}:// and tls=Tls(...)"
+        raise UnsafeListener(url=url, problem=problem)
+    if parts.scheme == plain and options.tls is not None:
+        raise UnsafeListener(url=url, problem=f"is not encrypted, though tls= was given: use {encrypted}://")
+    return parts
+
+
+def _without_secrets(parts: SplitResult) -> str:
+    return f"{parts.scheme}://{parts.hostname}"
