@@ -177,6 +177,7 @@ class Handshake:
     def _respond(self, challenge: _Challenge, data: bytes) -> bytes:
         self._said += data
         self._meet(challenge)
+        self._vet()
         if challenge.version != VERSION or challenge.format not in self._formats:
             raise self._failed("it has chosen what was not offered")
         self._format = challenge.format
@@ -189,22 +190,26 @@ class Handshake:
         if not check_node_name(other.node):
             raise ProtocolError(problem="a name that no node can have")
         self._peer = NodeId(other.node, other.run)
-        if self._peer.name == self._me.name:
-            raise self._failed("it has the name of this node")
-        if self._expect is not None and other.node != self._expect:
+
+    def _vet(self) -> NodeId:
+        """Whether the peer is who it has to be. A server looks when it knows that the client has the token."""
+        peer = self._peer
+        assert peer is not None
+        if peer.name == self._me.name:
+            raise self._failed("it has the name of this node: ActorSystem(name=...) gives it another")
+        if self._expect is not None and peer.name != self._expect:
             raise self._failed(f"it is not {self._expect}")
-        if self._facts.names and other.node not in self._facts.names:
+        if self._facts.names and peer.name not in self._facts.names:
             raise self._failed(f"its certificate is for {', '.join(self._facts.names)}")
+        return peer
 
     def _check(self, said: _Proof, who: Literal["client", "server"]) -> None:
         if not hmac.compare_digest(said.proof, self._proof(who)):
             raise self._failed("unauthorized: it does not know the token")
-        assert self._peer is not None
+        peer = self._vet()
         ours, theirs = ("c2s", "s2c") if self._role == "client" else ("s2c", "c2s")
         self._awaited = ""
-        self.session = Session(
-            peer=self._peer, format=self._format, send_key=self._key(ours), receive_key=self._key(theirs)
-        )
+        self.session = Session(peer=peer, format=self._format, send_key=self._key(ours), receive_key=self._key(theirs))
 
     def _say(self, said: _Said) -> bytes:
         data = _dump(said)

@@ -58,6 +58,7 @@ class ReliableChannel(Generic[M_contra]):
         self._kept: deque[tuple[int, Any]] = deque()
         self._last = 0
         self._sent = 0
+        self._confirmed = 0
         self._delay = _AGAIN[0]
         self._timer: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
@@ -102,7 +103,7 @@ class ReliableChannel(Generic[M_contra]):
         timeout = check_timeout(timeout)
         last = self._last
         async with asyncio.timeout(timeout):
-            while self._kept and self._kept[0][0] <= last:
+            while self._confirmed < last:
                 self._check_open()
                 await self._wait()
 
@@ -133,7 +134,7 @@ class ReliableChannel(Generic[M_contra]):
         if self._kept and self._kept[0][0] <= number:
             self._delay = _AGAIN[0]
             while self._kept and self._kept[0][0] <= number:
-                self._kept.popleft()
+                self._confirmed = self._kept.popleft()[0]
             self._wake()
         if missing:
             self._sent = min(self._sent, number)
@@ -235,11 +236,11 @@ class Channels:
         missing = frame.number == last + 1 and not self._accept(link, frame, body)
         if frame.number == last + 1 and not missing:
             last = frame.number
-        if last or key in self._received:
-            self._received[key] = last
-            self._received.move_to_end(key)
-            if len(self._received) > _MANY:
-                self._received.popitem(last=False)
+        # Also when the first could not be accepted: or the second would be taken for the first.
+        self._received[key] = last
+        self._received.move_to_end(key)
+        if len(self._received) > _MANY:
+            self._received.popitem(last=False)
         self._news[link, frame.channel] = (last, missing)
 
     def confirm(self, link: Link) -> None:

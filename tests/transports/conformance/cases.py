@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -35,7 +35,22 @@ class Case:
     options: TransportOptions = field(default_factory=TransportOptions)
 
 
-CASES: list[Case] = [Case("memory", MemoryTransport, "memory://conformance")]
+def web_socket() -> Transport:
+    from understudy.transports._websocket import WebSocketTransport
+
+    return WebSocketTransport()
+
+
+CASES: list[Case] = [
+    Case("memory", MemoryTransport, "memory://conformance"),
+    Case(
+        "websocket",
+        web_socket,
+        "ws://127.0.0.1:0",
+        real_time=True,
+        options=TransportOptions(authenticated=True),
+    ),
+]
 
 
 def each_transport() -> list[object]:
@@ -50,9 +65,7 @@ class Stage:
         self.case = case
         self.transport = case.make()
         base = case.options
-        self.options = TransportOptions(
-            limits=limits or base.limits, tls=base.tls, origins=base.origins, hosts=base.hosts
-        )
+        self.options = base if limits is None else replace(base, limits=limits)
         self.env = Environment(asyncio.get_running_loop())
         self.listener: Listener
         self.accepted: asyncio.Queue[Connection] = asyncio.Queue()

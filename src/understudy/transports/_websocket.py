@@ -1,0 +1,390 @@
+"""The transport over WebSocket, on the library of that name: binary messages, and no compression."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from understudy.transports._connection import PeerFacts
+from understudy.transports._errors import ConnectionLost, MissingExtra
+from understudy.transports._security import check_client, check_server, is_loopback
+from understudy.transports._tls import names_of
+
+try:
+    from websockets.asyncio.client import ClientConnection, connect
+    from websockets.asyncio.server import ServerConnection, serve
+    from websockets.datastructures import Headers
+    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, SecurityError
+    from websockets.http11 import Response
+    from websockets.typing import Origin
+except ImportError:
+    raise MissingExtra(extra="websocket", what="a WebSocket") from None
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+    from websockets.asyncio.server import Server
+    from websockets.http11 import Request
+
+    from understudy.environment import Environment
+    from understudy.transports._connection import ConnectionLimits, Serve, TransportOptions
+
+__all__ = ["WebSocketTransport"]
+
+_SCHEMES = ("ws", "wss")
+_WRITE_LIMIT = 64 * 1024
+_QUEUE = 4
+"""Messages that have come and have not been taken, from which on nothing more is read."""
+_CODES = {"unauthorized": 4401, "refused": 4403}
+
+_log = logging.getLogger("understudy.transports.websocket")
+_log.setLevel(logging.CRITICAL + 1)  # what happens is an error of ours, or a line in our own log
+
+
+class WebSocketTransport:
+    """``ws://`` on this machine, ``wss://`` anywhere."""
+
+    schemes = _SCHEMES
+    """Those of its URLs."""
+
+    def check_server(self, url: str, options: TransportOptions) -> SplitResult:
+        """What must stand before anything listens; see :func:`understudy.transports._security.check_server`."""
+        return check_server(url, options, _SCHEMES)
+
+    def check_client(self, url: str, options: TransportOptions) -> SplitResult:
+        """Likewise, before anything connects."""
+        return check_client(url, options, _SCHEMES)
+
+    async def listen(self, url: str, serve: Serve, options: TransportOptions, env: Environment) -> WebSocketListener:
+        """Accept connections at *url*, from here on.
+
+        Raises:
+            UnsafeListener: A protection is missing, and nothing was opened.
+            OSError: The address, or a certificate, is not to be had.
+        """
+        return await WebSocketListener(self.check_server(url, options), serve, options, env).start()
+
+    async def connect(self, url: str, options: TransportOptions, env: Environment) -> WebSocketConnection:
+        """Connect to the listener at *url*.
+
+        Raises:
+            UnsafeListener: A protection is missing.
+            ConnectionLost: Nobody is there, or whoever is does not want to.
+        """
+        parts = self.check_client(url, options)
+        tls: dict[str, Any] = {}
+        if parts.scheme == "wss":
+            tls["ssl"] = True if options.tls is None else options.tls.for_client()
+            if options.tls is not None and options.tls.server_name is not None:
+                tls["server_hostname"] = options.tls.server_name
+        limits = options.limits
+        dial = _Connect(
+            url,
+            compression=None,
+            proxy=None,
+            user_agent_header=None,
+            open_timeout=limits.open_timeout,
+            create_connection=_Client,
+            **_common(limits),
+            **tls,
+        )
+        try:
+            ws = await dial
+        except (OSError, TimeoutError, InvalidHandshake, InvalidMessage, SecurityError, EOFError) as error:
+            raise ConnectionLost(peer=url, why=str(error) or type(error).__name__) from error
+        return WebSocketConnection(ws, parts.scheme, limits, env, pinned=_is_mutual(options))
+
+
+class WebSocketListener:
+    """See :class:`understudy.transports._connection.Listener`."""
+
+    def __init__(self, parts: SplitResult, serve: Serve, options: TransportOptions, env: Environment) -> None:
+        self._parts = parts
+        self._serve = serve
+        self._options = options
+        self._env = env
+        self._server: Server | None = None
+        # Connections, also those that are not open yet, by the address that they come from.
+        self._addresses: dict[str, int] = {}
+        self._hosts: frozenset[str] = frozenset()
+        self._port = parts.port if parts.port is not None else (443 if parts.scheme == "wss" else 80)
+
+    async def start(self) -> WebSocketListener:
+        """Begin."""
+        options, parts = self._options, self._parts
+        tls: dict[str, Any] = {}
+        if parts.scheme == "wss" and options.tls is not None:
+            tls["ssl"] = options.tls.for_server()
+        limits = options.limits
+
+        def create(*args: Any, **kwargs: Any) -> _Server:
+            return _Server(self, *args, **kwargs)
+
+        self._server = await serve(
+            self._handle,
+            parts.hostname,
+            self._port,
+            compression=None,
+            origins=[None, *map(Origin, options.origins)],
+            process_request=self._check_request,
+            server_header=None,
+            open_timeout=limits.open_timeout,
+            create_connection=create,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            **_common(limits),
+            **tls,
+        )
+        self._port = next(iter(self._server.sockets)).getsockname()[1]
+        self._hosts = frozenset(self._own_hosts())
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where others connect."""
+        host = self._parts.hostname or ""
+        return f"{self._parts.scheme}://{f'[{host}]' if ':' in host else host}:{self._port}{self._parts.path}"
+
+    async def aclose(self) -> None:
+        """Accept no more, and end all connections."""
+        if self._server is not None:
+            self._server.close(reason="the listener was closed")
+            await self._server.wait_closed()
+
+    def admit(self, address: str) -> bool:
+        """Whether there is room for another connection from *address*, which then has it."""
+        limits = self._options.limits
+        if sum(self._addresses.values()) >= limits.max_connections:
+            return False
+        count = self._addresses.get(address, 0)
+        if count >= limits.max_connections_per_address:
+            return False
+        self._addresses[address] = count + 1
+        return True
+
+    def release(self, address: str) -> None:
+        """That connection is over."""
+        count = self._addresses.pop(address) - 1
+        if count:
+            self._addresses[address] = count
+
+    def _own_hosts(self) -> list[str]:
+        host = (self._parts.hostname or "").lower()
+        names = [host, *self._options.hosts]
+        if is_loopback(host):
+            names += ["localhost", "127.0.0.1", "::1"]
+        known: list[str] = []
+        for name in names:
+            bare = f"[{name}]" if ":" in name and not name.startswith("[") and name.count(":") > 1 else name.lower()
+            known += [bare, f"{bare}:{self._port}"]
+        return known
+
+    def _check_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Refuse what a web page could have sent that has found a name for this address, and what nobody asked for."""
+        hosts = request.headers.get_all("Host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return _response(HTTPStatus.MISDIRECTED_REQUEST)
+        if urlsplit(request.path).path != (self._parts.path or "/") or "?" in request.path:
+            return _response(HTTPStatus.NOT_FOUND)
+        return None
+
+    async def _handle(self, ws: ServerConnection) -> None:
+        pinned = _is_mutual(self._options)
+        connection = WebSocketConnection(ws, self._parts.scheme, self._options.limits, self._env, pinned=pinned)
+        try:
+            await self._serve(connection)
+        except Exception as error:
+            problem = {"message": f"understudy: serving {connection.peer.address} failed", "exception": error}
+            self._env.loop.call_exception_handler(problem)
+        finally:
+            await connection.aclose()
+
+
+class WebSocketConnection:
+    """See :class:`understudy.transports._connection.Connection`."""
+
+    def __init__(
+        self,
+        ws: ClientConnection | ServerConnection,
+        scheme: str,
+        limits: ConnectionLimits,
+        env: Environment,
+        *,
+        pinned: bool,
+    ) -> None:
+        self._ws = ws
+        self.transport = ws.transport
+        """asyncio's; for tests that trouble the network."""
+        self._limits = limits
+        self._env = env
+        address = ws.remote_address
+        secure = ws.transport.get_extra_info("ssl_object")
+        self.peer = PeerFacts(
+            transport=scheme,
+            address=f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address),
+            encrypted=secure is not None,
+            names=names_of(secure.getpeercert()) if pinned and secure is not None else (),
+        )
+        self._why: str | None = None
+        # Since when a message is waited for, if one is, and when the last came.
+        self._waiting: float | None = None
+        self._last = env.now()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def send(self, data: bytes) -> None:
+        """Hand *data* over as one message."""
+        if len(data) > self._limits.max_size:
+            raise ValueError(f"a message of {len(data):,} bytes is larger than max_size ({self._limits.max_size:,})")
+        try:
+            # Where there is room nothing waits, and a deadline would cost as much as the rest.
+            if self.transport.get_write_buffer_size() + len(data) < _WRITE_LIMIT // 2:
+                await self._ws.send(data)
+                return
+            async with asyncio.timeout(self._limits.frame_timeout):
+                await self._ws.send(data)
+        except TimeoutError:
+            self._abort("the peer took nothing in time")
+            raise self._lost(None) from None
+        except ConnectionClosed as closed:
+            raise self._lost(closed) from None
+
+    async def receive(self) -> bytes:
+        """The next message."""
+        self._waiting = self._env.now()
+        self._watch(self._waiting)
+        try:
+            data = await self._ws.recv()
+        except ConnectionClosed as closed:
+            raise self._lost(closed) from None
+        finally:
+            self._waiting = None
+        self._last = self._env.now()
+        if isinstance(data, str):
+            self._why = "text came, where bytes were due"
+            await self._ws.close(1003)
+            raise self._lost(None)
+        return data
+
+    async def aclose(self, reason: str = "") -> None:
+        """End it."""
+        self._unwatch()
+        said = reason.encode()[:120].decode(errors="ignore")
+        await self._ws.close(_CODES.get(reason, 1000), said)
+
+    # Deadlines: one timer for all messages, which is moved when it fires
+
+    def _watch(self, now: float) -> None:
+        if self._timer is None:
+            shortest = min(self._limits.idle_timeout, self._limits.frame_timeout)
+            self._timer = self._env.call_at(now + shortest, self._look)
+
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._waiting is None or self._ws.close_code is not None:
+            return
+        now = self._env.now()
+        quiet = now - max(self._waiting, self._last)
+        half = self._ws.half_since if isinstance(self._ws, _Client | _Server) else None
+        if quiet >= self._limits.idle_timeout - _EARLY:
+            self._abort("the peer sent nothing in time")
+        elif half is not None and now - max(half, self._waiting, self._last) >= self._limits.frame_timeout - _EARLY:
+            self._abort("the peer did not send the rest of a message in time")
+        else:
+            self._watch(now)
+
+    def _abort(self, why: str) -> None:
+        self._why = why
+        self.transport.abort()
+
+    def _lost(self, closed: ConnectionClosed | None) -> ConnectionLost:
+        self._unwatch()
+        if self._why is not None or closed is None:
+            return ConnectionLost(peer=self.peer.address, why=self._why or "it was closed")
+        said = closed.rcvd if closed.rcvd is not None else closed.sent
+        if said is None or said.code == 1006:
+            return ConnectionLost(peer=self.peer.address, why="the network has lost it")
+        clean = closed.rcvd is not None and closed.sent is not None
+        why = said.reason or f"it was closed ({said.code})"
+        return ConnectionLost(peer=self.peer.address, why=why, clean=clean)
+
+
+_EARLY = 1e-6
+
+
+class _Halves:
+    """The part of a connection that notes since when half a message has been there."""
+
+    half_since: float | None = None
+    protocol: Any
+    loop: asyncio.AbstractEventLoop
+
+    def note(self) -> None:
+        """Bytes have come."""
+        protocol = self.protocol
+        if protocol.reader.buffer or protocol.current_size is not None:
+            if self.half_since is None:
+                self.half_since = self.loop.time()
+        else:
+            self.half_since = None
+
+
+class _Client(ClientConnection, _Halves):
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.note()
+
+
+class _Server(ServerConnection, _Halves):
+    def __init__(self, listener: WebSocketListener, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._listener = listener
+        self._address: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        address = str((transport.get_extra_info("peername") or ("?",))[0])
+        if self._listener.admit(address):
+            self._address = address
+        else:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._address is not None:
+            self._listener.release(self._address)
+            self._address = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.note()
+
+
+class _Connect(connect):
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Where a server sends us, nobody has checked."""
+        return exc
+
+
+def _common(limits: ConnectionLimits) -> dict[str, Any]:
+    return {
+        "ping_interval": None,
+        "close_timeout": limits.close_timeout,
+        "max_size": limits.max_size,
+        "max_queue": _QUEUE,
+        "write_limit": _WRITE_LIMIT,
+        "logger": _log,
+    }
+
+
+def _is_mutual(options: TransportOptions) -> bool:
+    return options.tls is not None and options.tls.mutual
+
+
+def _response(status: HTTPStatus) -> Response:
+    return Response(status.value, status.phrase, Headers({"Content-Length": "0", "Connection": "close"}), b"")
