@@ -28,6 +28,7 @@ from understudy.transports._memory import MemoryTransport
 from understudy.transports._protocol import Timing
 from understudy.transports._reliable import ReliableChannel
 from understudy.transports._remote_node import RemoteNode
+from understudy.transports._sse import SseTransport
 from understudy.transports._terms import LinkOptions
 from understudy.transports._tls import Tls
 
@@ -51,6 +52,7 @@ __all__ = [
     "RemoteNode",
     "Serve",
     "Timing",
+    "SseTransport",
     "Tls",
     "Transport",
     "TransportOptions",

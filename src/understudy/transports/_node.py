@@ -285,6 +285,8 @@ def transport_for(url: str) -> Transport:
 
 _TRANSPORTS = {
     "memory": ("_memory", "MemoryTransport"),
+    "sse": ("_sse", "SseTransport"),
+    "sses": ("_sse", "SseTransport"),
     "ws": ("_websocket", "WebSocketTransport"),
     "wss": ("_websocket", "WebSocketTransport"),
 }

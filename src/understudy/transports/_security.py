@@ -48,7 +48,8 @@ def check_server(url: str, options: TransportOptions, schemes: tuple[str, str]) 
         UnsafeListener: It must not, with these options.
     """
     parts = _check(url, options, schemes)
-    if parts.scheme == schemes[1] and (options.tls is None or options.tls.certificate is None):
+    tls = options.tls
+    if parts.scheme == schemes[1] and (tls is None or tls.certificate is None or tls.key is None):
         raise UnsafeListener(url=url, problem=f"{schemes[1]} needs a certificate: tls=Tls(certificate=..., key=...)")
     return parts
 
@@ -59,9 +60,13 @@ def check_client(url: str, options: TransportOptions, schemes: tuple[str, str]) 
 
 
 def _check(url: str, options: TransportOptions, schemes: tuple[str, str]) -> SplitResult:
-    parts = urlsplit(url)
     plain, encrypted = schemes
-    if parts.scheme not in schemes or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        well_formed = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 0) >= 0
+    except ValueError as error:
+        raise UnsafeListener(url=url, problem=f"is no URL: {error}") from None
+    if not well_formed or not parts.hostname:
         raise UnsafeListener(url=url, problem=f"must be like {plain}://127.0.0.1:8765")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         problem = "must have no user, query or fragment: a secret in a URL ends up in logs"

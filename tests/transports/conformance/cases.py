@@ -18,6 +18,7 @@ from understudy.transports import (
     ConnectionLost,
     Listener,
     MemoryTransport,
+    SseTransport,
     Transport,
     TransportOptions,
 )
@@ -43,13 +44,8 @@ def web_socket() -> Transport:
 
 CASES: list[Case] = [
     Case("memory", MemoryTransport, "memory://conformance"),
-    Case(
-        "websocket",
-        web_socket,
-        "ws://127.0.0.1:0",
-        real_time=True,
-        options=TransportOptions(authenticated=True),
-    ),
+    Case("websocket", web_socket, "ws://127.0.0.1:0", True, TransportOptions(authenticated=True)),
+    Case("sse", SseTransport, "sse://127.0.0.1:0", True, TransportOptions(authenticated=True)),
 ]
 
 

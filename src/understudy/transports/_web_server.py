@@ -1,0 +1,142 @@
+"""uvicorn's server as a part of a program: it leaves signals alone, may be cancelled, and bounds what peers take."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections import Counter
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+if TYPE_CHECKING:
+    import ssl
+
+    from understudy.transports._connection import ConnectionLimits
+    from understudy.transports._web_gate import App
+
+__all__ = ["WebServer", "web_config"]
+
+GRACE = 1
+"""Seconds that requests in hand get at the end."""
+IDLE = 5
+"""Seconds that a connection is kept open for its next request."""
+
+
+def web_config(app: App, limits: ConnectionLimits, context: ssl.SSLContext | None) -> uvicorn.Config:
+    """How *app* is served: HTTP/1.1 and nothing else, no headers of proxies, nothing in the log."""
+    return uvicorn.Config(
+        cast("Any", app),
+        interface="asgi3",
+        lifespan="off",
+        ws="none",
+        http=_bounded(limits),
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=IDLE,
+        timeout_graceful_shutdown=GRACE,
+        ssl_context_factory=None if context is None else lambda config, default: context,
+    )
+
+
+class WebServer(uvicorn.Server):
+    """uvicorn's server as a part of a program that has signals of its own, and that may end it at any time."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.on_started: Callable[[], None] = lambda: None
+        self.servers: list[Any] = []
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals to the program."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self.on_started()
+
+    def leave(self) -> None:
+        """End soon, in order."""
+        self.should_exit = True
+
+    async def serve_all(self, sockets: list[socket.socket]) -> None:
+        """Serve until asked to leave; when cancelled, drop everything at once."""
+        try:
+            await self.serve(sockets)
+        finally:
+            for server in self.servers:
+                server.close()
+            tasks = list(self.server_state.tasks)
+            for task in tasks:
+                task.cancel()
+            for connection in list(self.server_state.connections):
+                transport = getattr(connection, "transport", None)
+                if transport is not None:
+                    transport.abort()
+            if tasks:
+                await asyncio.wait(tasks, timeout=GRACE)
+
+
+def _bounded(limits: ConnectionLimits) -> type[H11Protocol]:
+    """A protocol class of one server, which counts its sockets and waits for a request no longer than it may."""
+    by_address: Counter[str] = Counter()
+
+    class BoundedProtocol(H11Protocol):
+        """HTTP/1.1 for a peer that has a deadline for each head of a request, and so many connections."""
+
+        _address = ""
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            """Take the connection, or drop it at once."""
+            super().connection_made(transport)
+            self._address = self.client[0] if self.client else ""
+            by_address[self._address] += 1
+            # A connection of ours is two sockets, its stream and its messages, and may be a third, which takes over.
+            if (
+                by_address[self._address] > 3 * limits.max_connections_per_address
+                or by_address.total() > 3 * limits.max_connections
+            ):
+                transport.abort()
+                return
+            self._deadline = self.loop.call_later(limits.open_timeout, self._late)
+
+        def handle_events(self) -> None:
+            """Read what has come."""
+            super().handle_events()
+            if self._deadline is not None and self._is_busy():
+                self._deadline.cancel()
+                self._deadline = None
+
+        def on_response_complete(self) -> None:
+            """The next request, if there is one, has a deadline of its own."""
+            super().on_response_complete()
+            if self._deadline is None and not self._is_busy() and not self.transport.is_closing():
+                self._deadline = self.loop.call_later(limits.open_timeout + IDLE, self._late)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """It has ended."""
+            super().connection_lost(exc)
+            self._unset_keepalive_if_required()  # uvicorn forgets to where the socket was lost with an error
+            by_address[self._address] -= 1
+            if not by_address[self._address]:
+                del by_address[self._address]
+            if self._deadline is not None:
+                self._deadline.cancel()
+
+        def _is_busy(self) -> bool:
+            cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request
+            return cycle is not None and not cycle.response_complete
+
+        def _late(self) -> None:
+            self._deadline = None
+            self.transport.abort()
+
+    return BoundedProtocol
