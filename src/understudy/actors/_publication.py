@@ -112,9 +112,7 @@ class Delivery(Ask):
         return True
 
     def outcome(self) -> Outcome:
-        """What has become of it so far."""
-        if self.future is _HANDLED:
-            return self.subscription.handled
+        """What has become of it so far, if it has not been handled, for which there is ``subscription.handled``."""
         if self.future is _OPEN:
             return Outcome(self.subscription, "pending")
         error = self.future.exception()
@@ -189,4 +187,12 @@ class Publication:
 
     def report(self) -> tuple[Outcome, ...]:
         """What has become of it so far."""
-        return tuple([each.outcome() if isinstance(each, Delivery) else each for each in self._deliveries])
+        outcomes: list[Outcome] = []
+        for each in self._deliveries:
+            if not isinstance(each, Delivery):
+                outcomes.append(each)
+            elif each.future is _HANDLED:
+                outcomes.append(each.subscription.handled)
+            else:
+                outcomes.append(each.outcome())
+        return tuple(outcomes)
