@@ -107,7 +107,7 @@ class Instruments:
             each for each in self._listeners if type(each).crash_reported is not Instrument.crash_reported
         ]
         self._complain = complain
-        self._tallies: dict[Callable[..., None], Tally] = {}
+        self._tallies: dict[Callable[..., None], _Tally] = {}
         # The most frequent ones, for who counts by himself and tells only if there is somebody to tell.
         self.started = self._tally(Instrument.actor_started)
         self.stopped = self._tally(Instrument.actor_stopped)
@@ -174,16 +174,16 @@ class Instruments:
             abandoned=self.count(Instrument.abandoned),
         )
 
-    def _tally(self, event: Callable[..., None]) -> Tally:
+    def _tally(self, event: Callable[..., None]) -> _Tally:
         tally = self._tallies.get(event)
         if tally is None:
             name = event.__name__
             overriding = (each for each in self._listeners if getattr(type(each), name) is not event)
-            tally = self._tallies[event] = Tally([getattr(each, name) for each in overriding])
+            tally = self._tallies[event] = _Tally([getattr(each, name) for each in overriding])
         return tally
 
 
-class Tally:
+class _Tally:
     """How often an event has happened, and who wants to hear of it."""
 
     __slots__ = ("count", "heard", "methods")
