@@ -263,6 +263,8 @@ class Link:
         while not self._over:
             data = await self._connection.receive()
             for packed in self._protocol.receive(data, self._env.now()):
+                if self._over:  # ended by the writer while this was on its way, or by what came before
+                    return
                 self.inbound.take(packed)
             self.node.channels.confirm(self)
             # Who is told something handles it now, if it is quick, and not in the next turn of the event loop.
@@ -311,6 +313,8 @@ class Link:
 
     def _arm(self) -> None:
         """Have the writer woken when something is due; a timer that fires too early does no harm."""
+        if self._over:
+            return
         due = min(self._protocol.due(), self.inbound.credit_due)
         if self._timer is not None and self._timer.when() <= due and not self._timer.cancelled():
             return
