@@ -33,6 +33,7 @@ __all__ = [
     "TaskRegistry",
     "Thread",
     "context_of_task",
+    "environment_of",
     "forget_task",
     "frames_in_hand",
     "frames_of_task",
@@ -243,6 +244,12 @@ class Environment:
     def patrol(self, look: Callable[[], bool], interval: float, name: str) -> Patrol:
         """A thread, not yet started, that calls *look* again and again; see :class:`Patrol`."""
         return Patrol(look, interval, name, self.loop)
+
+
+def environment_of(loop: asyncio.AbstractEventLoop) -> Environment:
+    """The ports for what runs in *loop* without a system; a simulated event loop has its own kind."""
+    kind: Callable[[asyncio.AbstractEventLoop], Environment] = getattr(loop, "understudy_environment", Environment)
+    return kind(loop)
 
 
 class Patrol:

@@ -19,7 +19,7 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
-from understudy.environment import thread_id
+from understudy.environment import Environment, thread_id
 from understudy.testing._chains import await_chain, where
 from understudy.testing._errors import DeadlockError, EscapeError, LivenessError
 from understudy.testing._lanes import Lane, Ready, SimFuture, SimTask, Step, Timer
@@ -58,6 +58,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.lanes = 0
         self.net: SimNet | None = None
         self.understudy_runtime: type[Any] | None = None
+        self.understudy_environment: Callable[[Any], Any] = Environment
         self.failures: list[BaseException] = []
         """What was reported to the loop's exception handler, and broken promises: the first ends the run."""
         self.muted = False

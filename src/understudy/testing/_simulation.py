@@ -11,7 +11,7 @@ from understudy.testing._errors import LivenessError, NotQuiescent, Violation
 from understudy.testing._loop import SimLoop
 from understudy.testing._monitors import Watch
 from understudy.testing._net import SimNet
-from understudy.testing._runtime import runtime_for
+from understudy.testing._runtime import SimEnvironment, runtime_for
 
 if TYPE_CHECKING:
     import random
@@ -76,6 +76,7 @@ class Simulation:
         self._watches: list[Watch] = []
         loop.net = self.net
         loop.understudy_runtime = runtime_for(self)
+        loop.understudy_environment = SimEnvironment
         loop.when_idle.append(self._on_idle)
         loop.describe_waiting = self.describe_waiting
         if story is not None:

@@ -57,4 +57,24 @@ __all__ = [
     "Transport",
     "TransportOptions",
     "UnsafeListener",
+"""What reaches beyond this process: the pool of connections."""
+
+from understudy.transports._pool import AsyncTransportPool
+from understudy.transports._pool_errors import LeaseReleased, PoolClosed, PoolTimeout
+from understudy.transports._pool_instrument import CloseReason, PoolInstrument
+from understudy.transports._pool_lease import Acquisition, Lease
+from understudy.transports._pool_settings import PoolSettings
+from understudy.transports._pool_statistics import PoolStatistics
+
+__all__ = [
+    "Acquisition",
+    "AsyncTransportPool",
+    "CloseReason",
+    "Lease",
+    "LeaseReleased",
+    "PoolClosed",
+    "PoolInstrument",
+    "PoolSettings",
+    "PoolStatistics",
+    "PoolTimeout",
 ]
