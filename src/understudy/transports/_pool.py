@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from understudy.exceptions import InvalidContext
+from understudy.exceptions import InvalidContext, InvalidSpec
 from understudy.mailbox._line import check_timeout, deadline_of
 from understudy.transports._pool_backoff import Backoff, default_wait
 from understudy.transports._pool_engine import Stage
@@ -76,7 +76,7 @@ class AsyncTransportPool(Generic[C]):
             ``self.context.system``. None: the pool has its own.
 
     Raises:
-        InvalidContext: *factory*, *close* or *check* cannot be called, or *name* is no text.
+        InvalidSpec: *factory*, *close*, *check* or *breaks* cannot be called.
     """
 
     __slots__ = ("_engine",)
@@ -94,6 +94,9 @@ class AsyncTransportPool(Generic[C]):
         instruments: Sequence[PoolInstrument] = (),
         system: System | None = None,
     ) -> None:
+        for field, function in (("factory", factory), ("close", close), ("check", check), ("breaks", breaks)):
+            if not callable(function) and (function is not None or field in ("factory", "close")):
+                raise InvalidSpec(child=f"pool {name!r}", field=field, problem=f"must be a function, got {function!r}")
         self._engine: PoolWaits[C] = PoolWaits(
             name,
             settings,
@@ -105,10 +108,6 @@ class AsyncTransportPool(Generic[C]):
             system=system,
         )
         self._engine.breaks = breaks
-        for what, function in (("factory", factory), ("close", close), ("check", check), ("breaks", breaks)):
-            if function is not None and not callable(function):
-                problem = f"{what} must be a function, got {function!r}"
-                raise InvalidContext(what=self._engine.label, problem=problem)
 
     @property
     def name(self) -> str:

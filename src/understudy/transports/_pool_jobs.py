@@ -31,6 +31,7 @@ class Job(Generic[T]):
 
     __slots__ = (
         "_abandoned",
+        "_begun",
         "_call",
         "_cancelled",
         "_env",
@@ -70,7 +71,7 @@ class Job(Generic[T]):
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._give_up_at = 0.0
-        self._cancelled = self._over = False
+        self._begun = self._cancelled = self._over = False
         self.value: T | None = None
         self.error: BaseException | None = None
 
@@ -82,8 +83,12 @@ class Job(Generic[T]):
         self._task = task
         if self._cancelled:  # by what the call has done before its first wait
             self._cancel_now()
-        else:
-            self._timer = self._env.call_at(self._env.now() + self._seconds, self._expired)
+        elif self._begun:
+            self._limit()
+
+    def _limit(self) -> None:
+        """The time counts from the first step, however late that comes: what is to be closed has to be tried."""
+        self._timer = self._env.call_at(self._env.now() + self._seconds, self._expired)
 
     def cancel(self) -> None:
         """It is not wanted any more; `then` will be called all the same."""
@@ -119,6 +124,9 @@ class Job(Generic[T]):
     async def _run(self) -> None:
         value: Any = None
         failure: BaseException | None = None
+        self._begun = True
+        if self._task is not None:
+            self._limit()
         try:
             value = await self._called()
         except GeneratorExit:  # the event loop is gone, and with it all who could be told

@@ -75,7 +75,9 @@ class PoolSettings(BaseModel):
             raise ImportError(problem, name="pydantic_settings") from error
 
         class FromEnvironment(BaseSettings, cls):  # type: ignore[valid-type, misc]
-            model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=prefix)
+            model_config = SettingsConfigDict(  # pyright: ignore[reportIncompatibleVariableOverride]
+                frozen=True, extra="forbid", env_prefix=prefix
+            )
 
         found = FromEnvironment(**overrides)
         return cls(**found.model_dump(exclude_unset=True))
