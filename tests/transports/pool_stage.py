@@ -44,7 +44,7 @@ class Server:
         self.check_gate: Gate | None = None
         self.close_gate: Gate | None = None
         self.close_error: BaseException | None = None
-        self.stubborn: asyncio.Event | None = None  # while it is not set, cancels are resisted
+        self.stubborn = False  # at a gate, cancels are resisted
         self.pools: list[AsyncTransportPool[Wire]] = []
 
     @property
@@ -82,15 +82,14 @@ class Server:
     async def hold(self, gate: Gate | None) -> None:
         if gate is None:
             return
-        if self.stubborn is None:
-            await gate.hold()
-            return
-        gate.came += 1
-        while not self.stubborn.is_set():
+        while True:
             try:
-                await self.stubborn.wait()
+                await gate.hold()
             except asyncio.CancelledError:
-                continue
+                if not self.stubborn:
+                    raise
+            else:
+                return
 
     def pool(self, *, checked: bool = False, **options: Any) -> AsyncTransportPool[Wire]:
         """A pool of wires; what is no parameter of a pool is a setting."""

@@ -93,6 +93,7 @@ async def test_breaks_says_which_exceptions_break_it() -> None:
             with pytest.raises(error):
                 async with pool.acquire():
                     raise error
+        await settle()
         assert server.wires[0].closes == 1
         assert pool.statistics().closed_by == {"broken": 1}
         assert len(server.wires) == 1
@@ -298,7 +299,7 @@ async def a_crowd_that_is_served(size: int) -> None:
 
 @pytest.mark.parametrize("work", [a_crowd_that_gives_up, a_crowd_that_is_served])
 def test_a_borrower_costs_the_same_in_any_crowd(work: Any) -> None:
-    few, many = calls_of(work(200)), calls_of(work(1_600))
+    few, many = calls_of(work(100)), calls_of(work(800))
     assert 4 < many / few < 9
 
 

@@ -425,8 +425,9 @@ class PoolEngine(Generic[C]):
 
     def _look(self) -> None:
         """Something may be due of those that are idle; each look costs as much as there are."""
+        # A timer may be early by what the clock cannot tell apart, and what is due has to be found due.
+        now, settings = max(self._now(), self._sweep_at), self.settings
         self._sweep, self._sweep_at = None, math.inf
-        now, settings = self._now(), self.settings
         entries, self.idle = self.idle, deque()
         spare = len(entries) - settings.min_idle
         self._serving = True  # nothing is decided before it is known what is left

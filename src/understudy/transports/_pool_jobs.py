@@ -107,17 +107,21 @@ class Job(Generic[T]):
         self.cancel()
 
     def _press(self) -> None:
-        """Cancel it, or give up on it."""
+        """Cancel it, now and again."""
         if self._timer is not None:
             self._timer.cancel()
-        task = self._task
-        assert task is not None
-        now = self._env.now()
-        if now < self._give_up_at:
-            task.cancel()
-            self._timer = self._env.call_at(min(now + self._settings.cancel_interval, self._give_up_at), self._press)
-            return
-        stack = self._env.tasks.abandon(task)
+        assert self._task is not None
+        self._task.cancel()
+        again = self._env.now() + self._settings.cancel_interval
+        # Decided here and not when it fires: a timer may be early by what the clock cannot tell apart.
+        if again < self._give_up_at:
+            self._timer = self._env.call_at(again, self._press)
+        else:
+            self._timer = self._env.call_at(self._give_up_at, self._give_up)
+
+    def _give_up(self) -> None:
+        assert self._task is not None
+        stack = self._env.tasks.abandon(self._task)
         self._end(None, TimeoutError(f"{self._name} resisted its cancellation and was abandoned"))
         self._abandoned(self._name, stack)
 
