@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from benchmarks import asks, events, fairness, idle, imports, queues, restarts, ring, spawning, tells
+from benchmarks import asks, events, fairness, idle, imports, pools, queues, restarts, ring, spawning, tells
 from benchmarks.harness import Plan, Row, say
 from benchmarks.report import as_json, as_markdown
 
@@ -39,6 +39,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *events.WORKLOADS,
     *restarts.WORKLOADS,
     *queues.WORKLOADS,
+    *pools.WORKLOADS,
     fairness.Fairness(),
     idle.Memory(),
     idle.Sleep(),

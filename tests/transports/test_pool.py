@@ -120,8 +120,9 @@ async def test_a_breaks_that_raises_is_reported_and_the_connection_is_closed() -
 async def test_functions_that_are_not_async_will_do() -> None:
     closed: list[int] = []
     async with AsyncTransportPool(lambda: 7, close=closed.append, check=lambda _: True) as pool:
-        async with pool.acquire() as number:
-            assert number == 7
+        lease = await pool.acquire()
+        assert lease.connection == 7
+        lease.release()
     assert closed == [7]
 
 
@@ -192,6 +193,20 @@ async def test_who_waited_counts_with_how_long() -> None:
         assert now.mean_acquire == pytest.approx(2.0, abs=0.01)
         assert [waited for _, _, waited in notes.of("acquired")] == pytest.approx([0.0, 4.0], abs=0.01)
         assert notes.of("released") == [("pool", 1, False)] * 2
+
+
+@pytest.mark.asyncio
+async def test_a_timeout_of_zero_looks_past_what_is_too_old() -> None:
+    async with Server().pool(max_lifetime=10.0, lifetime_jitter=0.0) as pool:
+        old = await pool.acquire()
+        await asyncio.sleep(5.0)
+        young = await pool.acquire()
+        young.release()
+        old.release()
+        pool._engine._look_at(1e9)  # as if the timer were late
+        await asyncio.sleep(5.0)
+        assert await number_of(pool, timeout=0) == 2
+        assert pool.statistics().closed_by == {"lifetime": 1}
 
 
 # In line
@@ -372,7 +387,7 @@ def test_a_pool_can_be_made_outside_of_any_event_loop_and_belongs_to_the_first()
     with pytest.raises(InvalidContext, match="pool 'db': used while no event loop runs"):
         pool.resize(3)
     assert asyncio.run(use()) == 1
-    with pytest.raises(InvalidContext, match="after its event loop has been closed.*: make a pool there"):
+    with pytest.raises(InvalidContext, match=r"after its event loop has been closed.*: make a pool there"):
         asyncio.run(use())
 
 
@@ -387,7 +402,7 @@ async def test_a_pool_is_not_for_another_thread() -> None:
                 return [await outcome(pool.acquire()), await outcome(pool.close()), await outcome(pool.drain())]
 
             told = asyncio.run(use())
-            with pytest.raises(InvalidContext, match="in the thread .*: each event loop needs its own pool"):
+            with pytest.raises(InvalidContext, match=r"in the thread .*: each event loop needs its own pool"):
                 lease.release()
             with pytest.raises(InvalidContext):
                 pool.resize(1)

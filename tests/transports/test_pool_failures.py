@@ -35,8 +35,11 @@ async def numbers(pool: AsyncTransportPool[Wire], timeout: float) -> int:
 async def test_a_factory_that_fails_is_tried_again_one_at_a_time_with_growing_delays() -> None:
     server, notes = Server(), Notes()
     server.fail = error = OSError("nobody there")
+    server.gate = Gate()
     async with server.pool(max_size=5, backoff=doubling, instruments=[notes], name="db") as pool:
         waiters = [asyncio.ensure_future(numbers(pool, 60.0)) for _ in range(3)]
+        await server.gate.reached(3)
+        server.gate.open()
         await settle()
         # They have failed together, which counts once.
         assert server.attempts == [0.0] * 3

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import enum
 import math
+import warnings
 from collections import Counter, deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -122,6 +124,20 @@ class PoolEngine(Generic[C]):
         self._force: asyncio.TimerHandle | None = None
         self.closers = Line()
         self._serving = self._again = False
+        self._patience = math.inf
+        """What is released, and used no more, is due no sooner than after so many seconds, unless it expires before."""
+        self.attended = False
+        """Whether anybody, or anything, is to be told of what is lent."""
+        self._heed(settings)
+
+    def _heed(self, settings: PoolSettings) -> None:
+        self.settings = settings
+        self._patience = settings.idle_timeout
+        if self._check is not None:
+            self._patience = min(self._patience, settings.check_interval)
+        if settings.min_idle:  # something else may become due at the same time
+            self._patience = -math.inf
+        self.attended = bool(self.instruments) or settings.min_idle > 0
 
     # Where it is
 
@@ -175,16 +191,10 @@ class PoolEngine(Generic[C]):
         """Connections of which it is not known yet what becomes of them."""
         return self.connecting + self.checking
 
-    def take(self, now: float) -> Entry[C] | None:
-        """A connection that can be lent at once without overtaking anybody."""
-        if self.waiting > self.line.granted:
-            return None
-        while self.idle:
-            entry = self.idle[-1]
-            if now < entry.expires:
-                return self.idle.pop() if self._is_fresh(entry, now) else None
+    def drop_expired(self) -> None:
+        """Close what would be lent next and has lived for too long."""
+        while self.idle and self._now() >= self.idle[-1].expires:
             self.retire(self.idle.pop(), "lifetime")
-        return None
 
     def give_back(self, entry: Entry[C], *, broken: bool, suspect: bool) -> None:
         """A lease has ended. If the pool was closed by force there is nothing left to do.
@@ -199,21 +209,20 @@ class PoolEngine(Generic[C]):
             if suspect:
                 self._suspect(entry)
             self.retire(entry, "broken")
-        else:
-            entry.good = entry.idle_since = self._now()
-            if self._backoff.attempts:
-                self._backoff.succeeded(entry.epoch)
-            if (
-                self.stage is Stage.OPEN
-                and self.waiting == 0
-                and self.size <= self.settings.max_size
-                and entry.good < entry.expires
-            ):  # the commonest of all cases, in which `serve` would find nothing to do
-                self.idle.append(entry)
-                self._wake_at(entry)
-                return
+            self.serve()
+            return
+        assert self.env is not None
+        entry.good = entry.idle_since = now = self.env.now()
+        if self._backoff.attempts:
+            self._backoff.succeeded(entry.epoch)
+        if self.stage is not Stage.OPEN or now >= entry.expires or self.size > self.settings.max_size:
             self._place(entry)
-        self.serve()
+            self.serve()
+        elif not self._promise(entry):
+            self.idle.append(entry)
+            if now + self._patience < self._sweep_at or entry.expires < self._sweep_at:
+                self._wake_at(entry)
+            # Else that is all there is to do; and if it was promised, nobody else has anything of it.
 
     def lose(self, entry: Entry[C]) -> None:
         """Its lease was collected as garbage: nobody knows in which state it is."""
@@ -222,6 +231,16 @@ class PoolEngine(Generic[C]):
         self.tell(PoolInstrument.lease_lost, entry.number)
         self.retire(entry, "lost")
         self.serve()
+
+    def report_lost(self, entry: Entry[C], holder: object) -> None:
+        """*holder* is being collected as garbage, in whatever thread and in the middle of anything."""
+        env = self.env
+        if entry not in self.leased or env is None or env.forked:
+            return
+        with suppress(RuntimeError):  # the event loop is closed, and nothing can be done
+            env.call_from_thread(self.lose, entry)
+        problem = "was never released, and the connection is closed: use `async with pool.acquire()`"
+        warnings.warn(f"{holder!r} {problem}", ResourceWarning, stacklevel=2, source=holder)
 
     def keep_promise(self) -> Entry[C] | None:
         """For one whose turn was granted and is over: his connection; None: it was taken from him by force."""
@@ -232,7 +251,8 @@ class PoolEngine(Generic[C]):
         if self.promised:
             self._place(self.promised.popleft())
 
-    def _is_fresh(self, entry: Entry[C], now: float) -> bool:
+    def is_fresh(self, entry: Entry[C], now: float) -> bool:
+        """Whether it may be lent without being checked."""
         return self._check is None or now - entry.good < self.settings.check_after
 
     def _place(self, entry: Entry[C], *, unused: bool = False) -> None:
@@ -278,11 +298,12 @@ class PoolEngine(Generic[C]):
             self._end_if_done()
 
     def _hand_out(self) -> None:
-        while self.idle and self.unserved > 0:
-            entry, now = self.idle[-1], self._now()
-            if now >= entry.expires:
-                self.retire(self.idle.pop(), "lifetime")
-            elif self._is_fresh(entry, now):
+        while self.unserved > 0:
+            self.drop_expired()
+            if not self.idle:
+                return
+            entry = self.idle[-1]
+            if self.is_fresh(entry, self._now()):
                 if not self._promise(entry):
                     return
                 self.idle.pop()
@@ -459,7 +480,7 @@ class PoolEngine(Generic[C]):
 
     def resize(self, settings: PoolSettings) -> None:
         """From now on other limits are in force; nothing that is lent is taken back."""
-        self.settings = settings
+        self._heed(settings)
         while self.idle and self.size - self.closing > settings.max_size:
             self.retire(self.idle.popleft(), "surplus")
         if self.idle:

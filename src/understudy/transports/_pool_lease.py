@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from understudy.exceptions import InvalidContext
@@ -67,15 +65,12 @@ class Lease(Generic[C]):
             LeaseReleased: It has been released before; nothing was done.
             InvalidContext: This is not called in the event loop of the pool; nothing was done.
         """
-        self._end(broken=broken, suspect=broken)
-
-    def _end(self, *, broken: bool, suspect: bool) -> None:
         entry = self._entry
         if entry is None:
             raise LeaseReleased(pool=self._engine.name, connection=self._connection)
         self._engine.here()
         self._entry = None
-        self._engine.give_back(entry, broken=broken, suspect=suspect)
+        self._engine.give_back(entry, broken=broken, suspect=broken)
 
     def __repr__(self) -> str:
         state = ", released" if self._entry is None else ""
@@ -93,20 +88,8 @@ class Lease(Generic[C]):
         raise InvalidContext(what=repr(self), problem="a lease belongs to its pool and cannot be pickled")
 
     def __del__(self) -> None:
-        entry, engine = self._entry, self._engine
-        if entry is None or entry not in engine.leased:
-            return
-        env = engine.env
-        if env is not None and not env.forked:
-            with contextlib.suppress(RuntimeError):  # the event loop is closed, and nothing can be done
-                # This may be any thread, in the middle of anything.
-                env.call_from_thread(engine.lose, entry)
-        warnings.warn(
-            f"{self!r} was never released, and the connection is closed: use `async with pool.acquire()`",
-            ResourceWarning,
-            stacklevel=1,
-            source=self,
-        )
+        if self._entry is not None:
+            self._engine.report_lost(self._entry, self)
 
 
 class Acquisition(Generic[C]):
@@ -117,12 +100,13 @@ class Acquisition(Generic[C]):
     :class:`Lease`, which is to be released.
     """
 
-    __slots__ = ("_engine", "_lease", "_timeout")
+    __slots__ = ("_engine", "_entry", "_timeout")
 
     def __init__(self, engine: PoolWaits[C], timeout: float) -> None:
         self._engine = engine
         self._timeout = timeout
-        self._lease: Lease[C] | None = None
+        # The connection while it is entered.
+        self._entry: Entry[C] | None = None
 
     def __await__(self) -> Generator[Any, Any, Lease[C]]:
         return self._lend().__await__()
@@ -131,17 +115,33 @@ class Acquisition(Generic[C]):
         return Lease(self._engine, await self._engine.lend(self._timeout))
 
     async def __aenter__(self) -> C:
-        if self._lease is not None:
+        if self._entry is not None:
             raise InvalidContext(what=self._engine.label, problem="this acquisition is entered: call `acquire` again")
-        entry = await self._engine.lend(self._timeout)
-        self._lease = Lease(self._engine, entry)
+        entry = self._engine.lend_now()
+        if entry is None:
+            entry = await self._engine.lend(self._timeout)
+        self._entry = entry
         return entry.value
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        lease, self._lease = self._lease, None
-        assert lease is not None
-        # A bug of the borrower's says nothing about the other side.
-        suspect = isinstance(error, OSError | EOFError)
-        lease._end(broken=error is not None and self._engine.has_broken(error), suspect=suspect)  # pyright: ignore[reportPrivateUsage]
+        entry, engine = self._entry, self._engine
+        if entry is None:
+            return
+        engine.here()
+        self._entry = None
+        if error is None:
+            engine.give_back(entry, broken=False, suspect=False)
+        else:
+            # A bug of the borrower's says nothing about the other side.
+            suspect = isinstance(error, OSError | EOFError)
+            engine.give_back(entry, broken=engine.has_broken(error), suspect=suspect)
+
+    def __repr__(self) -> str:
+        state = "" if self._entry is None else f", connection {self._entry.number}"
+        return f"<Acquisition of pool {self._engine.name!r}{state}>"
+
+    def __del__(self) -> None:
+        if self._entry is not None:
+            self._engine.report_lost(self._entry, self)

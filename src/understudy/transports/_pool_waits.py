@@ -43,28 +43,51 @@ class PoolWaits(PoolEngine[C]):
             self.complain(f"`breaks` of {self.label} raised", failure)
             return True
 
+    def lend_now(self) -> Entry[C] | None:
+        """A connection, as `lend` gives it, if there is one to be had at once without overtaking anybody."""
+        env = self.env
+        if env is None or not env.is_here():
+            env = self.here()
+        if self.stage is not Stage.OPEN:
+            raise self.refusal()
+        if self.waiting > self.line.granted or not self.idle:
+            return None
+        entry, now = self.idle[-1], env.now()
+        if now >= entry.expires or not self.is_fresh(entry, now):
+            return None
+        self.idle.pop()
+        self.leased[entry] = None
+        self.acquired += 1
+        if self.attended:
+            self._note(entry, 0.0)
+        return entry
+
     async def lend(self, timeout: float) -> Entry[C]:
         """A connection, which counts as lent; it has to come back by `give_back`."""
         env = self.here()
-        if self.stage is not Stage.OPEN:
-            raise self.refusal()
-        entry, waited = self.take(env.now()), 0.0
-        if entry is None:
-            if timeout == 0:
-                raise self._too_late(timeout)
-            began = env.now()
-            entry = await self._stand_in_line(env, timeout)
-            waited = env.now() - began
-            self.counts["waited"] += 1
-            self.acquire_seconds += waited
-            self.longest_acquire = max(self.longest_acquire, waited)
+        self.drop_expired()
+        entry = self.lend_now()
+        if entry is not None:
+            return entry
+        if timeout == 0:
+            raise self._too_late(timeout)
+        began = env.now()
+        entry = await self._stand_in_line(env, timeout)
+        waited = env.now() - began
         self.leased[entry] = None
         self.acquired += 1
+        self.counts["waited"] += 1
+        self.acquire_seconds += waited
+        self.longest_acquire = max(self.longest_acquire, waited)
+        if self.attended:
+            self._note(entry, waited)
+        return entry
+
+    def _note(self, entry: Entry[C], waited: float) -> None:
         if self.instruments:
             self.tell(PoolInstrument.acquired, entry.number, waited)
         if self.settings.min_idle:
             self.serve()
-        return entry
 
     async def _stand_in_line(self, env: Environment, timeout: float) -> Entry[C]:
         line = self.line
@@ -72,7 +95,8 @@ class PoolWaits(PoolEngine[C]):
         self.waiting += 1
         timer = start_timer(env.loop, timeout, turn)
         try:
-            self.serve()
+            if self.idle or self.size < self.settings.max_size:
+                self.serve()
             how = await turn
         except BaseException:
             granted = was_granted(turn)
