@@ -78,3 +78,11 @@ __all__ = [
     "PoolStatistics",
     "PoolTimeout",
 ]
+"""What reaches actors elsewhere, and lets others reach actors here.
+
+:mod:`understudy.transports.mcp`: sessions with MCP servers, and actors served as tools of an MCP server.
+"""
+
+from understudy.transports._mcp_session import MCPSession
+
+__all__ = ["MCPSession"]

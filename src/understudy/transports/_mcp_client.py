@@ -1,0 +1,426 @@
+"""The SDK's client behind the seam of a session: what it returns as our values, what it raises as our errors."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+import anyio
+import mcp_types
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+from mcp.shared.message import SessionMessage
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import BaseModel, ValidationError
+
+from understudy.transports._mcp_errors import (
+    MCPCallTimeout,
+    MCPConnectionFailed,
+    MCPConnectionLost,
+    MCPInvalidResult,
+    MCPRefused,
+    root_of,
+)
+from understudy.transports._mcp_http import guarded_client
+from understudy.transports._mcp_process import child_process
+from understudy.transports._mcp_values import (
+    AudioContent,
+    BinaryResource,
+    ImageContent,
+    LinkContent,
+    PromptArgument,
+    PromptInfo,
+    PromptMessage,
+    PromptResult,
+    ResourceContent,
+    ResourceInfo,
+    ResourceResult,
+    TextContent,
+    TextResource,
+    ToolInfo,
+    ToolProgress,
+    ToolResult,
+)
+
+if TYPE_CHECKING:
+    from mcp.client._transport import ReadStream, TransportStreams, WriteStream
+    from structlog.typing import FilteringBoundLogger
+
+    from understudy.transports._mcp_link import OnProgress
+    from understudy.transports._mcp_servers import HttpServer, MemoryServer, StdioServer
+
+__all__ = ["DEADLINE", "SDKLink", "open_http", "open_memory", "open_stdio"]
+
+DEADLINE = "understudy/seconds"
+"""The name under which a request tells how many seconds its answer is waited for; a served actor system heeds it."""
+
+MAX_PAGES = 100
+"""Of a list; who has more is taken to be going in circles."""
+
+T = TypeVar("T")
+
+
+class _Page(Protocol):
+    @property
+    def next_cursor(self) -> str | None: ...
+
+
+_PageT = TypeVar("_PageT", bound=_Page)
+
+
+@asynccontextmanager
+async def open_memory(server: MemoryServer, log: FilteringBoundLogger) -> AsyncGenerator[SDKLink, None]:
+    """A connection with a server in this process."""
+    target: Any = server.server
+    target = target.sdk_server() if hasattr(target, "sdk_server") else target
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with Client(target, mode=server.protocol, cache=None) as client:
+        yield SDKLink(client, server.name, lost)
+
+
+@asynccontextmanager
+async def open_stdio(server: StdioServer, log: FilteringBoundLogger) -> AsyncGenerator[SDKLink, None]:
+    """A connection with a child process, which is started and ended with it."""
+    async with child_process(server, log) as process:
+        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        watched = Watched(_Given(process.streams), lost, lambda: process.why)
+        try:
+            async with Client(watched, mode=server.protocol, cache=None) as client:
+                yield SDKLink(client, server.name, lost)
+        except Exception as error:
+            if not isinstance(refusal := root_of(error), MCPError):
+                raise
+            problem = f"it answers the handshake with: {refusal}"
+            if refusal.code == mcp_types.CONNECTION_CLOSED:
+                problem = process.why
+            raise MCPConnectionFailed(server=server.name, problem=problem) from refusal
+
+
+@asynccontextmanager
+async def open_http(server: HttpServer, log: FilteringBoundLogger) -> AsyncGenerator[SDKLink, None]:
+    """A connection over streamable HTTP."""
+    client, transport = guarded_client(server)
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with client:
+        streams = streamable_http_client(
+            server.url, http_client=client, max_sse_event_size=server.max_message_bytes
+        )
+        watched = Watched(streams, lost, lambda: "the connection was closed")
+        try:
+            async with Client(watched, mode=server.protocol, cache=None) as session:
+                yield SDKLink(session, server.name, lost)
+        except Exception as error:
+            if not isinstance(refusal := root_of(error), MCPError):
+                raise
+            problem = _http_problem(transport.status, refusal)
+            raise MCPConnectionFailed(server=server.name, problem=problem) from refusal
+
+
+def _http_problem(status: int, error: MCPError) -> str:
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return f"it answers {status} {HTTPStatus(status).phrase}: check `token=`"
+    if status >= HTTPStatus.BAD_REQUEST:
+        return f"it answers with status {status}: {error}"
+    return str(error)
+
+
+class _Given:
+    """Streams that are there already, as something to enter."""
+
+    def __init__(self, streams: Any) -> None:
+        self._streams = streams
+
+    async def __aenter__(self) -> TransportStreams:
+        streams: TransportStreams = self._streams
+        return streams
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for stream in self._streams:
+            await stream.aclose()
+
+
+class Watched:
+    """A transport of the SDK, and word when what it reads has come to an end."""
+
+    def __init__(
+        self, inner: AbstractAsyncContextManager[TransportStreams], lost: asyncio.Future[str], why: Callable[[], str]
+    ) -> None:
+        self._inner = inner
+        self._lost = lost
+        self._why = why
+
+    async def __aenter__(self) -> TransportStreams:
+        read, write = await self._inner.__aenter__()
+        return _WatchedRead(read, self._tell), write
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._lost.cancel()  # from here on it is no loss
+        return await self._inner.__aexit__(kind, error, trace)
+
+    def _tell(self) -> None:
+        if not self._lost.done():
+            self._lost.set_result(self._why())
+
+
+class _WatchedRead:
+    """A stream to read from, and word of its end."""
+
+    def __init__(self, inner: ReadStream[SessionMessage | Exception], ended: Callable[[], None]) -> None:
+        self._inner = inner
+        self._ended = ended
+
+    @property
+    def last_context(self) -> Any:
+        """Of streams that carry the sender's context variables."""
+        return getattr(self._inner, "last_context", None)
+
+    async def receive(self) -> SessionMessage | Exception:
+        """The next message."""
+        try:
+            return await self.__anext__()
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+
+    def __aiter__(self) -> _WatchedRead:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self._inner.__anext__()
+        except StopAsyncIteration:
+            self._ended()
+            raise
+
+    async def aclose(self) -> None:
+        """Take no more."""
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> _WatchedRead:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._inner.__aexit__(kind, error, trace)
+
+
+class SDKLink:
+    """See :class:`MCPLink`."""
+
+    def __init__(self, client: Client, server: str, lost: asyncio.Future[str]) -> None:
+        self._client = client
+        self._server = server
+        self.lost = lost
+
+    async def tools(self, seconds: float) -> tuple[ToolInfo, ...]:
+        """All tools."""
+        pages = await self._pages("the list of tools", seconds, lambda cursor: self._client.list_tools(cursor=cursor))
+        return tuple(self._tool(each) for page in pages for each in page.tools)
+
+    async def call(
+        self, tool: str, arguments: dict[str, Any], seconds: float, progress: OnProgress | None
+    ) -> ToolResult:
+        """Call *tool*."""
+
+        async def tell(done: float, total: float | None, message: str | None) -> None:
+            assert progress is not None
+            progress(ToolProgress(progress=done, total=total, message=message))
+
+        request = f"tool {tool!r}"
+        answer = await self._bounded(
+            request,
+            seconds,
+            lambda: self._client.call_tool(
+                tool,
+                arguments,
+                progress_callback=None if progress is None else tell,
+                meta={DEADLINE: seconds},  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
+            ),
+        )
+        return self._value(
+            request,
+            lambda: ToolResult(
+                server=self._server,
+                tool=tool,
+                content=tuple(_content(each) for each in answer.content),
+                structured=answer.structured_content,
+                is_error=answer.is_error,
+            ),
+        )
+
+    async def resources(self, seconds: float) -> tuple[ResourceInfo, ...]:
+        """All resources."""
+        pages = await self._pages(
+            "the list of resources", seconds, lambda cursor: self._client.list_resources(cursor=cursor)
+        )
+        return tuple(
+            ResourceInfo(
+                server=self._server,
+                uri=each.uri,
+                name=each.name,
+                title=each.title,
+                description=each.description or "",
+                mime_type=each.mime_type,
+                size=each.size,
+            )
+            for page in pages
+            for each in page.resources
+        )
+
+    async def read(self, uri: str, seconds: float) -> ResourceResult:
+        """The contents of a resource."""
+        request = f"resource {uri!r}"
+        answer = await self._bounded(request, seconds, lambda: self._client.read_resource(uri))
+        return self._value(
+            request,
+            lambda: ResourceResult(
+                server=self._server, uri=uri, contents=tuple(_resource(each) for each in answer.contents)
+            ),
+        )
+
+    async def prompts(self, seconds: float) -> tuple[PromptInfo, ...]:
+        """All prompts."""
+        pages = await self._pages(
+            "the list of prompts", seconds, lambda cursor: self._client.list_prompts(cursor=cursor)
+        )
+        return tuple(self._prompt(each) for page in pages for each in page.prompts)
+
+    async def prompt(self, name: str, arguments: dict[str, str], seconds: float) -> PromptResult:
+        """A prompt, filled in."""
+        request = f"prompt {name!r}"
+        answer = await self._bounded(request, seconds, lambda: self._client.get_prompt(name, arguments))
+        return self._value(
+            request,
+            lambda: PromptResult(
+                server=self._server,
+                prompt=name,
+                description=answer.description or "",
+                messages=tuple(
+                    PromptMessage(role=each.role, content=_content(each.content)) for each in answer.messages
+                ),
+            ),
+        )
+
+    async def ping(self, seconds: float) -> None:
+        """A ping; in the newest protocol, which has none, the question what the server can do."""
+        session, version = self._client.session, self._client.protocol_version
+        modern = version in MODERN_PROTOCOL_VERSIONS
+        await self._bounded("a ping", seconds, lambda: session.send_discover(version) if modern else session.send_ping())
+
+    async def _pages(
+        self, request: str, seconds: float, page: Callable[[str | None], Awaitable[_PageT]]
+    ) -> Sequence[_PageT]:
+        async def all_of_them() -> Sequence[_PageT]:
+            pages: list[_PageT] = []
+            cursor: str | None = None
+            while len(pages) < MAX_PAGES:
+                pages.append(await page(cursor))
+                following = pages[-1].next_cursor
+                if following is None:
+                    return pages
+                if following == cursor:
+                    break
+                cursor = following
+            problem = f"it does not end, or has more than {MAX_PAGES} pages"
+            raise MCPInvalidResult(server=self._server, request=request, problem=problem)
+
+        return await self._bounded(request, seconds, all_of_them)
+
+    async def _bounded(self, request: str, seconds: float, call: Callable[[], Awaitable[T]]) -> T:
+        """What *call* returns, within *seconds*; what it raises as one of ours."""
+        if self.lost.done():
+            self._gone()
+        try:
+            async with asyncio.timeout(seconds):
+                return await call()
+        except TimeoutError:
+            raise MCPCallTimeout(server=self._server, request=request, seconds=seconds) from None
+        except MCPError as error:
+            if error.code == mcp_types.CONNECTION_CLOSED:
+                self._gone()
+            raise MCPRefused(
+                server=self._server, request=request, code=error.code, problem=error.message
+            ) from None
+        except ValidationError as error:
+            problem = f"{error.error_count()} parts of it do not fit the protocol"
+            raise MCPInvalidResult(server=self._server, request=request, problem=problem) from None
+        except RuntimeError as error:  # the SDK has no other word for a result that its schema does not allow
+            raise MCPInvalidResult(server=self._server, request=request, problem=str(error)) from None
+
+    def _gone(self) -> NoReturn:
+        done = self.lost.done() and not self.lost.cancelled()
+        problem = self.lost.result() if done else "it was closed before an answer came"
+        raise MCPConnectionLost(server=self._server, problem=problem)
+
+    def _value(self, request: str, make: Callable[[], T]) -> T:
+        try:
+            return make()
+        except (ValidationError, binascii.Error) as error:
+            raise MCPInvalidResult(server=self._server, request=request, problem=str(error)) from None
+
+    def _tool(self, tool: mcp_types.Tool) -> ToolInfo:
+        return ToolInfo(
+            server=self._server,
+            name=tool.name,
+            title=tool.title,
+            description=tool.description or "",
+            input_schema=tool.input_schema,
+            output_schema=tool.output_schema,
+            annotations=_dumped(tool.annotations),
+        )
+
+    def _prompt(self, prompt: mcp_types.Prompt) -> PromptInfo:
+        return PromptInfo(
+            server=self._server,
+            name=prompt.name,
+            title=prompt.title,
+            description=prompt.description or "",
+            arguments=tuple(
+                PromptArgument(name=each.name, description=each.description or "", required=bool(each.required))
+                for each in prompt.arguments or ()
+            ),
+        )
+
+
+def _dumped(model: BaseModel | None) -> dict[str, Any]:
+    return {} if model is None else model.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _content(block: mcp_types.ContentBlock) -> Any:
+    match block:
+        case mcp_types.TextContent():
+            return TextContent(text=block.text)
+        case mcp_types.ImageContent():
+            return ImageContent(data=_bytes(block.data), mime_type=block.mime_type)
+        case mcp_types.AudioContent():
+            return AudioContent(data=_bytes(block.data), mime_type=block.mime_type)
+        case mcp_types.EmbeddedResource():
+            return ResourceContent(resource=_resource(block.resource))
+        case mcp_types.ResourceLink():
+            return LinkContent(
+                uri=block.uri, name=block.name, description=block.description or "", mime_type=block.mime_type
+            )
+
+
+def _resource(
+    contents: mcp_types.TextResourceContents | mcp_types.BlobResourceContents,
+) -> TextResource | BinaryResource:
+    if isinstance(contents, mcp_types.TextResourceContents):
+        return TextResource(uri=contents.uri, mime_type=contents.mime_type, text=contents.text)
+    return BinaryResource(uri=contents.uri, mime_type=contents.mime_type, data=_bytes(contents.blob))
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
