@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 import anyio
 import mcp_types
@@ -50,7 +50,8 @@ from understudy.transports._mcp_values import (
 )
 
 if TYPE_CHECKING:
-    from mcp.client._transport import ReadStream, TransportStreams, WriteStream
+    from mcp.client._transport import ReadStream, TransportStreams
+    from mcp_types import RequestParamsMeta
     from structlog.typing import FilteringBoundLogger
 
     from understudy.transports._mcp_link import OnProgress
@@ -109,9 +110,7 @@ async def open_http(server: HttpServer, log: FilteringBoundLogger) -> AsyncGener
     client, transport = guarded_client(server)
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with client:
-        streams = streamable_http_client(
-            server.url, http_client=client, max_sse_event_size=server.max_message_bytes
-        )
+        streams = streamable_http_client(server.url, http_client=client, max_sse_event_size=server.max_message_bytes)
         watched = Watched(streams, lost, lambda: "the connection was closed")
         try:
             async with Client(watched, mode=server.protocol, cache=None) as session:
@@ -230,13 +229,13 @@ class SDKLink:
         return tuple(self._tool(each) for page in pages for each in page.tools)
 
     async def call(
-        self, tool: str, arguments: dict[str, Any], seconds: float, progress: OnProgress | None
+        self, tool: str, arguments: dict[str, Any], seconds: float, on_progress: OnProgress | None
     ) -> ToolResult:
         """Call *tool*."""
 
-        async def tell(done: float, total: float | None, message: str | None) -> None:
-            assert progress is not None
-            progress(ToolProgress(progress=done, total=total, message=message))
+        async def tell(progress: float, total: float | None, message: str | None) -> None:
+            assert on_progress is not None
+            on_progress(ToolProgress(progress=progress, total=total, message=message))
 
         request = f"tool {tool!r}"
         answer = await self._bounded(
@@ -245,8 +244,8 @@ class SDKLink:
             lambda: self._client.call_tool(
                 tool,
                 arguments,
-                progress_callback=None if progress is None else tell,
-                meta={DEADLINE: seconds},  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
+                progress_callback=None if on_progress is None else tell,
+                meta=cast("RequestParamsMeta", {DEADLINE: seconds}),
             ),
         )
         return self._value(
@@ -317,7 +316,9 @@ class SDKLink:
         """A ping; in the newest protocol, which has none, the question what the server can do."""
         session, version = self._client.session, self._client.protocol_version
         modern = version in MODERN_PROTOCOL_VERSIONS
-        await self._bounded("a ping", seconds, lambda: session.send_discover(version) if modern else session.send_ping())
+        await self._bounded(
+            "a ping", seconds, lambda: session.send_discover(version) if modern else session.send_ping()
+        )
 
     async def _pages(
         self, request: str, seconds: float, page: Callable[[str | None], Awaitable[_PageT]]
@@ -350,9 +351,7 @@ class SDKLink:
         except MCPError as error:
             if error.code == mcp_types.CONNECTION_CLOSED:
                 self._gone()
-            raise MCPRefused(
-                server=self._server, request=request, code=error.code, problem=error.message
-            ) from None
+            raise MCPRefused(server=self._server, request=request, code=error.code, problem=error.message) from None
         except ValidationError as error:
             problem = f"{error.error_count()} parts of it do not fit the protocol"
             raise MCPInvalidResult(server=self._server, request=request, problem=problem) from None

@@ -92,7 +92,7 @@ class LineSplitter:
         self._rest += rest
 
     def feed_cut(self, data: bytes) -> Iterator[bytes]:
-        """:meth:`feed`, for *data* of no more than half the limit: a line that is too long is cut, and refused never."""
+        """:meth:`feed`, for *data* of no more than half the limit: a line that is too long is cut, not refused."""
         if len(self._rest) + len(data) > self._limit:
             yield from self.flush()
         yield from self.feed(data)

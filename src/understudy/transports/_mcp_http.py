@@ -129,6 +129,3 @@ class Bounded(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         """Let go of the connection."""
         await self._response.aclose()
-
-
-

@@ -149,8 +149,9 @@ class LineWriter(_Stream):
             raise anyio.BrokenResourceError
         text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
         self.pipe.write(text.encode() + b"\n")
-        while self._room is not None and not self._closed and not self.pipe.is_closing():
-            await asyncio.shield(self._room)
+        room = self._room
+        if room is not None:
+            await asyncio.shield(room)  # which the others wait for too
 
     def pause(self) -> None:
         """The pipe is full."""

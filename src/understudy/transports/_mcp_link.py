@@ -44,7 +44,7 @@ class MCPLink(Protocol):
         ...
 
     async def call(
-        self, tool: str, arguments: dict[str, Any], seconds: float, progress: OnProgress | None
+        self, tool: str, arguments: dict[str, Any], seconds: float, on_progress: OnProgress | None
     ) -> ToolResult:
         """Call *tool*. *seconds* is how long anybody waits for the answer; the server is told."""
         ...

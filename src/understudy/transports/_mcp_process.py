@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from mcp.client.stdio import get_default_environment
-from mcp.shared.message import SessionMessage
 
 from understudy.transports._mcp_frames import LineSplitter, printable
 from understudy.transports._mcp_lines import LineReader, LineWriter

@@ -69,5 +69,6 @@ def _seconds(params: mcp_types.CallToolRequestParams) -> float | None:
     """How long the client waits, if it has said so in a way that makes sense."""
     meta: Any = params.meta
     seconds = meta.get(DEADLINE) if meta else None
-    usable = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < math.inf
-    return float(seconds) if usable else None
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < math.inf:
+        return float(seconds)
+    return None

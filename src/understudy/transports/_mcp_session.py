@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, JsonValue
 from tenacity import wait_exponential
@@ -155,7 +155,8 @@ class MCPSession(Actor[MCPSessionMessage]):
                 if self._opened.done():  # whoever waited for it has gone
                     return
                 self._opened.set_result(link)
-                await asyncio.wait([self._leave, link.lost], return_when=asyncio.FIRST_COMPLETED)
+                ends: list[asyncio.Future[Any]] = [self._leave, link.lost]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
                 if not self._leave.done():
                     problem = link.lost.result()
         except Exception as error:

@@ -8,11 +8,10 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
-from pydantic_core import PydanticSerializationError
 
 from understudy._plans._spec import check_count, check_seconds, snake_case
 from understudy.actors._ref import ActorRef
@@ -26,7 +25,6 @@ from understudy.exceptions import (
     MailboxFull,
     NoReply,
     Refused,
-    UnderstudyError,
     Unhandled,
 )
 from understudy.messages import Asks, Message, StreamMessage, Streams, part_type, reply_type
@@ -51,8 +49,6 @@ class Outcome:
     text: str
     structured: JsonValue = None
     is_error: bool = False
-
-
 
 
 @dataclass(frozen=True)
@@ -206,7 +202,7 @@ def _exposed(
         _described(message) if description is None else description,
         check_seconds("call_timeout", call_timeout, where),
         check_count("max_result_bytes", limit, where, least=1),
-        _schema(where, lambda: message.model_json_schema()),
+        _schema(where, message.model_json_schema),
         output,
         wrapped,
         adapter,
