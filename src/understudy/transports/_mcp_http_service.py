@@ -6,20 +6,22 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import sse_starlette.sse
 import uvicorn
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from understudy.transports._mcp_gate import Gate
 from understudy.transports._mcp_service import sdk_server
+from understudy.transports._mcp_tasks import uncancel
 
 if TYPE_CHECKING:
     from understudy.transports._mcp_serving import HttpBinding
     from understudy.transports._mcp_tools import Tools
 
-__all__ = ["Served", "serve_http"]
+__all__ = ["serve_http"]
 
 GRACE = 1
 """Seconds that calls in hand get at the end."""
@@ -29,17 +31,8 @@ SESSION_IDLE = 600.0
 """Seconds after which a session without requests is forgotten, for clients whose protocol has sessions."""
 
 
-@dataclass(frozen=True)
-class Served:
-    """A service that is up."""
-
-    url: str
-    leave: Callable[[], None]
-    """Ask it to end, in order."""
-
-
-async def serve_http(tools: Tools, binding: HttpBinding, up: asyncio.Future[Served]) -> None:
-    """Serve until asked to leave, or cancelled; nothing is left of it then, whichever it was.
+async def serve_http(tools: Tools, binding: HttpBinding, up: asyncio.Future[str]) -> None:
+    """Serve until cancelled: once to end in order, twice to end at once; nothing is left of it then.
 
     Raises:
         OSError: The port is taken, or the certificate cannot be read.
@@ -61,14 +54,17 @@ async def serve_http(tools: Tools, binding: HttpBinding, up: asyncio.Future[Serv
             patience=binding.body_timeout,
         )
         server = Server(_config(gate, binding))
-        server.on_started = lambda: _tell(up, Served(binding.url(port), server.leave))
-        async with manager.run():
-            await server.serve_all([listening])
+        server.on_started = lambda: _tell(up, binding.url(port))
+        try:
+            async with manager.run():
+                await server.serve_all([listening])
+        finally:
+            await end_watcher()
 
 
-def _tell(up: asyncio.Future[Served], served: Served) -> None:
+def _tell(up: asyncio.Future[str], url: str) -> None:
     if not up.done():
-        up.set_result(served)
+        up.set_result(url)
 
 
 def _config(gate: Gate, binding: HttpBinding) -> uvicorn.Config:
@@ -76,7 +72,7 @@ def _config(gate: Gate, binding: HttpBinding) -> uvicorn.Config:
         cast("Any", gate),
         lifespan="off",
         ws="none",
-        http="h11",
+        http=Http,
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -87,6 +83,40 @@ def _config(gate: Gate, binding: HttpBinding) -> uvicorn.Config:
         ssl_certfile=binding.certificate,
         ssl_keyfile=None if binding.key is None else str(binding.key),
     )
+
+
+class Http(H11Protocol):
+    """uvicorn's protocol, without the timer that it forgets when a connection breaks under it."""
+
+    _lost = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        super().connection_lost(exc)
+        self._lost = True
+        self._unset_keepalive_if_required()
+
+    def on_response_complete(self) -> None:
+        """A response is out, or there is nobody for it any more."""
+        super().on_response_complete()
+        if self._lost:
+            self._unset_keepalive_if_required()
+
+
+async def end_watcher() -> None:
+    """End the task that sse-starlette has started, if nobody uses it any more.
+
+    It begins with the first stream of events of a thread, belongs to nobody, and polls for ever whether a server that
+    it finds by its signal handlers is ending. The next stream starts it again.
+    """
+    state_of: Callable[[], Any] | None = getattr(sse_starlette.sse, "_get_shutdown_state", None)
+    if state_of is None or state_of().events:
+        return
+    watchers = [each for each in asyncio.all_tasks() if getattr(each.get_coro(), "__name__", "") == "_shutdown_watcher"]
+    for each in watchers:
+        each.cancel()
+    if watchers:
+        await asyncio.wait(watchers, timeout=GRACE)
 
 
 class Server(uvicorn.Server):
@@ -107,12 +137,16 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self.on_started()
 
-    def leave(self) -> None:
-        """End soon, in order."""
+    async def main_loop(self) -> None:
+        """Serve until cancelled; the first cancel is the wish to end in order, the next interrupts that."""
+        try:
+            await super().main_loop()
+        except asyncio.CancelledError:
+            uncancel()
         self.should_exit = True
 
     async def serve_all(self, sockets: list[socket.socket]) -> None:
-        """Serve until asked to leave; when cancelled, drop everything at once."""
+        """Serve until cancelled; whatever is left when it ends is dropped at once."""
         try:
             await self.serve(sockets)
         finally:

@@ -33,8 +33,8 @@ REAP = 1.0
 async def child_process(server: StdioServer, log: FilteringBoundLogger) -> AsyncGenerator[ChildProcess, None]:
     """Run *server* as a child process within the block; it is gone afterwards, however the block is left."""
     process = ChildProcess(server, log)
-    await process.start()
     try:
+        await process.start()
         yield process
     except asyncio.CancelledError:  # this task is to end now
         process.kill()
@@ -124,6 +124,8 @@ class ChildProcess(asyncio.SubprocessProtocol):
 
         A cancel is put off until then: it would leave a process that nobody has waited for.
         """
+        if self._transport is None:
+            return
         cancelled: asyncio.CancelledError | None = None
         deadline = self._loop.time() + REAP
         self.kill()
@@ -135,8 +137,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
         self._errors.end()
         if self._last_words is not None:
             self._last_words.cancel()
-        if self._transport is not None:
-            self._transport.close()
+        self._transport.close()
         if cancelled is not None:
             raise cancelled
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Never
+from typing import ClassVar, Never
 
 from tenacity import wait_exponential
 
@@ -15,16 +14,12 @@ from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
 from understudy.exceptions import InvalidSpec
 from understudy.messages import Message
-from understudy.reasons import ExitReason
-from understudy.transports._mcp_errors import root_of
 from understudy.transports._mcp_extra import need
 from understudy.transports._mcp_frames import MAX_MESSAGE_BYTES
 from understudy.transports._mcp_gate import GateRules
 from understudy.transports._mcp_guard import is_loopback_host
+from understudy.transports._mcp_tasks import until_up
 from understudy.transports._mcp_tools import Tools
-
-if TYPE_CHECKING:
-    from understudy.transports._mcp_http_service import Served
 
 __all__ = ["HttpBinding", "MCPHttpService", "MCPStdioService", "StdioBinding", "WhereServed"]
 
@@ -149,35 +144,19 @@ class MCPHttpService(Actor[WhereServed]):
 
     async def initialize(self) -> None:
         """Begin to serve."""
-        self._up: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
-        self._serving = self.context.start_task(self._serve(), name="serve")
-        self._served = await self._up
-
-    async def shutdown(self, reason: ExitReason) -> None:
-        """Stop serving, within the actor's grace."""
-        self._served.leave()
-        await asyncio.wait([self._serving])
+        self._up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.context.start_task(self._serve(), name="serve")
+        self._url = await self._up
 
     @handler
     def where(self, message: WhereServed) -> str:
         """See the message."""
-        return self._served.url
+        return self._url
 
     async def _serve(self) -> None:
         from understudy.transports._mcp_http_service import serve_http  # noqa: PLC0415 - it imports the extra
 
-        await _until_up(serve_http(self.tools, self.binding, self._up), self._up)
-
-
-async def _until_up(serving: Coroutine[Any, Any, None], up: asyncio.Future[Any]) -> None:
-    """Await *serving*; an error before it is *up* belongs to whoever waits for that."""
-    try:
-        await serving
-    except Exception as error:
-        cause = root_of(error)
-        if up.done():
-            raise cause from None
-        up.set_exception(cause)
+        await until_up(serve_http(self.tools, self.binding, self._up), self._up)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +209,6 @@ class MCPStdioService(Actor[Never]):
     async def _serve(self) -> None:
         from understudy.transports._mcp_stdio_service import serve_stdio  # noqa: PLC0415 - it imports the extra
 
-        await _until_up(serve_stdio(self.tools, self.binding, self._up, self.log), self._up)
+        await until_up(serve_stdio(self.tools, self.binding, self._up, self.log), self._up)
         if self._up.exception() is None:
             self.context.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, JsonValue
 from tenacity import wait_exponential
@@ -15,8 +15,8 @@ from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
 from understudy.actors._waiting import Waiting
 from understudy.messages import Message, StreamMessage
-from understudy.reasons import ExitReason
 from understudy.transports._mcp_errors import MCPConnectionFailed, MCPConnectionLost, root_of
+from understudy.transports._mcp_tasks import uncancel
 from understudy.transports._mcp_values import (
     PromptInfo,
     PromptResult,
@@ -131,46 +131,35 @@ class MCPSession(Actor[MCPSessionMessage]):
 
     async def initialize(self) -> None:
         """Open the session."""
-        loop = asyncio.get_running_loop()
-        self._opened: asyncio.Future[MCPLink] = loop.create_future()
-        self._leave: asyncio.Future[None] = loop.create_future()
-        self._session = self.context.start_task(self._hold(), name="session")
+        self._opened: asyncio.Future[MCPLink] = asyncio.get_running_loop().create_future()
+        self.context.start_task(self._hold(), name="session")
         self._link = await self._opened
-
-    async def shutdown(self, reason: ExitReason) -> None:
-        """Close it, in order, within the actor's grace."""
-        if not self._leave.done():
-            self._leave.set_result(None)
-        await asyncio.wait([self._session])
 
     def describe(self) -> dict[str, object]:
         """For crash reports."""
         return {"server": self.server.name}
 
     async def _hold(self) -> None:
-        """The task that opens the session, keeps it, and closes it."""
-        problem = ""
+        """The task that opens the session, keeps it until the first cancel, and closes it."""
+        problem = "it was closed"
         try:
             async with self.server.connect(self.log) as link:
                 if self._opened.done():  # whoever waited for it has gone
                     return
                 self._opened.set_result(link)
-                ends: list[asyncio.Future[Any]] = [self._leave, link.lost]
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                if not self._leave.done():
+                try:
+                    await asyncio.wait([link.lost])
                     problem = link.lost.result()
+                except asyncio.CancelledError:  # also by a client that fails, and raises why when it is left
+                    uncancel()
         except Exception as error:
             cause = root_of(error)
-            problem = str(cause) or type(cause).__name__
             if not self._opened.done():
                 self._opened.set_exception(self._failed(cause))
                 return
-            if not self._leave.done():
-                raise MCPConnectionLost(server=self.server.name, problem=problem) from cause
-            self.log.warning("session closed with an error", server=self.server.name, problem=problem)
-            return
-        if problem:
-            raise MCPConnectionLost(server=self.server.name, problem=problem)
+            raise MCPConnectionLost(server=self.server.name, problem=str(cause) or type(cause).__name__) from cause
+        # Means nothing when the actor is ending anyway.
+        raise MCPConnectionLost(server=self.server.name, problem=problem)
 
     def _failed(self, cause: BaseException) -> MCPConnectionFailed:
         if isinstance(cause, MCPConnectionFailed):
