@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import mcp_types
+from mcp import Client
 from mcp.server import MCPServer, Server
 from mcp.server.context import ServerRequestContext
 
 import understudy
 from tests.cast import Gate
 from understudy import Actor, ActorRef, ActorSystem, Message, Refused, StreamMessage, child, handler
+from understudy.transports._mcp_client import Given, SDKLink, Watched
+from understudy.transports._mcp_lines import LineReader, LineWriter
+from understudy.transports._mcp_stdio_service import Reading, Writing
 from understudy.transports.mcp import MCPServerAddress, MCPSession, MCPSessionMessage, StdioServer, Tools, expose
 
 SOURCE = str(Path(understudy.__file__).parent.parent)
@@ -279,12 +283,12 @@ async def until(condition: Callable[[], bool]) -> None:
 def quiet_sdk() -> Generator[None, None, None]:
     """The SDK tells of each failing handler."""
     logger = logging.getLogger("mcp")
-    before = logger.disabled
-    logger.disabled = True
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.disabled = before
+        logger.setLevel(before)
 
 
 @contextlib.asynccontextmanager
@@ -329,3 +333,30 @@ def few_certificates(folder: Path, name: str) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return files
+
+
+class Wire:
+    """The client's ends of two pipes, as a server's address."""
+
+    name, call_timeout = "wire", 30.0
+
+    def __init__(self, read: int, write: int) -> None:
+        self._ends = read, write
+
+    def connect(self, log: Any) -> Any:
+        return self._connected()
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> Any:
+        loop = asyncio.get_running_loop()
+        reader, writer = LineReader(source="service", limit=65536, stray=print), LineWriter()
+        read, write = self._ends
+        writer.pipe, _ = await loop.connect_write_pipe(lambda: Writing(writer), os.fdopen(write, "wb", 0))
+        reader.pipe, _ = await loop.connect_read_pipe(lambda: Reading(reader), os.fdopen(read, "rb", 0))
+        lost: asyncio.Future[str] = loop.create_future()
+        try:
+            async with Client(Watched(Given((reader, writer)), lost, lambda: "gone"), cache=None) as client:
+                yield SDKLink(client, self.name, lost)
+        finally:
+            reader.pipe.close()
+            writer.pipe.close()

@@ -217,22 +217,26 @@ async def test_the_client_of_the_sdk_talks_with_a_served_system(dialect: Dialect
     assert seen == [1.0, 2.0]
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT", "OPTIONS", "HEAD"])
-@pytest.mark.parametrize("path", ["/mcp", "/", "/mcp/", "/favicon.ico"])
-async def test_no_route_and_no_verb_is_open_without_the_token(method: str, path: str) -> None:
+async def test_no_route_and_no_verb_is_open_without_the_token() -> None:
     async with ActorSystem() as system:
         tools, *_ = await open_desk(system)
         _, url = await serve(system, tools, token=TOKEN)
         base = url.removesuffix("/mcp")
+        bearing = {"Authorization": f"Bearer {TOKEN}"}
+        cases: list[tuple[dict[str, str], int]] = [
+            ({}, 401),
+            ({"Authorization": "Bearer wrong"}, 401),
+            ({"Authorization": f"Basic {TOKEN}"}, 401),
+            ({**bearing, "Origin": "https://evil.example"}, 403),
+            ({**bearing, "Host": "evil.example"}, 421),
+        ]
         async with httpx2.AsyncClient(base_url=base, trust_env=False) as http:
-            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
-                assert (await http.request(method, path, headers=headers)).status_code == 401
-            bearing = {"Authorization": f"Bearer {TOKEN}"}
-            assert (await http.request(method, path, headers=bearing)).status_code != 401
-            foreign = {**bearing, "Origin": "https://evil.example"}
-            assert (await http.request(method, path, headers=foreign)).status_code == 403
-            rebound = {**bearing, "Host": "evil.example"}
-            assert (await http.request(method, path, headers=rebound)).status_code == 421
+            for method in ("GET", "POST", "DELETE", "PUT", "OPTIONS", "HEAD"):
+                for path in ("/mcp", "/", "/mcp/", "/favicon.ico"):
+                    for headers, status in cases:
+                        response = await http.request(method, path, headers=headers)
+                        assert response.status_code == status, (method, path, headers)
+                    assert (await http.request(method, path, headers=bearing)).status_code not in (401, 403, 421)
 
 
 async def test_a_body_that_is_too_large_too_slow_or_ambiguous_is_refused() -> None:

@@ -10,12 +10,11 @@ import sys
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 from tenacity import wait_fixed
 
 from tests.cast import Recorder
-from tests.transports.mcp_cast import few_lines, is_running, open_desk, open_session, pipes, until
+from tests.transports.mcp_cast import Wire, few_lines, is_running, open_desk, open_session, pipes, until
 from understudy import ActorFailed, ActorRef, ActorSystem, AskTimeout, InvalidSpec, StartError, child
 from understudy.reasons import Crashed
 from understudy.transports.mcp import (
@@ -261,39 +260,6 @@ async def test_the_environment_of_a_server_is_not_in_its_repr() -> None:
 
 
 # Serving
-
-
-class Wire:
-    """The client's ends of two pipes, as a server's address."""
-
-    name, call_timeout = "wire", 30.0
-
-    def __init__(self, read: int, write: int) -> None:
-        self._ends = read, write
-
-    def connect(self, log: structlog.typing.FilteringBoundLogger) -> Any:
-        return self._connected()
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> Any:
-        from mcp import Client
-
-        from understudy.transports._mcp_client import SDKLink, Watched, _Given
-        from understudy.transports._mcp_lines import LineReader, LineWriter
-        from understudy.transports._mcp_stdio_service import _Reading, _Writing
-
-        loop = asyncio.get_running_loop()
-        reader, writer = LineReader(source="service", limit=65536, stray=print), LineWriter()
-        read, write = self._ends
-        writer.pipe, _ = await loop.connect_write_pipe(lambda: _Writing(writer), os.fdopen(write, "wb", 0))
-        reader.pipe, _ = await loop.connect_read_pipe(lambda: _Reading(reader), os.fdopen(read, "rb", 0))
-        lost: asyncio.Future[str] = loop.create_future()
-        try:
-            async with Client(Watched(_Given((reader, writer)), lost, lambda: "gone"), cache=None) as client:
-                yield SDKLink(client, self.name, lost)
-        finally:
-            reader.pipe.close()
-            writer.pipe.close()
 
 
 async def test_a_served_system_ends_when_its_client_goes_and_not_before() -> None:

@@ -91,7 +91,7 @@ async def open_stdio(server: StdioServer, log: FilteringBoundLogger) -> AsyncGen
     """A connection with a child process, which is started and ended with it."""
     async with child_process(server, log) as process:
         lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        watched = Watched(_Given(process.streams), lost, lambda: process.why)
+        watched = Watched(Given(process.streams), lost, lambda: process.why)
         try:
             async with Client(watched, mode=server.protocol, cache=None) as client:
                 yield SDKLink(client, server.name, lost)
@@ -130,7 +130,7 @@ def _http_problem(status: int, error: MCPError) -> str:
     return str(error)
 
 
-class _Given:
+class Given:
     """Streams that are there already, as something to enter."""
 
     def __init__(self, streams: Any) -> None:

@@ -98,7 +98,7 @@ class HttpBinding:
             named |= {"127.0.0.1", "localhost", "::1"}
         hosts = {each if _has_port(each) else f"{_bracketed(each)}:{port}" for each in named if each}
         if port == (_HTTPS if self.certificate is not None else _HTTP):
-            hosts |= {_bracketed(each) for each in named}
+            hosts |= {_bracketed(each) for each in named if each and not _has_port(each)}
         return GateRules(
             frozenset(each.lower() for each in hosts), frozenset(each.lower() for each in self.origins), self.token
         )
@@ -118,7 +118,7 @@ def _has_port(host: str) -> bool:
 
 
 def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
 class MCPHttpService(Actor[WhereServed]):

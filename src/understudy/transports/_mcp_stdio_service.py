@@ -37,9 +37,9 @@ async def serve_stdio(tools: Tools, binding: StdioBinding, up: asyncio.Future[No
     )
     writer = LineWriter()
     with _claimed(binding) as (source, target):
-        writer.pipe, _ = await loop.connect_write_pipe(lambda: _Writing(writer), os.fdopen(target, "wb", 0))
+        writer.pipe, _ = await loop.connect_write_pipe(lambda: Writing(writer), os.fdopen(target, "wb", 0))
         try:
-            reader.pipe, _ = await loop.connect_read_pipe(lambda: _Reading(reader), os.fdopen(source, "rb", 0))
+            reader.pipe, _ = await loop.connect_read_pipe(lambda: Reading(reader), os.fdopen(source, "rb", 0))
             if not up.done():
                 up.set_result(None)
             server = sdk_server(tools)
@@ -89,7 +89,7 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-class _Reading(asyncio.Protocol):
+class Reading(asyncio.Protocol):
     """Passes on what comes."""
 
     def __init__(self, reader: LineReader) -> None:
@@ -102,7 +102,7 @@ class _Reading(asyncio.Protocol):
         self._reader.feed_eof()
 
 
-class _Writing(asyncio.BaseProtocol):
+class Writing(asyncio.BaseProtocol):
     """Says when there is room."""
 
     def __init__(self, writer: LineWriter) -> None:
