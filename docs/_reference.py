@@ -39,6 +39,8 @@ FACADES = {
     "understudy.system": "The system itself.",
     "understudy.transports": "Refs that reach other processes.",
     "understudy.background": "A system in a thread of its own.",
+    "understudy.transports": "What reaches actors elsewhere, and lets others reach actors here.",
+    "understudy.transports.mcp": "Sessions with MCP servers, and actors served as tools; in the extra `mcp`.",
     "understudy.compat": "The interfaces of the old design, on the way to others.",
     "understudy.runner": "The runner of programs.",
 }
@@ -59,6 +61,7 @@ PAGES = {
     "reasons": "Exit reasons",
     "transports": "Transports",
     "testing": "Testing",
+    "mcp": "MCP",
     "compat": "The old design",
 }
 """The pages, in their order, with their titles."""

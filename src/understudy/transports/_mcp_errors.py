@@ -17,7 +17,7 @@ A :class:`Refused` leaves the session as it was.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from understudy.exceptions import Refused, UnderstudyError
 
@@ -127,9 +127,8 @@ class AddressBlocked(UnderstudyError):
 
 def root_of(error: BaseException) -> BaseException:
     """The first error in a group that is none itself, however deep."""
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        group: BaseExceptionGroup[Any] = error
-        error = group.exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error
 
 

@@ -38,6 +38,7 @@ class _Server:
     call_timeout: float = CALL_TIMEOUT
     """Seconds that a request may take, whoever waits longer, and whoever does not wait."""
     protocol: Dialect = "auto"
+    """Which generation of the protocol to speak."""
 
     def _check(self) -> None:
         need("mcp", extra="mcp", what="a session with an MCP server")

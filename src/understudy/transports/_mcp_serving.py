@@ -137,6 +137,7 @@ class MCPHttpService(Actor[WhereServed]):
     """
 
     defaults: ClassVar[Options] = {"backoff": wait_exponential(multiplier=1.0, max=30.0)}
+    """It listens again after a while, longer each time."""
 
     def __init__(self, tools: Tools, binding: HttpBinding | None = None) -> None:
         self.tools = tools
@@ -195,6 +196,7 @@ class MCPStdioService(Actor[Never]):
     """
 
     defaults: ClassVar[Options] = {"restart": "transient"}
+    """That the client has gone is its normal end."""
 
     def __init__(self, tools: Tools, binding: StdioBinding | None = None) -> None:
         self.tools = tools

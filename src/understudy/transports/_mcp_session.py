@@ -55,7 +55,12 @@ class ListTools(Message[tuple[ToolInfo, ...]]):
 
 
 class CallTool(Message[ToolResult]):
-    """Call a tool; answered with what it has said, also when it has failed."""
+    """Call a tool; answered with what it has said, also when it has failed.
+
+    Attributes:
+        name: Of the tool.
+        arguments: For the tool.
+    """
 
     name: str
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
@@ -65,6 +70,10 @@ class CallToolProgress(StreamMessage[ToolProgress | ToolResult]):
     """Call a tool and follow it: news of its progress, and last of all its result.
 
     Whoever leaves the stream early cancels the call.
+
+    Attributes:
+        name: Of the tool.
+        arguments: For the tool.
     """
 
     name: str
@@ -76,7 +85,11 @@ class ListResources(Message[tuple[ResourceInfo, ...]]):
 
 
 class ReadResource(Message[ResourceResult]):
-    """The contents of a resource."""
+    """The contents of a resource.
+
+    Attributes:
+        uri: Which.
+    """
 
     uri: str
 
@@ -86,7 +99,12 @@ class ListPrompts(Message[tuple[PromptInfo, ...]]):
 
 
 class GetPrompt(Message[PromptResult]):
-    """A prompt, filled in."""
+    """A prompt, filled in.
+
+    Attributes:
+        name: Of the prompt.
+        arguments: What to fill it in with.
+    """
 
     name: str
     arguments: dict[str, str] = Field(default_factory=dict)
@@ -125,6 +143,7 @@ class MCPSession(Actor[MCPSessionMessage]):
     """
 
     defaults: ClassVar[Options] = {"backoff": wait_exponential(multiplier=1.0, max=30.0), "max_concurrency": 100}
+    """A session that is lost is opened again after a while, longer each time."""
 
     def __init__(self, server: MCPServerAddress) -> None:
         self.server = server

@@ -85,8 +85,7 @@ def _claimed(binding: StdioBinding) -> Generator[tuple[int, int], None, None]:
 
 def _flush() -> None:
     """What has been printed goes to where it was to go when it was printed."""
-    if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
-        sys.stdout.flush()
+    sys.stdout.flush()
 
 
 class Reading(asyncio.Protocol):

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -188,21 +188,22 @@ def _exposed(
     if not (isinstance(message, type) and issubclass(message, Message | StreamMessage)):
         problem = f"must be a class of Message or StreamMessage, got {message!r}"
         raise InvalidSpec(child=f"tool of {ref.path}", field="message", problem=problem)
-    name = snake_case(message.__name__) if name is None else name
+    asked = cast("type[Message[Any] | StreamMessage[Any]]", message)
+    name = snake_case(asked.__name__) if name is None else name
     where = f"tool {name!r} of {ref.path}"
     if _NAME.fullmatch(name) is None:
         problem = f"must be up to 128 letters, digits, '_', '.' and '-', got {name!r}"
         raise InvalidSpec(child=where, field="name", problem=problem)
-    _check_taken(ref, message, where)
-    output, wrapped, adapter = _reply_of(message, where)
+    _check_taken(ref, asked, where)
+    output, wrapped, adapter = _reply_of(asked, where)
     return ExposedTool(
         ref,
-        message,
+        asked,
         name,
-        _described(message) if description is None else description,
+        _described(asked) if description is None else description,
         check_seconds("call_timeout", call_timeout, where),
         check_count("max_result_bytes", limit, where, least=1),
-        _schema(where, message.model_json_schema),
+        _schema(where, asked.model_json_schema),
         output,
         wrapped,
         adapter,

@@ -39,18 +39,25 @@ class Value(BaseModel):
 
 
 class ToolInfo(Value):
-    """A tool, as its server describes it. The server may describe it as it likes, also falsely."""
+    """A tool, as its server describes it. The server may describe it as it likes, also falsely.
+
+    Attributes:
+        server: The name of the server that says so.
+        name: What it is called by.
+        title: A name for people.
+        description: What a model decides by.
+        input_schema: A JSON schema of the arguments.
+        output_schema: A JSON schema of :attr:`ToolResult.structured`; None: the server promises nothing.
+        annotations: Hints such as ``readOnlyHint``; nothing to decide by unless the server is trusted.
+    """
 
     server: str
     name: str
     title: str | None = None
     description: str = ""
     input_schema: dict[str, JsonValue] = Field(default_factory=dict)
-    """A JSON schema of the arguments."""
     output_schema: JsonValue = None
-    """A JSON schema of :attr:`ToolResult.structured`; None: the server promises nothing."""
     annotations: dict[str, JsonValue] = Field(default_factory=dict)
-    """Hints such as ``readOnlyHint``; nothing to decide by unless the server is trusted."""
 
 
 def description_hash(tool: ToolInfo) -> str:
@@ -69,14 +76,25 @@ def description_hash(tool: ToolInfo) -> str:
 
 
 class TextContent(Value):
-    """Text."""
+    """Text.
+
+    Attributes:
+        type: Tells it from the others.
+        text: The text.
+    """
 
     type: Literal["text"] = "text"
     text: str
 
 
 class ImageContent(Value):
-    """An image."""
+    """An image.
+
+    Attributes:
+        type: Tells it from the others.
+        data: Its bytes.
+        mime_type: What kind of image, as ``image/png``.
+    """
 
     type: Literal["image"] = "image"
     data: bytes = Field(repr=False)
@@ -84,7 +102,13 @@ class ImageContent(Value):
 
 
 class AudioContent(Value):
-    """A recording."""
+    """A recording.
+
+    Attributes:
+        type: Tells it from the others.
+        data: Its bytes.
+        mime_type: What kind of recording, as ``audio/wav``.
+    """
 
     type: Literal["audio"] = "audio"
     data: bytes = Field(repr=False)
@@ -92,7 +116,14 @@ class AudioContent(Value):
 
 
 class TextResource(Value):
-    """The text of a resource."""
+    """The text of a resource.
+
+    Attributes:
+        kind: Tells it from the other.
+        uri: Of the resource.
+        mime_type: What kind of text, if the server says so.
+        text: The text.
+    """
 
     kind: Literal["text"] = "text"
     uri: str
@@ -101,7 +132,14 @@ class TextResource(Value):
 
 
 class BinaryResource(Value):
-    """The bytes of a resource."""
+    """The bytes of a resource.
+
+    Attributes:
+        kind: Tells it from the other.
+        uri: Of the resource.
+        mime_type: What kind of bytes, if the server says so.
+        data: The bytes.
+    """
 
     kind: Literal["binary"] = "binary"
     uri: str
@@ -113,14 +151,27 @@ ResourceContents: TypeAlias = Annotated[TextResource | BinaryResource, Field(dis
 
 
 class ResourceContent(Value):
-    """A resource, as part of an answer."""
+    """A resource, as part of an answer.
+
+    Attributes:
+        type: Tells it from the others.
+        resource: Its contents.
+    """
 
     type: Literal["resource"] = "resource"
     resource: ResourceContents
 
 
 class LinkContent(Value):
-    """A pointer to a resource; nobody has looked whether it is there."""
+    """A pointer to a resource; nobody has looked whether it is there.
+
+    Attributes:
+        type: Tells it from the others.
+        uri: Where to.
+        name: What it is called.
+        description: What the server says of it.
+        mime_type: What kind of contents, if the server says so.
+    """
 
     type: Literal["link"] = "link"
     uri: str
@@ -144,13 +195,19 @@ class ToolResult(Value):
 
     A tool that fails answers with ``is_error`` and its words in the content; one that has nothing to say answers with
     empty content.
+
+    Attributes:
+        server: The name of the server that has answered.
+        tool: The tool that was called.
+        content: What it has said.
+        structured: What the tool's output schema describes, checked against it by the client; None if there is none.
+        is_error: Whether the tool has failed.
     """
 
     server: str
     tool: str
     content: tuple[Content, ...] = ()
     structured: JsonValue = None
-    """What the tool's output schema describes, checked against it by the client; None if there is nothing."""
     is_error: bool = False
 
     @property
@@ -160,7 +217,13 @@ class ToolResult(Value):
 
 
 class ToolProgress(Value):
-    """How far a call has come, by the words of the tool."""
+    """How far a call has come, by the words of the tool.
+
+    Attributes:
+        progress: Grows with each news.
+        total: What it grows to, if the tool knows.
+        message: In words.
+    """
 
     progress: float
     total: float | None = None
@@ -168,7 +231,17 @@ class ToolProgress(Value):
 
 
 class ResourceInfo(Value):
-    """A resource, as its server describes it."""
+    """A resource, as its server describes it.
+
+    Attributes:
+        server: The name of the server that says so.
+        uri: What it is read by.
+        name: What it is called.
+        title: A name for people.
+        description: What the server says of it.
+        mime_type: What kind of contents, if the server says so.
+        size: In bytes, if the server says so.
+    """
 
     server: str
     uri: str
@@ -180,7 +253,13 @@ class ResourceInfo(Value):
 
 
 class ResourceResult(Value):
-    """What a resource consists of; nothing, for one that is empty."""
+    """What a resource consists of; nothing, for one that is empty.
+
+    Attributes:
+        server: The name of the server that says so.
+        uri: What was asked for.
+        contents: Its parts.
+    """
 
     server: str
     uri: str
@@ -193,7 +272,13 @@ class ResourceResult(Value):
 
 
 class PromptArgument(Value):
-    """An argument of a prompt."""
+    """An argument of a prompt.
+
+    Attributes:
+        name: Of the argument.
+        description: What the server says of it.
+        required: Whether it must be given.
+    """
 
     name: str
     description: str = ""
@@ -201,7 +286,15 @@ class PromptArgument(Value):
 
 
 class PromptInfo(Value):
-    """A prompt, as its server describes it."""
+    """A prompt, as its server describes it.
+
+    Attributes:
+        server: The name of the server that says so.
+        name: What it is called by.
+        title: A name for people.
+        description: What the server says of it.
+        arguments: What it takes.
+    """
 
     server: str
     name: str
@@ -211,14 +304,26 @@ class PromptInfo(Value):
 
 
 class PromptMessage(Value):
-    """A message of a prompt."""
+    """A message of a prompt.
+
+    Attributes:
+        role: Whose words they are to be.
+        content: The words, or whatever it is.
+    """
 
     role: Literal["user", "assistant"]
     content: Content
 
 
 class PromptResult(Value):
-    """A prompt, filled in."""
+    """A prompt, filled in.
+
+    Attributes:
+        server: The name of the server that says so.
+        prompt: The name of the prompt.
+        description: What the server says of it.
+        messages: In their order.
+    """
 
     server: str
     prompt: str

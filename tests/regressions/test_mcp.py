@@ -1,0 +1,56 @@
+"""Defects of the earlier design's tool client; the letters are those of the list they were found by."""
+
+from __future__ import annotations
+
+import asyncio
+
+import mcp_types
+import pytest
+
+from tests.cast import Gate, settle
+from tests.transports.mcp_cast import Odd, open_desk, open_session
+from understudy import ActorSystem, AskTimeout
+from understudy.transports.mcp import CallTool, HttpBinding, HttpServer, MCPHttpService, MemoryServer, WhereServed
+
+TOKEN = "a token of the tests"
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("way", ["token", "headers"])
+async def test_e3_authentication_that_is_configured_is_sent(way: str) -> None:
+    async with ActorSystem() as system:
+        tools, *_ = await open_desk(system)
+        service = await system.spawn(MCPHttpService, tools, HttpBinding(token=TOKEN))
+        url = await service.ask(WhereServed())
+        if way == "token":
+            server = HttpServer(url, token=TOKEN)
+        else:
+            server = HttpServer(url, headers={"Authorization": f"Bearer {TOKEN}"})
+        session = await open_session(system, server)
+        result = await session.ask(CallTool(name="add", arguments={"a": 1, "b": 2}))
+    assert result.text == "3"
+
+
+async def test_e3_the_timeout_of_a_tool_is_heeded() -> None:
+    odd = Odd()
+    odd.gate = Gate()
+    async with ActorSystem() as system:
+        session = await open_session(system, MemoryServer(odd.server()))
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(AskTimeout):
+            await session.ask(CallTool(name="odd"), timeout=0.5)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(0.5, abs=0.01)
+        await settle()
+        assert odd.cancelled == 1
+
+
+@pytest.mark.parametrize("is_error", [False, True])
+async def test_e3_an_empty_result_of_a_tool_is_a_value(is_error: bool) -> None:
+    odd = Odd()
+    odd.result = mcp_types.CallToolResult(content=[], is_error=is_error)
+    async with ActorSystem() as system:
+        session = await open_session(system, MemoryServer(odd.server()))
+        result = await session.ask(CallTool(name="odd"))
+    assert (result.content, result.text, result.structured, result.is_error) == ((), "", None, is_error)
