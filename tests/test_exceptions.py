@@ -69,6 +69,7 @@ from understudy.transports import (
     RemoteError,
     UnsafeListener,
 )
+from understudy.transports import mcp
 
 CRASHED = Crashed(ValueError("no tone"), (("band.py", 12, "Player.play"), ("horn.py", 3, "blow")))
 EXCEEDED = RestartsExceeded("/user/band/horn", CRASHED, 4, 5.0)
@@ -350,6 +351,52 @@ EXAMPLES = [
         MissingExtra(extra="websocket", what="a WebSocket"),
         'a WebSocket needs an extra: pip install "understudy[websocket]"',
         {"name": "websocket", "what": "a WebSocket"},
+    ),
+    Example(
+        mcp.MissingExtra(what="an MCP server", package="mcp", extra="mcp"),
+        'an MCP server needs mcp: pip install "understudy[mcp]"',
+        {"what": "an MCP server", "package": "mcp", "extra": "mcp"},
+    ),
+    Example(
+        mcp.MCPConnectionFailed(server="files", problem="it has ended with code 3"),
+        "no session with the MCP server files: it has ended with code 3",
+        {"server": "files", "problem": "it has ended with code 3"},
+    ),
+    Example(
+        mcp.MCPConnectionLost(server="files", problem="it was ended by signal 9"),
+        "the connection with the MCP server files was lost: it was ended by signal 9",
+        {"server": "files", "problem": "it was ended by signal 9"},
+    ),
+    Example(
+        mcp.MCPRefused(server="files", request="tool 'cat'", code=-32602, problem="there is no such tool"),
+        "the MCP server files refused tool 'cat': there is no such tool (-32602)",
+        {"server": "files", "request": "tool 'cat'", "code": -32602, "problem": "there is no such tool"},
+    ),
+    Example(
+        mcp.MCPCallTimeout(server="files", request="tool 'cat'", seconds=5.0),
+        "the MCP server files did not answer tool 'cat' within 5 s, its limit; raise `call_timeout=`",
+        {"server": "files", "request": "tool 'cat'", "seconds": 5.0},
+    ),
+    Example(
+        mcp.MCPInvalidResult(server="files", request="tool 'cat'", problem="no image"),
+        "the answer of the MCP server files to tool 'cat' is none: no image",
+        {"server": "files", "request": "tool 'cat'", "problem": "no image"},
+    ),
+    Example(
+        mcp.MessageTooLarge(source="files", limit=262_144),
+        "files sent a message of more than 262,144 bytes: raise `max_message_bytes=` if it may",
+        {"source": "files", "limit": 262_144},
+    ),
+    Example(
+        mcp.InvalidFrame(source="files", problem="no JSON"),
+        "files sent what is not accepted: no JSON",
+        {"source": "files", "problem": "no JSON"},
+    ),
+    Example(
+        mcp.AddressBlocked(host="tools.example", address="10.0.0.1", why="it is not public"),
+        "no connection to tools.example, which is 10.0.0.1, is allowed: it is not public; list it in `allow=` if it is "
+        "meant",
+        {"host": "tools.example", "address": "10.0.0.1", "why": "it is not public"},
     ),
 ]
 

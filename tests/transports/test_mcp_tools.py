@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import hashlib
-import pickle
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,8 +16,6 @@ from pydantic import BaseModel
 from tests.cast import Gate
 from tests.transports.mcp_cast import Add, Say, Steps, Wait, open_desk
 from understudy import Actor, ActorRef, ActorSystem, InvalidSpec, Mailbox, Message, StreamMessage, child, handler
-from understudy.exceptions import UnderstudyError
-from understudy.transports import _mcp_errors as errors
 from understudy.transports.mcp import (
     HttpServer,
     MCPSessionFactory,
@@ -355,30 +351,3 @@ async def test_importing_the_facades_imports_no_extra() -> None:
         subprocess.run, [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
     assert done.stdout == "set()\n"
-
-
-# Errors
-
-ERRORS = [
-    errors.MissingExtra(what="x", package="mcp", extra="mcp"),
-    errors.MCPConnectionFailed(server="s", problem="p"),
-    errors.MCPConnectionLost(server="s", problem="p"),
-    errors.MCPRefused(server="s", request="tool 't'", code=-1, problem="p"),
-    errors.MCPCallTimeout(server="s", request="tool 't'", seconds=1.5),
-    errors.MCPInvalidResult(server="s", request="tool 't'", problem="p"),
-    errors.MessageTooLarge(source="s", limit=1024),
-    errors.InvalidFrame(source="s", problem="p"),
-    errors.AddressBlocked(host="h", address="10.0.0.1", why="it is not public"),
-]
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-async def test_errors_survive_copy_and_pickle_with_their_facts(error: UnderstudyError) -> None:
-    for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
-        assert type(again) is type(error)
-        assert str(again) == str(error)
-        assert vars(again) == vars(error)
-
-
-async def test_every_error_is_among_them() -> None:
-    assert {type(each).__name__ for each in ERRORS} == set(errors.__all__) - {"root_of"}

@@ -74,6 +74,27 @@ from understudy.events import (
     Published,
     Subscription,
 )
+from understudy.transports.mcp import (
+    CallTool,
+    CallToolProgress,
+    ExposedTool,
+    HttpBinding,
+    HttpServer,
+    ListTools,
+    MCPHttpService,
+    MCPSession,
+    MCPSessionMessage,
+    StdioServer,
+    ToolInfo,
+    ToolProgress,
+    ToolResult,
+    Tools,
+    WhereServed,
+    description_hash,
+    expose,
+    tool,
+)
+from understudy.transports.mcp import Ping as MCPPing
 
 # --- The first example of the README ----------------------------------------------------------------------------------
 
@@ -594,3 +615,30 @@ async def a_bus_stands_alone() -> None:
         assert_type(bus, AsyncEventBus)
         assert_type(bus.session_id, str)
         await bus.close(drain=False, timeout=None)
+
+
+class Served(Message[int]):
+    number: int
+
+
+class ServedInParts(StreamMessage[str]): ...
+
+
+async def mcp_sessions_answer_with_values(
+    session: ActorRef[MCPSessionMessage], actor: ActorRef[Served | ServedInParts | Message[None]]
+) -> None:
+    assert_type(await session.ask(CallTool(name="add", arguments={"a": [1, None]}), timeout=1.0), ToolResult)
+    assert_type(await session.ask(ListTools()), tuple[ToolInfo, ...])
+    assert_type(await session.ask(MCPPing()), None)
+    async for part in session.stream(CallToolProgress(name="add")):
+        assert_type(part, ToolProgress | ToolResult)
+    assert_type(expose(actor, Served, ServedInParts), tuple[ExposedTool, ...])
+    assert_type(tool(actor, Served, name="serve", call_timeout=1.0), ExposedTool)
+    assert_type(description_hash((await session.ask(ListTools()))[0]), str)
+
+
+async def mcp_services_are_actors(system: ActorSystem, tools: Tools) -> None:
+    service = await system.spawn(MCPHttpService, tools, HttpBinding(token="x" * 16))
+    assert_type(await service.ask(WhereServed()), str)
+    assert_type(await system.spawn(MCPSession, StdioServer("server", ("-v",))), ActorRef[MCPSessionMessage])
+    assert_type(child(MCPSession, HttpServer("https://example.org")), ChildSpec[MCPSessionMessage])

@@ -32,6 +32,7 @@ from understudy import (
     supervisor,
 )
 from understudy.events import AsyncEventBus, Event
+from understudy.transports.mcp import CallTool, MCPSession, MCPSessionMessage, StdioServer, expose, tool
 
 
 class Observe(Message[int]):
@@ -269,3 +270,16 @@ async def events_of_another_type(bus: AsyncEventBus, till: ActorRef[Paid], cents
     cents = await bus.wait_for(Paid)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     bus.stream("*")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     cents = (await bus.publish(Paid())).event  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+
+async def mcp_with_what_is_not_served(
+    system: ActorSystem, till: ActorRef[Ping], session: ActorRef[MCPSessionMessage]
+) -> None:
+    expose(till, int)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tool(till, Total)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    tool(till, int)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    expose(till, Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.ask(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    CallTool(name=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await system.spawn(MCPSession, "server")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    StdioServer("server", token="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

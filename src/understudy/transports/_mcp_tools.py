@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -78,7 +78,7 @@ class ExposedTool:
 
         Args:
             arguments: Not checked yet. Unknown names, and values of another type, are refused.
-            seconds: How long the caller waits; None: he has not said. Never longer than :attr:`call_timeout`.
+            seconds: How long the caller waits; None: he has not said. Never longer than ``call_timeout``.
             on_part: For the parts of a stream, as they come.
         """
         timeout = self.call_timeout if seconds is None else min(seconds, self.call_timeout)
@@ -173,8 +173,10 @@ def tool(
     return _exposed(ref, message, name, description, call_timeout, max_result_bytes)
 
 
-def expose(ref: ActorRef[M], *messages: type[Asks[M, Any] | Streams[M, Any]]) -> tuple[ExposedTool, ...]:
+def expose(ref: ActorRef[Any], *messages: type[Asks[Any, Any] | Streams[Any, Any]]) -> tuple[ExposedTool, ...]:
     """Each of *messages*, as :func:`tool` makes it by default; what is not named cannot be reached.
+
+    That the actor takes them is checked here and now, not by type checkers, which cannot infer it for many at once.
 
     Raises:
         InvalidSpec: As for :func:`tool`.
@@ -185,29 +187,32 @@ def expose(ref: ActorRef[M], *messages: type[Asks[M, Any] | Streams[M, Any]]) ->
 def _exposed(
     ref: ActorRef[Any], message: Any, name: str | None, description: str | None, call_timeout: float, limit: int
 ) -> ExposedTool:
-    if not (isinstance(message, type) and issubclass(message, Message | StreamMessage)):
+    if not _is_message(message):
         problem = f"must be a class of Message or StreamMessage, got {message!r}"
         raise InvalidSpec(child=f"tool of {ref.path}", field="message", problem=problem)
-    asked = cast("type[Message[Any] | StreamMessage[Any]]", message)
-    name = snake_case(asked.__name__) if name is None else name
+    name = snake_case(message.__name__) if name is None else name
     where = f"tool {name!r} of {ref.path}"
     if _NAME.fullmatch(name) is None:
         problem = f"must be up to 128 letters, digits, '_', '.' and '-', got {name!r}"
         raise InvalidSpec(child=where, field="name", problem=problem)
-    _check_taken(ref, asked, where)
-    output, wrapped, adapter = _reply_of(asked, where)
+    _check_taken(ref, message, where)
+    output, wrapped, adapter = _reply_of(message, where)
     return ExposedTool(
         ref,
-        asked,
+        message,
         name,
-        _described(asked) if description is None else description,
+        _described(message) if description is None else description,
         check_seconds("call_timeout", call_timeout, where),
         check_count("max_result_bytes", limit, where, least=1),
-        _schema(where, asked.model_json_schema),
+        _schema(where, message.model_json_schema),
         output,
         wrapped,
         adapter,
     )
+
+
+def _is_message(message: object) -> TypeGuard[type[Message[Any] | StreamMessage[Any]]]:
+    return isinstance(message, type) and issubclass(message, Message | StreamMessage)
 
 
 def _check_taken(ref: ActorRef[Any], message: type, where: str) -> None:
