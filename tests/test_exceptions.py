@@ -353,9 +353,9 @@ EXAMPLES = [
         {"name": "websocket", "what": "a WebSocket"},
     ),
     Example(
-        mcp.MissingExtra(what="an MCP server", package="mcp", extra="mcp"),
+        mcp.MissingExtra(what="an MCP server", package="mcp", extra_name="mcp"),
         'an MCP server needs mcp: pip install "understudy[mcp]"',
-        {"what": "an MCP server", "package": "mcp", "extra": "mcp"},
+        {"what": "an MCP server", "package": "mcp", "extra_name": "mcp"},
     ),
     Example(
         mcp.MCPConnectionFailed(server="files", problem="it has ended with code 3"),
@@ -375,12 +375,12 @@ EXAMPLES = [
     Example(
         mcp.MCPCallTimeout(server="files", request="tool 'cat'", seconds=5.0),
         "the MCP server files did not answer tool 'cat' within 5 s, its limit; raise `call_timeout=`",
-        {"server": "files", "request": "tool 'cat'", "seconds": 5.0},
+        {"server": "files", "request": "tool 'cat'", "code": -32001, "problem": "", "seconds": 5.0},
     ),
     Example(
         mcp.MCPInvalidResult(server="files", request="tool 'cat'", problem="no image"),
         "the answer of the MCP server files to tool 'cat' is none: no image",
-        {"server": "files", "request": "tool 'cat'", "problem": "no image"},
+        {"server": "files", "request": "tool 'cat'", "code": -32603, "problem": "no image"},
     ),
     Example(
         mcp.MessageTooLarge(source="files", limit=262_144),

@@ -281,5 +281,5 @@ async def mcp_with_what_is_not_served(
     expose(till, Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await session.ask(Ping())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     CallTool(name=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await system.spawn(MCPSession, "server")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await system.spawn(MCPSession, "server")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     StdioServer("server", token="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -38,11 +38,11 @@ __all__ = [
 class MissingExtra(UnderstudyError, ImportError):
     """Something of the package was used whose extra is not installed."""
 
-    def __init__(self, *, what: str, package: str, extra: str) -> None:
+    def __init__(self, *, what: str, package: str, extra_name: str) -> None:
         self.what = what
         self.package = package
-        self.extra = extra
-        super().__init__(f'{what} needs {package}: pip install "understudy[{extra}]"')
+        self.extra_name = extra_name
+        super().__init__(f'{what} needs {package}: pip install "understudy[{extra_name}]"')
 
 
 class MCPConnectionFailed(UnderstudyError):

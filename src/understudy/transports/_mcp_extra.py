@@ -16,4 +16,4 @@ def need(package: str, *, extra: str, what: str) -> None:
         MissingExtra: It is not; says what to install.
     """
     if find_spec(package) is None:
-        raise MissingExtra(what=what, package=package, extra=extra)
+        raise MissingExtra(what=what, package=package, extra_name=extra)
