@@ -42,6 +42,9 @@ INSIDE = [
 ]  # fmt: skip
 
 
+LOOPBACK = ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1")
+
+
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_may_be_connected_to(address: str) -> None:
     assert AddressRules().check("example.org", [address]) == [address]
@@ -55,14 +58,14 @@ def test_no_other_address_may_be_by_way_of_a_name(address: str) -> None:
         AddressRules().check("example.org", ["8.8.8.8", address])
 
 
-@pytest.mark.parametrize("address", [each for each in INSIDE if each not in ("127.0.0.1", "127.8.8.8", "::1")])
+@pytest.mark.parametrize("address", [each for each in INSIDE if each not in LOOPBACK])
 def test_but_for_loopback_it_does_not_help_to_have_it_in_the_url(address: str) -> None:
     with pytest.raises(AddressBlocked):
         AddressRules().check(address, [address])
 
 
 @pytest.mark.parametrize(
-    ("host", "address"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("localhost", "127.0.0.1"), ("localhost", "::1")]
+    ("host", "address"), [*((each, each) for each in LOOPBACK), ("localhost", "127.0.0.1"), ("localhost", "::1")]
 )
 def test_loopback_may_be_when_the_url_says_so(host: str, address: str) -> None:
     assert AddressRules().check(host, [address]) == [address]

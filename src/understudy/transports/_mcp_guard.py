@@ -64,6 +64,8 @@ def is_loopback_host(host: str) -> bool:
     if host in ("localhost", "localhost."):
         return True
     address = _literal(host)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # Pythons differ in whether they look inside by themselves
     return address is not None and address.is_loopback
 
 
