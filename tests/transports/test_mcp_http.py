@@ -149,6 +149,24 @@ async def test_a_service_that_dies_is_a_loss_and_both_come_back() -> None:
     assert {path for path, *_ in recorder.of("actor_restarting")} == {"/user/mcp_http_service", "/user/mcp_session"}
 
 
+async def test_a_server_that_has_forgotten_the_session_is_a_loss_and_the_next_session_is_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with ActorSystem() as system:
+        tools, *_ = await open_desk(system)
+        spec = child(MCPHttpService, tools, HttpBinding(port=port)).options(backoff=wait_fixed(0.05))
+        service = await system.spawn(spec)
+        server = HttpServer(await service.ask(WhereServed()), protocol="legacy")
+        session = await open_session(system, server, backoff=wait_fixed(0.1))
+        add = CallTool(name="add", arguments={"a": 1, "b": 2})
+        assert (await session.ask(add)).text == "3"
+        service.kill()
+        await service.ask(WhereServed(), timeout=20.0)  # it has come back, and knows no sessions
+        with pytest.raises(ActorFailed, match="was lost"):
+            await session.ask(add, timeout=20.0)
+        assert (await session.ask(add, timeout=20.0)).text == "3"
+
+
 async def test_a_service_that_is_stopped_lets_go_of_its_port_and_of_hanging_calls() -> None:
     async with ActorSystem() as system:
         tools, gate, log, _ = await open_desk(system)

@@ -112,6 +112,7 @@ async def open_http(server: HttpServer, log: FilteringBoundLogger) -> AsyncGener
     async with client:
         streams = streamable_http_client(server.url, http_client=client, max_sse_event_size=server.max_message_bytes)
         watched = Watched(streams, lost, lambda: "the connection was closed")
+        transport.on_forgotten = lambda: lost.done() or lost.set_result("it has forgotten the session")
         try:
             async with Client(watched, mode=server.protocol, cache=None) as session:
                 yield SDKLink(session, server.name, lost)
@@ -358,7 +359,7 @@ class SDKLink:
         except TimeoutError:
             raise MCPCallTimeout(server=self._server, request=request, seconds=seconds) from None
         except MCPError as error:
-            if error.code == mcp_types.CONNECTION_CLOSED:
+            if error.code == mcp_types.CONNECTION_CLOSED or self.lost.done():
                 self._gone()
             raise MCPRefused(server=self._server, request=request, code=error.code, problem=error.message) from None
         except ValidationError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -48,6 +49,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._addresses: list[str] = []
         self.status = 0
         """Of the last answer; 0 before the first."""
+        self.on_forgotten: Callable[[], object] = lambda: None
+        """Called when the server does not know the session any more that a request belongs to."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send it, if it is for the origin."""
@@ -61,6 +64,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         request.extensions = {**request.extensions, "sni_hostname": origin.host}
         response = await self._sent(request, await self._resolved())
         self.status = response.status_code
+        if response.status_code == HTTPStatus.NOT_FOUND and "mcp-session-id" in request.headers:
+            self.on_forgotten()  # the protocol wants a new session then, not another try
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             await response.aclose()
             raise InvalidFrame(source=self._server.name, problem="a compressed answer, which was not asked for")

@@ -36,10 +36,14 @@ async def serve_stdio(tools: Tools, binding: StdioBinding, up: asyncio.Future[No
         stray=lambda line: log.warning("mcp client says", text=printable(line)),
     )
     writer = LineWriter()
-    with _claimed(binding) as (source, target):
-        writer.pipe, _ = await loop.connect_write_pipe(lambda: Writing(writer), os.fdopen(target, "wb", 0))
+    with (
+        _claimed(binding) as (source, target),
+        os.fdopen(source, "rb", 0) as readable,
+        os.fdopen(target, "wb", 0) as out,
+    ):
+        writer.pipe, _ = await loop.connect_write_pipe(lambda: Writing(writer), out)
         try:
-            reader.pipe, _ = await loop.connect_read_pipe(lambda: Reading(reader), os.fdopen(source, "rb", 0))
+            reader.pipe, _ = await loop.connect_read_pipe(lambda: Reading(reader), readable)
             if not up.done():
                 up.set_result(None)
             server = sdk_server(tools)
