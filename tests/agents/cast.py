@@ -1,0 +1,57 @@
+"""Agents for many tests: one that answers, one that waits at a gate, one that fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.cast import Gate
+from understudy import Message, handler
+from understudy.agents import AsyncAgent, Prompt, Said
+
+
+class Break(Message):
+    """The handler raises this error."""
+
+    error: Any
+
+
+class Finish(Message):
+    """The work of the agent is done."""
+
+
+class Slow(Message[str]):
+    """Handled by waiting at the gate of the agent."""
+
+
+class Echo(AsyncAgent[Prompt | Break | Finish | Slow]):
+    """Says what it hears."""
+
+    def __init__(self, log: list[str] | None = None, gate: Gate | None = None) -> None:
+        self.log_of_all = [] if log is None else log
+        self.gate = gate
+        self.heard: list[str] = []
+
+    def initialize(self) -> None:
+        self.log_of_all.append(f"{self.id} up")
+
+    def shutdown(self, reason: object) -> None:
+        self.log_of_all.append(f"{self.id} down")
+
+    @handler
+    def answer(self, message: Prompt) -> Said:
+        self.heard.append(message.text)
+        return Said(text=message.text, speaker=self.id, conversation=message.conversation)
+
+    @handler
+    def fail(self, message: Break) -> None:
+        raise message.error
+
+    @handler
+    def finish(self, message: Finish) -> None:
+        self.context.stop()
+
+    @handler
+    async def slow(self, message: Slow) -> str:
+        assert self.gate is not None, "this agent was given no gate"
+        await self.gate.hold()
+        return "done"
