@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import itertools
+import math
 from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
@@ -152,7 +153,10 @@ class ActorSystem:
         self._interrupted = False
         self._stopping: str | None = None
         self._forced = False
+        # When force was first asked for; users' tasks that are under way have a moment from then on.
+        self._forced_at = math.inf
         self._phase_now = ""
+        self._phase_began = 0.0
         # One group with one child: its structure holds, and whatever happens to the actors' tasks cannot reach it. None
         # where the beginning and the end are in different tasks, as a group must be left by who has entered it.
         self._group: asyncio.TaskGroup | None = None
@@ -247,6 +251,7 @@ class ActorSystem:
         runtime.interrupt = self._interrupt
         self._registry, self._groups = Registry(self), Groups(runtime)
         self._stop_requested: asyncio.Future[None] = loop.create_future()
+        self._force_requested: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
         self._start_steward(runtime)
         for name in ("system", "user"):
@@ -549,9 +554,15 @@ class ActorSystem:
                 self._stop_requested.set_result(None)
 
     def kill(self) -> None:
-        """Request the end by force: no grace, no ``shutdown`` hooks; also in the middle of an orderly one."""
+        """Request the end by force: no grace, no ``shutdown`` hooks; also in the middle of an orderly one.
+
+        Tasks of users in a phase of the shutdown are cancelled after a moment.
+        """
         self.stop("killed")
-        self._forced = True
+        if not self._forced:
+            self._forced, self._forced_at = True, self._running().env.now()
+            if not self._force_requested.done():
+                self._force_requested.set_result(None)
         if self._phase_now == "actors":
             self._guardians["user"].force(keep=False)
 
@@ -633,8 +644,6 @@ class ActorSystem:
             env.start_task(self._run_task(name, task), name=f"{phase}:{name}", context=Context())
             for name, task in self.phases.of(phase)
         }
-        if self._forced:
-            deadline = env.now() + _MOMENT
         await self._join(tasks, min(env.now() + self._settings.phase_timeout, deadline))
 
     async def _close_links(self, deadline: float) -> None:
@@ -660,7 +669,7 @@ class ActorSystem:
         """Wait for *tasks*; after *deadline* cancel them, again at intervals, and abandon them in the end."""
         runtime = self._running()
         env = runtime.env
-        await self._wait_all(tasks, deadline)
+        await self._wait_all(tasks, deadline, hurried=True)
         for task in tasks:
             if not task.done():
                 runtime.instruments.emit(Instrument.late, task.get_name())
@@ -673,19 +682,26 @@ class ActorSystem:
             if not task.done():
                 runtime.instruments.emit(Instrument.abandoned, task.get_name(), env.tasks.abandon(task))
 
-    async def _wait_all(self, tasks: Iterable[asyncio.Task[Any]], deadline: float) -> None:
+    async def _wait_all(self, tasks: Iterable[asyncio.Task[Any]], deadline: float, *, hurried: bool = False) -> None:
         for task in tasks:
-            await self._undisturbed(task, deadline)
+            await self._undisturbed(task, deadline, hurried=hurried)
 
-    async def _undisturbed(self, future: asyncio.Future[Any], deadline: float | None) -> None:
-        """Wait for *future*. A cancel of the steward, which only somebody outside can do, is a request to stop."""
+    async def _undisturbed(self, future: asyncio.Future[Any], deadline: float | None, *, hurried: bool = False) -> None:
+        """Wait for *future*. A cancel of the steward, which only somebody outside can do, is a request to stop.
+
+        What is *hurried* has a moment left when force is asked for.
+        """
         env = self._running().env
         while not future.done():
+            news: list[asyncio.Future[Any]] = [future]
+            if hurried and deadline is not None:
+                deadline = min(deadline, max(self._forced_at, self._phase_began) + _MOMENT)
+                news += [] if self._forced else [self._force_requested]
             left = None if deadline is None else deadline - env.now()
             if left is not None and left <= _INSTANT:
                 return
             try:
-                await asyncio.wait({future}, timeout=left)
+                await asyncio.wait(news, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
                 if self._stopping is None:
                     self.stop("cancelled")
@@ -726,7 +742,7 @@ class ActorSystem:
             self._phase(phase)
 
     def _phase(self, phase: str) -> None:
-        self._phase_now = phase
+        self._phase_now, self._phase_began = phase, self._running().env.now()
         self._running().instruments.emit(Instrument.system_phase, self.name, phase)
 
     def _running(self) -> Runtime:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -715,3 +716,34 @@ async def test_stopping_a_subtree_leaves_the_system_alone() -> None:
         await stage.top.wait_stopped()
         other = await stage.system.spawn(child(Player, Part("other")))
         assert other.status == "running"
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+@pytest.mark.parametrize("stubborn", [False, True])
+@pytest.mark.asyncio
+async def test_a_kill_in_the_middle_of_a_users_task_leaves_it_a_moment(
+    phase: Literal["before", "after"], stubborn: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    began, ended = asyncio.Event(), list[float]()
+
+    async def slow() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(4.0)
+        finally:
+            ended.append(loop.time())
+            if stubborn:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.05)
+
+    system = await ActorSystem().start()
+    system.phases.add(phase, slow)
+    system.stop()
+    await began.wait()
+    system.kill()
+    killed = loop.time()
+    await system.aclose()
+    assert ended == [pytest.approx(killed + 0.1)]
+    assert loop.time() < killed + 0.3
+    assert system.abandoned == ()
