@@ -644,7 +644,9 @@ class ActorSystem:
             env.start_task(self._run_task(name, task), name=f"{phase}:{name}", context=Context())
             for name, task in self.phases.of(phase)
         }
-        await self._join(tasks, min(env.now() + self._settings.phase_timeout, deadline))
+        # However long the actors have taken, who cleans up behind them has a moment.
+        latest = max(deadline, env.now() + _MOMENT)
+        await self._join(tasks, min(env.now() + self._settings.phase_timeout, latest))
 
     async def _close_links(self, deadline: float) -> None:
         self._phase("links")

@@ -142,11 +142,14 @@ async def test_alone_an_agent_runs_in_a_system_of_its_own_and_leaves_nothing() -
 
 @pytest.mark.asyncio
 async def test_alone_an_agent_that_fails_too_often_ends_the_block_and_one_that_is_done_does_not() -> None:
-    with pytest.raises(SystemCollapsed):
+    async def fail_too_often() -> None:
         async with Echo() as agent:
             for _ in range(4):
                 agent.tell(Break(error=ValueError("x")))
             await asyncio.sleep(60)
+
+    with pytest.raises(SystemCollapsed):
+        await fail_too_often()
     async with Echo() as agent:
         agent.tell(Finish())
         assert await agent.wait_stopped() == Normal()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from understudy import Actor, ChildSpec, ExitReason, Message, Supervisor, UsageError, child, supervisor
 from understudy import handler as handles
+from understudy.agents import AsyncAgent, AsyncProgram
 
 
 class Go(Message):
@@ -213,3 +214,56 @@ class Dawdling(Supervisor):
 
 
 program = Fine
+
+
+# Programs of agents
+
+
+class Pupil(AsyncAgent[Go]):
+    """Says that it is there, and is done."""
+
+    def __init__(self, text: str = "present") -> None:
+        self.text = text
+
+    def initialize(self) -> None:
+        self.context.ref.tell(Go())
+
+    @handles
+    def go(self, message: Go) -> None:
+        print(f"{self.id}: {self.text}")
+        self.context.stop()
+
+
+class School(AsyncProgram):
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts or ("present",)
+
+    @classmethod
+    def from_args(cls, args: Sequence[str]) -> AsyncProgram:
+        return cls(*args)
+
+    def agents(self) -> list[ChildSpec]:
+        return [child(Pupil, text) for text in self.texts]
+
+    async def clean_up(self) -> None:
+        print("the school closes", flush=True)
+
+
+class Staying(School):
+    """Runs until it is told to end."""
+
+    def agents(self) -> list[ChildSpec]:
+        return [child(Player, "teacher").options(name="teacher")]
+
+
+class Burning(School):
+    async def execute(self) -> object:
+        raise OSError("it burns")
+
+
+class Misfounded(School):
+    def agents(self) -> list[ChildSpec]:
+        return [child(Pupil).options(name="one"), child(Pupil).options(name="one")]
+
+
+school = School("late")

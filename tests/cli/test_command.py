@@ -374,3 +374,69 @@ def test_tree_of_nothing_is_an_error_with_a_sentence(capsys: Output) -> None:
     assert out == ""
     assert err.startswith("understudy: ")
     assert "Traceback" not in err
+
+
+# Programs of agents
+
+
+def test_a_program_of_agents_is_run_through_its_phases_and_told_of(capsys: Output) -> None:
+    assert main(["run", f"{STAGE}:School", "--", "here", "too"]) == 0
+    out, err = capsys.readouterr()
+    assert sorted(out.splitlines()) == ["school/pupil-2: too", "school/pupil: here", "the school closes"]
+    assert re.search(r"report outcome=completed initialize=\S+ execute=\S+ clean_up=\S+\n", err)
+
+
+def test_a_program_that_was_made_already_is_run_as_it_is(capsys: Output) -> None:
+    assert main(["run", "--quiet", f"{STAGE}:school"]) == 0
+    assert capsys.readouterr().out == "school/pupil: late\nthe school closes\n"
+
+
+def test_a_program_of_agents_that_fails_cleans_up_and_exits_with_1(capsys: Output) -> None:
+    assert main(["run", "--quiet", f"{STAGE}:Burning"]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "the school closes"
+    assert "understudy: program burning failed: execute: /user/burning/main has ended: crashed: OSError" in err
+    assert re.search(r"\n  at .*stage\.py:\d+ in Burning\.execute\n", err)
+
+
+def test_a_program_that_declares_what_cannot_work_exits_with_2(capsys: Output) -> None:
+    assert main(["run", "--quiet", f"{STAGE}:Misfounded"]) == 2
+    assert "declares what cannot work: name must be unique" in capsys.readouterr().err
+    assert main(["run", "--tree", f"{STAGE}:Misfounded"]) == 2
+
+
+def test_the_tree_of_a_program_is_drawn(capsys: Output) -> None:
+    assert main(["tree", f"{STAGE}:School"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "school  AgentRoot, permanent; one_for_one, each within its own limit",
+        "├── dynamic_agents  DynamicAgents, permanent; one_for_one, each within its own limit",
+        "└── pupil  Pupil, transient",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_program_of_agents_in_order(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        command("run", "--quiet", f"{STAGE}:Staying"), stdout=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "teacher is up\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "teacher goes\nthe school closes\n"
+        assert process.wait(TIMEOUT) == 0
+
+
+def test_a_program_is_declared_in_a_file_and_what_is_wrong_there_is_told_by_line_and_key(
+    tmp_path: Path, capsys: Output
+) -> None:
+    good = tmp_path / "good.toml"
+    good.write_text('[agents.pupil]\nclass = "pupils_of_a_file:Pupil"\narguments = { text = "in a file" }\n')
+    (tmp_path / "pupils_of_a_file.py").write_text(Path(STAGE).read_text())
+    assert main(["run", "--quiet", str(good)]) == 0
+    assert capsys.readouterr().out == "good/pupil: in a file\n"
+    bad = tmp_path / "bad.toml"
+    bad.write_text('[agents.pupil]\nclass = "stage:Pupil"\nrestart = "always"\n')
+    assert main(["run", "--quiet", str(bad)]) == 2
+    said = f"understudy: {bad}:3: agents.pupil.restart: input should be 'permanent', 'transient' or 'temporary'"
+    assert capsys.readouterr().err.startswith(said)
+    sys.modules.pop("pupils_of_a_file")

@@ -325,7 +325,7 @@ def test_a_declared_tree_is_run_as_it_is() -> None:
         (TREE, ["--fast"], "app.py takes no arguments (it has no from_args), got: --fast"),
         (Needing, [], "app.py needs a from_args: arguments do not fit Needing(number:"),
         (Taking, ["usage"], "a number is needed"),
-        (Taking, ["nothing"], "app.py: from_args must return a ChildSpec, got NoneType"),
+        (Taking, ["nothing"], "app.py: from_args must return a ChildSpec or an AsyncProgram, got NoneType"),
         (Taking, ["no name"], "app.py declares what cannot work: name must be letters"),
         (Taking, [], "app.py: its from_args raised ValueError: not enough values to unpack (expected 1, got 0) ("),
     ],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from understudy.actors._supervisor_ref import SupervisorRef
     from understudy.messages import Asks
 
-__all__ = ["DYNAMIC", "AgentClass", "AgentId", "Agents", "AnyOf", "Place"]
+__all__ = ["DYNAMIC", "AgentClass", "AgentId", "Agents", "AnyOf", "Place", "bounded"]
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -199,7 +199,7 @@ class AnyOf(Generic[M]):
 
     async def _start(self) -> ActorRef[M]:
         home = cast("SupervisorRef[Any] | None", self._system.registry.find(DYNAMIC))
-        return await (self._system.spawn(self._spec) if home is None else home.start_child(self._spec))
+        return await (self._system.spawn(self._spec) if home is None else home.start_child(bounded(self._spec)))
 
     def __repr__(self) -> str:
         return f"<any {self._spec.factory.__name__}, {self._most} at most>"
@@ -211,3 +211,9 @@ def _load(ref: ActorRef[Any]) -> tuple[bool, int]:
 
 def _idle(ref: ActorRef[Any]) -> bool:
     return _load(ref) == (False, 0)
+
+
+def bounded(spec: ChildSpec[M]) -> ChildSpec[M]:
+    """*spec* with a limit of restarts of its own, for under a supervisor that has none."""
+    most, seconds = spec.get("max_restarts"), spec.get("max_seconds")
+    return spec.options(max_restarts=3 if most is None else most, max_seconds=5.0 if seconds is None else seconds)

@@ -14,11 +14,13 @@ import typer
 from pydantic import ValidationError
 
 from understudy.actors._settings import Settings
+from understudy.agents._errors import ProgramFailed
+from understudy.agents._program import AsyncProgram
 from understudy.cli._logs import LogFormat, logs_to_stderr
 from understudy.cli._progress import progress_on
-from understudy.cli._running import causes, run_tree
+from understudy.cli._running import causes, run_program, run_tree
 from understudy.cli._tapes import replay, shrink
-from understudy.cli._targets import declare, load
+from understudy.cli._targets import declare, load, spec_of
 from understudy.cli._trees import declared, draw
 from understudy.exceptions import StartError, SystemCollapsed, UsageError
 
@@ -75,7 +77,8 @@ def _understudy(
 @app.command("run")
 def _run(
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="module:Name, file.py, file.py:Name, or a folder with a program.py.")
+        str,
+        typer.Argument(metavar="TARGET", help="module:Name, file.py[:Name], file.toml, or a folder with a program.py."),
     ],
     args: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGS]", help="What the program takes.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and no log below warnings.")] = False,
@@ -88,19 +91,25 @@ def _run(
         ),
     ] = None,
 ) -> None:
-    """Run the supervised program TARGET until it ends, or until Ctrl-C."""
+    """Run the supervised program TARGET until it ends, or until Ctrl-C.
+
+    Exit codes: 0, it ended in order, also by Ctrl-C; 1, it failed; 2, it cannot be run; 130 or 143, it was killed.
+    """
     with logs_to_stderr(log_format, quiet=quiet):
         try:
-            spec = declare(load(target), args or ())
+            found = declare(load(target), args or ())
             if tree:
-                print(draw(spec, target))
+                print(draw(spec_of(found, target), target))
             else:
                 progress = progress_on(quiet=quiet, plain=log_format == "json")
-                raise typer.Exit(run_tree(spec, progress, _settings(watchdog)))
+                settings = _settings(watchdog)
+                if isinstance(found, AsyncProgram):
+                    raise typer.Exit(run_program(found, progress, settings))
+                raise typer.Exit(run_tree(found, progress, settings))
         except UsageError as error:
             _complain(log_format, [str(error)])
             raise typer.Exit(2) from None
-        except (StartError, SystemCollapsed) as error:
+        except (ProgramFailed, StartError, SystemCollapsed) as error:
             _complain(log_format, list(causes(error)))
             raise typer.Exit(1) from None
 
@@ -128,7 +137,7 @@ def _tree(
 ) -> None:
     """Draw the supervision tree that TARGET declares; nothing is started."""
     try:
-        spec = declare(load(target), args or ())
+        spec = spec_of(declare(load(target), args or ()), target)
         if output is TreeFormat.TEXT:
             print(draw(spec, target))
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
     from understudy._plans._spec import ChildSpec
     from understudy.actors._settings import Settings
+    from understudy.agents._program import AsyncProgram
+    from understudy.agents._report import ProgramReport
     from understudy.cli._progress import Progress
-    from understudy.exceptions import InvalidSpec, StartError, UsageError
-from understudy.reasons import ExitReason
+    from understudy.reasons import ExitReason
 
-__all__ = ["causes", "run_tree"]
+__all__ = ["causes", "run_program", "run_tree"]
 
 KILLED = 128
 """Plus the number of the signal: what a shell says of a process that died of it."""
@@ -40,7 +42,20 @@ def run_tree(spec: ChildSpec[Any], progress: Progress, settings: Settings) -> in
         StartError: It did not start.
         SystemCollapsed: It ended abnormally.
     """
-    attempt = _Run(spec, progress, settings)
+    return _exit_code(_TreeRun(spec, progress, settings), progress)
+
+
+def run_program(program: AsyncProgram, progress: Progress, settings: Settings) -> int:
+    """Run a program of agents through its phases, and return the exit code, as for a tree.
+
+    Raises:
+        UsageError: Its declaration does not validate.
+        ProgramFailed: An agent or a phase has failed.
+    """
+    return _exit_code(_ProgramRun(program, progress, settings), progress)
+
+
+def _exit_code(attempt: _Run, progress: Progress) -> int:
     try:
         progress.start()
         run(attempt.main())
@@ -48,6 +63,8 @@ def run_tree(spec: ChildSpec[Any], progress: Progress, settings: Settings) -> in
         return KILLED + signal.SIGINT if attempt.signals > 1 else 0
     except SystemExit:  # from SIGTERM; a SystemExit in an actor is that actor's crash
         return KILLED + signal.SIGTERM if attempt.signals > 1 else 0
+    except InvalidSpec as error:
+        raise UsageError(f"it declares what cannot work: {error}") from error
     except StartError as error:
         if invalid := _invalid_spec(error):
             raise UsageError(f"{error.path} declares what cannot work: {invalid}") from error
@@ -57,11 +74,10 @@ def run_tree(spec: ChildSpec[Any], progress: Progress, settings: Settings) -> in
     return 0
 
 
-class _Run:
-    """One run of a tree."""
+class _Run(ABC):
+    """One run of a tree, or of a program."""
 
-    def __init__(self, spec: ChildSpec[Any], progress: Progress, settings: Settings) -> None:
-        self._system = ActorSystem(spec, name=spec.name or spec.label, settings=settings)
+    def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._began = time.monotonic()
         self.signals = 0
@@ -70,9 +86,7 @@ class _Run:
     async def main(self) -> None:
         """From the start to the end."""
         try:
-            async with self._system:
-                self._log("started")
-                await self._watch()
+            await self._live()
         finally:
             task = asyncio.current_task()
             assert task is not None
@@ -80,25 +94,83 @@ class _Run:
             self.signals = task.cancelling()
             self._log("ended")
 
+    @abstractmethod
+    async def _live(self) -> None: ...
+
+    @property
+    @abstractmethod
+    def _system(self) -> ActorSystem | None:
+        """The system, once there is one."""
+
+    def _show(self) -> None:
+        if self._system is not None:
+            self._progress.show(self._system.statistics(), self._seconds())
+
+    def _log(self, event: str) -> None:
+        numbers = {} if self._system is None else facts(self._system.statistics(), self._seconds())
+        structlog.get_logger().info(event, **numbers)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+
+class _TreeRun(_Run):
+    def __init__(self, spec: ChildSpec[Any], progress: Progress, settings: Settings) -> None:
+        super().__init__(progress)
+        self._tree = ActorSystem(spec, name=spec.name or spec.label, settings=settings)
+
+    @property
+    def _system(self) -> ActorSystem:
+        return self._tree
+
+    async def _live(self) -> None:
+        async with self._tree:
+            self._log("started")
+            await self._watch()
+
     async def _watch(self) -> None:
         """Show how things are, until the system has ended."""
-        ended = asyncio.ensure_future(self._system.wait_stopped())
+        ended = asyncio.ensure_future(self._tree.wait_stopped())
         try:
             while not ended.done():
                 await asyncio.wait({ended}, timeout=self._progress.interval)
                 if not ended.done():
-                    self._progress.show(self._system.statistics(), self._seconds())
+                    self._show()
         except asyncio.CancelledError:
             self._log("stopping")
             raise
         finally:
             ended.cancel()
 
-    def _log(self, event: str) -> None:
-        structlog.get_logger().info(event, **facts(self._system.statistics(), self._seconds()))
 
-    def _seconds(self) -> float:
-        return time.monotonic() - self._began
+class _ProgramRun(_Run):
+    def __init__(self, program: AsyncProgram, progress: Progress, settings: Settings) -> None:
+        super().__init__(progress)
+        self._program = program
+        self._settings = settings
+
+    @property
+    def _system(self) -> ActorSystem | None:
+        return self._program.runtime.system if self._program.has_begun else None
+
+    async def _live(self) -> None:
+        watching = asyncio.ensure_future(self._watch())
+        try:
+            await self._program.run(settings=self._settings)
+        finally:
+            watching.cancel()
+            if self._program.report is not None:
+                structlog.get_logger().info("report", **_phases(self._program.report))
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._progress.interval)
+            self._show()
+
+
+def _phases(report: ProgramReport) -> dict[str, object]:
+    seconds: dict[str, object] = {phase.name: round(phase.seconds, 3) for phase in report.phases}
+    return {"outcome": report.outcome, **seconds}
 
 
 def _invalid_spec(error: BaseException | None) -> InvalidSpec | None:

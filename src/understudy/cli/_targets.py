@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 from understudy._plans._spec import ChildSpec
 from understudy.actors._child import child
+from understudy.agents._errors import InvalidProgram
+from understudy.agents._program import AsyncProgram
+from understudy.agents._program_file import load_program
 from understudy.exceptions import InvalidSpec, UsageError
 from understudy.supervision._supervisor import Supervisor
 
@@ -21,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
-__all__ = ["Target", "declare", "guarded", "load"]
+__all__ = ["Target", "declare", "guarded", "load", "spec_of"]
 
 T = TypeVar("T")
-Tree: TypeAlias = "type[Supervisor] | ChildSpec[Any]"
+Tree: TypeAlias = "type[Supervisor] | ChildSpec[Any] | type[AsyncProgram] | AsyncProgram"
 
 PROGRAM = "program"
 """What a file calls the tree to run when it defines several, and the name of that file in a folder."""
@@ -46,6 +49,7 @@ def load(text: str) -> Target:
     ``path/to/file.py``    in a file: ``program``, else the only tree that it defines
     ``file.py:Name``       in a file, by name
     ``folder``             in its ``program.py``; ``folder:Name`` as well
+    ``path/to/file.toml``  a program of agents that the file declares
     =====================  =============================================================
 
     The file's folder comes first on ``sys.path``, as if Python ran the file. A file in a package (a folder with an
@@ -55,6 +59,8 @@ def load(text: str) -> Target:
     Raises:
         UsageError: There is no such thing, importing it failed, or it is not a tree; a sentence for the user.
     """
+    if Path(text).suffix == ".toml":
+        return Target(text, _declared_in(text))
     place, name = _split(text)
     path = _file(place, named=name is not None)
     if path is not None:
@@ -67,21 +73,35 @@ def load(text: str) -> Target:
     return Target(text, _find(module, name, text))
 
 
-def declare(target: Target, args: Sequence[str]) -> ChildSpec[Any]:
-    """The spec of *target*, made by its ``from_args`` if it has one.
+def declare(target: Target, args: Sequence[str]) -> ChildSpec[Any] | AsyncProgram:
+    """The spec, or the program, of *target*, made by its ``from_args`` if it has one.
 
     Raises:
         UsageError: *args* do not fit, or the spec does not validate.
     """
-    from_args: Callable[[Sequence[str]], object] | None = getattr(target.tree, "from_args", None)
+    made_already = isinstance(target.tree, AsyncProgram)
+    from_args: Callable[[Sequence[str]], object] | None = (
+        None if made_already else getattr(target.tree, "from_args", None)
+    )
     if from_args is None:
         if args:
             raise UsageError(f"{target.text} takes no arguments (it has no from_args), got: {' '.join(args)}")
-        return target.tree if isinstance(target.tree, ChildSpec) else _without_arguments(target.text, target.tree)
-    spec = guarded(target.text, lambda: from_args(args), "its from_args raised")
-    if not _is_spec(spec):
-        raise UsageError(f"{target.text}: from_args must return a ChildSpec, got {type(spec).__name__}")
-    return spec
+        return _without_arguments(target.text, target.tree) if isinstance(target.tree, type) else target.tree
+    made = guarded(target.text, lambda: from_args(args), "its from_args raised")
+    if not (_is_spec(made) or isinstance(made, AsyncProgram)):
+        raise UsageError(
+            f"{target.text}: from_args must return a ChildSpec or an AsyncProgram, got {type(made).__name__}"
+        )
+    return made
+
+
+def spec_of(found: ChildSpec[Any] | AsyncProgram, text: str) -> ChildSpec[Any]:
+    """The tree of what *text* has led to.
+
+    Raises:
+        UsageError: It does not validate.
+    """
+    return guarded(text, found.spec) if isinstance(found, AsyncProgram) else found
 
 
 def _split(text: str) -> tuple[str, str | None]:
@@ -185,7 +205,7 @@ def _find(module: ModuleType, name: str | None, text: str) -> Tree:
     if name is not None:
         return _named(module, name, text, trees)
     if not trees:
-        raise UsageError(f"{text} defines no supervisor class and no tree declared with supervisor(...)")
+        raise UsageError(f"{text} defines no supervisor class and no tree declared with supervisor(...), nor a program")
     if len(trees) > 1:
         raise UsageError(f"{text} defines several trees: {', '.join(trees)}; say which: {text}:{next(iter(trees))}")
     return next(iter(trees.values()))
@@ -199,7 +219,7 @@ def _named(module: ModuleType, name: str, text: str, trees: Mapping[str, Tree]) 
     if _is_tree(found):
         return found
     what = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
-    raise UsageError(f"{text} is {what}, not a supervisor class or a tree declared with supervisor(...)")
+    raise UsageError(f"{text} is {what}, not a supervisor class or a tree declared with supervisor(...), nor a program")
 
 
 def _is_spec(value: object) -> TypeGuard[ChildSpec[Any]]:
@@ -207,7 +227,12 @@ def _is_spec(value: object) -> TypeGuard[ChildSpec[Any]]:
 
 
 def _is_tree(value: object) -> TypeGuard[Tree]:
-    return _is_spec(value) or (isinstance(value, type) and issubclass(value, Supervisor))
+    return _is_spec(value) or _is_program(value) or (isinstance(value, type) and issubclass(value, Supervisor))
+
+
+def _is_program(value: object) -> bool:
+    """Whether it is a program of agents, or a class of them."""
+    return isinstance(value, AsyncProgram) or (isinstance(value, type) and issubclass(value, AsyncProgram))
 
 
 def _defined_trees(module: ModuleType) -> dict[str, Tree]:
@@ -221,6 +246,8 @@ def _defined_trees(module: ModuleType) -> dict[str, Tree]:
 
 
 def _is_supervisor(value: object) -> TypeGuard[Tree]:
+    if _is_program(value):
+        return True
     cls: object = value.factory if _is_spec(value) else value
     return isinstance(cls, type) and issubclass(cls, Supervisor)
 
@@ -236,7 +263,16 @@ def _imported_names(module: ModuleType) -> set[str]:
     return {alias.asname or alias.name for node in imports for alias in node.names}
 
 
-def _without_arguments(text: str, cls: type[Supervisor]) -> ChildSpec[Any]:
+def _declared_in(text: str) -> AsyncProgram:
+    try:
+        return load_program(text)
+    except InvalidProgram as error:
+        raise UsageError(str(error)) from error
+
+
+def _without_arguments(text: str, cls: type[Supervisor | AsyncProgram]) -> ChildSpec[Any] | AsyncProgram:
+    if issubclass(cls, AsyncProgram):
+        return guarded(text, cls, "making it raised")
     try:
         return child(cls)
     except InvalidSpec as error:

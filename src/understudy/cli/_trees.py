@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from understudy._plans._strategies import PLAIN
 from understudy._tree import Node, Tree
+from understudy.agents._runtime import UNLIMITED
 from understudy.cli._targets import guarded
 from understudy.supervision._supervisor import Supervisor
 
@@ -77,6 +78,8 @@ def _description(spec: ChildSpec[Any], plan: Plan) -> str:
     words = f"{cls.__name__}, {spec.get('restart') or 'permanent'}"
     if not plan.shared:
         return words
+    if plan.max_restarts >= UNLIMITED:
+        return f"{words}; {plan.strategy}, each within its own limit"
     return f"{words}; {plan.strategy}, {plan.max_restarts:,} restarts in {plan.max_seconds:g} s"
 
 
