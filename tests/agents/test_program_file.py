@@ -95,7 +95,7 @@ def test_a_file_declares_what_a_class_would(tmp_path: Path) -> None:
         ("[groups.panel]", "[groups.writer]", ["20: groups.writer: there is an agent 'writer' too"]),
         ("one_for_all", "all", ["25: groups.panel.strategy: input should be"]),
         ("mailbox = 10", 'depends_on = ["x"]', ["15: agents.form.depends_on: names 'x', which is no child"]),
-        ("[agents.writer]", "[agents.a]\nb = 1\n[agents.writer]", ["7: agents.a.class: field", "8: agents.a.b: is no key"]),
+        ("[agents.writer]", "[agents.a]\nb = 1\n[agents.writer]", ["7: agents.a.class: field", "8: agents.a.b: is no"]),
         ("keep_going = true", "keep_going = true\nkeep_going = true", ["6: Cannot overwrite a value"]),
         ("[program]", "[program", ["2: Expected"]),
     ],

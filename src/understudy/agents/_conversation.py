@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
@@ -56,6 +56,8 @@ class Said(BaseModel):
 class Prompt(Message[Said]):
     """Ask an agent, and wait for what it says: ``await ref.ask(Prompt(text="why?", speaker=self.id))``."""
 
+    reply_within: ClassVar[float | None] = 120.0
+
     text: str
     speaker: str = ""
     """The id of who asks; empty for somebody who is no agent."""
@@ -71,6 +73,8 @@ class Structured(Message[R], Generic[R]):
 
         verdict = await critic.ask(Judge(text="Is this true? ..."))    # a Verdict, for the type checker too
     """
+
+    reply_within: ClassVar[float | None] = 120.0
 
     text: str
     speaker: str = ""

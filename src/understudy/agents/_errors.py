@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from understudy.agents._report import ProgramReport
     from understudy.reasons import ExitReason
 
-__all__ = ["InvalidProgram", "ProgramFailed"]
+__all__ = ["BudgetExceeded", "InvalidProgram", "MissingExtra", "ModelFailed", "ModelUnavailable", "ProgramFailed"]
 
 
 class ProgramFailed(UnderstudyError):
@@ -43,3 +43,46 @@ class InvalidProgram(UnderstudyError, ValueError):
     def _sentence(self, line: int | None, key: str, problem: str) -> str:
         place = self.file if line is None else f"{self.file}:{line}"
         return f"{place}: {key}: {problem}" if key else f"{place}: {problem}"
+
+
+class BudgetExceeded(UnderstudyError):
+    """A call was not made, since a budget has not enough left. Nothing was spent on it. Never retried."""
+
+    def __init__(self, *, budget: str, what: str, limit: float, spent: float, wanted: float) -> None:
+        self.budget = budget
+        self.what = what
+        self.limit = limit
+        self.spent = spent
+        self.wanted = wanted
+        super().__init__(
+            f"the budget {budget!r} has not enough {what} left: {spent:g} of {limit:g} are spent, others are reserved, "
+            f"and {wanted:g} are wanted"
+        )
+
+
+class ModelUnavailable(UnderstudyError):
+    """A model did not answer, and may do so another time; to be raised by models. It is tried again, after a delay."""
+
+    def __init__(self, problem: str, *, model: str = "the model") -> None:
+        self.model = model
+        self.problem = problem
+        super().__init__(f"{model} is not available: {problem}")
+
+
+class ModelFailed(UnderstudyError):
+    """A model has not given an answer that can be used, after all attempts; ``__cause__`` is the last error, if any."""
+
+    def __init__(self, *, model: str, problem: str) -> None:
+        self.model = model
+        self.problem = problem
+        super().__init__(f"{model} has given no answer: {problem}")
+
+
+class MissingExtra(UnderstudyError, ImportError):
+    """Something needs a package that is not installed."""
+
+    def __init__(self, *, what: str, package: str, extra: str) -> None:
+        self.what = what
+        self.package = package
+        self.extra = extra
+        super().__init__(f'{what} needs {package}: pip install "understudy[{extra}]"')

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from understudy._plans._spec import ChildSpec
+    from understudy.agents._budget import Budget
     from understudy.agents._report import Outcome, PhaseName
     from understudy.instrument import Instrument
     from understudy.reasons import ExitReason
@@ -75,6 +76,8 @@ class AsyncProgram:
     what ``Settings.shutdown_timeout`` allows."""
     keep_going: bool = False
     """Whether the others go on when an agent has ended for good by a failure."""
+    budget: Budget | None = None
+    """What all agents together may spend."""
     report: ProgramReport | None = None
     """How it went; None until it has ended."""
 
@@ -194,6 +197,7 @@ class AsyncProgram:
             *specs,
             name=name,
             auto_end=not custom,
+            budget=self.budget,
             settings=given.model_copy(update=bounds),
             instruments=instruments,
             _hooks=course,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from understudy.actors._ref import ActorRef
     from understudy.actors._settings import Settings
     from understudy.actors._supervisor_ref import SupervisorRef
+    from understudy.agents._budget import Budget
     from understudy.reasons import ExitReason
 
 __all__ = ["UNLIMITED", "AgentGroup", "Hooks", "StructuredAgentRuntime", "agent_group"]
@@ -55,6 +56,10 @@ class Hooks:
 class AgentGroup(DeclaredSupervisor):
     """Agents that are restarted together, or by a policy of their own; made by :func:`agent_group`."""
 
+    def __init__(self, declared: Plan, budget: Budget | None = None) -> None:
+        super().__init__(declared)
+        self.budget = budget
+
 
 def agent_group(
     name: str,
@@ -62,6 +67,7 @@ def agent_group(
     strategy: Strategy = "one_for_one",
     max_restarts: int = 3,
     max_seconds: float = 5.0,
+    budget: Budget | None = None,
 ) -> ChildSpec[Never]:
     """Declare agents with one strategy and one restart policy, for a runtime or a program.
 
@@ -78,6 +84,7 @@ def agent_group(
         strategy: Who is restarted with an agent that has failed.
         max_restarts: How many restarts of its agents, together, are allowed within *max_seconds*.
         max_seconds: For how many seconds a restart is counted.
+        budget: What all of them together may spend.
 
     Raises:
         InvalidSpec: Something in it is not allowed; it says what, where, and what is.
@@ -93,7 +100,7 @@ def agent_group(
         parallel_start=True,
         auto_shutdown="all_significant" if final else "never",
     )
-    return child(AgentGroup, checked).options(name=name, restart="transient" if final else "permanent")
+    return child(AgentGroup, checked, budget).options(name=name, restart="transient" if final else "permanent")
 
 
 class StructuredAgentRuntime:
@@ -120,6 +127,7 @@ class StructuredAgentRuntime:
         name: The name of the system, and of the root of the tree.
         auto_end: End when all agents have ended by themselves, those that are permanent, and those that were started at
             run time, not counted.
+        budget: What all agents together may spend.
         settings: As for :class:`understudy.ActorSystem`.
         instruments: Likewise.
 
@@ -133,11 +141,14 @@ class StructuredAgentRuntime:
         *agents: ChildSpec[Any],
         name: str = "agents",
         auto_end: bool = False,
+        budget: Budget | None = None,
         settings: Settings | None = None,
         instruments: Iterable[Instrument] = (),
         _hooks: Hooks | None = None,
     ) -> None:
         self.name = check_name(name, "a runtime of agents")
+        self.budget = budget
+        """What all agents together may spend."""
         self._hooks = Hooks() if _hooks is None else _hooks
         self._failures: dict[str, ExitReason] = {}
         home = child(DynamicAgents).options(name=_DYNAMIC)
@@ -258,6 +269,7 @@ class AgentRoot(Supervisor[EndProgram]):
 
     def __init__(self, runtime: StructuredAgentRuntime) -> None:
         self.runtime = runtime
+        self.budget = runtime.budget
 
     async def initialize(self) -> None:
         self.context.register(PROGRAM)
