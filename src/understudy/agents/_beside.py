@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from understudy.actors._asks import FRAME
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from understudy.actors._actor import Actor
 
@@ -53,11 +53,14 @@ class Beside:
         self._actor = actor
         self._frame = FRAME.get()
 
-    def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[Outcome[T]]:
-        """Begin *work*; its error is an outcome, and no failure of the actor."""
+    def start(self, work: Callable[[], Coroutine[Any, Any, T]], name: str) -> asyncio.Task[Outcome[T]]:
+        """Begin *work*; its error is an outcome, and no failure of the actor.
+
+        A task that is cancelled before its first step never calls *work*.
+        """
         return self._actor.context.start_task(self._run(work), name=name)
 
-    async def run(self, work: Coroutine[Any, Any, T], name: str, seconds: float | None = None) -> T:
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]], name: str, seconds: float | None = None) -> T:
         """Do *work*, for no longer than *seconds*.
 
         Raises:
@@ -89,10 +92,10 @@ class Beside:
             if not task.done():
                 self._actor.log.warning("does not end", task=task.get_name())
 
-    async def _run(self, work: Coroutine[Any, Any, T]) -> Outcome[T]:
+    async def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Outcome[T]:
         FRAME.set(self._frame)
         try:
-            return Outcome(await work)
+            return Outcome(await work())
         except GeneratorExit:
             raise
         except BaseException as error:

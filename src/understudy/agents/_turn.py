@@ -6,6 +6,7 @@ import asyncio
 import math
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -147,7 +148,8 @@ class Turn:
         try:
             lease = await self._lease(reservation)
             began = self._env.now()
-            task = self._beside.start(call.run(), "model")
+            task = self._beside.start(call.run, "model")
+            task.add_done_callback(lambda _: call.events.close())  # also if it was cancelled before its first step
             deadline = began + reservation.granted.seconds
             while (event := await self._next_event(call, deadline)) is not None:
                 match event:
@@ -219,7 +221,7 @@ class Turn:
             for call in turn.calls:
                 yield ToolStarted(call=call.id, tool=call.tool)
             for call in turn.calls:
-                running[self._beside.start(self._use(call), f"call:{call.id}")] = call
+                running[self._beside.start(partial(self._use, call), f"call:{call.id}")] = call
             while running:
                 await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in [task for task in running if task.done()]:
@@ -258,7 +260,7 @@ class Turn:
         began = self._env.now()
         try:
             content, source = await self._beside.run(
-                tool.use(self.agent, arguments), f"tool:{tool.name}", None if seconds == math.inf else seconds
+                partial(tool.use, self.agent, arguments), f"tool:{tool.name}", None if seconds == math.inf else seconds
             )
         except TimeoutError as error:
             said = str(error) or f"it has not ended within {plain_seconds(seconds)}, and was cancelled"
@@ -290,7 +292,7 @@ class Turn:
             call=call.id,
         )
         try:
-            return await self._beside.run(approver.decide(request), f"approval:{call.tool}")
+            return await self._beside.run(partial(approver.decide, request), f"approval:{call.tool}")
         except Exception as error:
             return Decision(status="rejected", comment=f"nobody could be asked: {type(error).__name__}: {error}")
 
