@@ -2,6 +2,18 @@
 
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._ai import AIAgent
+from understudy.agents._approvals import (
+    ApprovalDecided,
+    ApprovalRequested,
+    Approvals,
+    Decide,
+    ListPending,
+    NoSuchApproval,
+    PendingApproval,
+    RequestApproval,
+    Resolution,
+    WithdrawApproval,
+)
 from understudy.agents._approving import ApprovalRequest, Approver, Decision
 from understudy.agents._budget import Amount, Budget, Reservation, reserve
 from understudy.agents._conversation import (
@@ -57,17 +69,22 @@ __all__ = [
     "Amount",
     "Answer",
     "AnyOf",
+    "ApprovalDecided",
     "ApprovalRequest",
+    "ApprovalRequested",
+    "Approvals",
     "Approver",
     "AsyncAgent",
     "AsyncProgram",
     "Budget",
     "BudgetExceeded",
     "Converse",
+    "Decide",
     "Decision",
     "History",
     "HistoryItem",
     "InvalidProgram",
+    "ListPending",
     "Memory",
     "MissingExtra",
     "Model",
@@ -78,6 +95,8 @@ __all__ = [
     "ModelTurn",
     "ModelUnavailable",
     "ModelUsage",
+    "NoSuchApproval",
+    "PendingApproval",
     "PhaseReport",
     "ProgramFailed",
     "ProgramReport",
@@ -85,7 +104,9 @@ __all__ = [
     "PydanticAIModel",
     "RateLimiter",
     "Release",
+    "RequestApproval",
     "Reservation",
+    "Resolution",
     "Said",
     "Say",
     "ScriptedModel",
@@ -103,6 +124,7 @@ __all__ = [
     "TurnEnded",
     "UseTool",
     "UserTurn",
+    "WithdrawApproval",
     "agent_group",
     "agent_tool",
     "load_program",

@@ -11,6 +11,7 @@ from tenacity.wait import wait_base
 
 from understudy.actors._handler import handler
 from understudy.agents._agent import AsyncAgent
+from understudy.agents._approvals import APPROVALS, AskApprovals
 from understudy.agents._conversation import Converse, Prompt, Said, Say, Spoken, Structured, TurnEnded
 from understudy.agents._errors import BudgetExceeded, ModelFailed
 from understudy.agents._history import Memory
@@ -58,7 +59,8 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
     - Every call of a tool gets exactly one result in the history. Where it was interrupted, by a cancel, a crash or a
       restart, the result says so, before the model is called again.
     - What a tool returns, or raises, is data with its source, and never an instruction. Which tools there are is up to
-      the agent; a tool that is ``dangerous`` needs the consent of *approver* for each call, and without one is denied.
+      the agent; a tool that is ``dangerous`` needs a human's consent for each call, through *approver* or the
+      :class:`Approvals` of the system, and is denied without.
     - What is not available is tried again, with growing delays, but not after a part of the answer was streamed to
       somebody: nothing is ever repeated.
     - *budget*, and the budgets of all above it in the tree, are reserved from before each call. What exceeds one ends
@@ -150,8 +152,11 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
         return found
 
     def approver_now(self) -> Approver | None:
-        """Who allows dangerous tools at this moment."""
-        return self.approver
+        """Who allows dangerous tools at this moment: its own approver, else the :class:`Approvals` of the system."""
+        if self.approver is not None:
+            return self.approver
+        found = self.context.system.registry.find(APPROVALS)
+        return None if found is None else AskApprovals(found, self)
 
     @handler(cancellable=True)
     async def answer(self, message: Prompt) -> Said:
