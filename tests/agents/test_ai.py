@@ -425,6 +425,22 @@ async def test_an_answer_is_cut_to_what_is_left_and_what_exceeds_the_budget_ends
 
 
 @pytest.mark.asyncio
+async def test_the_rules_for_failures_hold_for_the_class_itself_and_for_one_that_adds_to_them() -> None:
+    class Adding(AIAgent):
+        defaults = {"on_failure": {KeyError: "stop"}}
+
+    for cls in (AIAgent, Quick, Adding):
+        async with ActorSystem() as system:
+            agent = await system.spawn(cls, budget=Budget(calls=0))
+            with pytest.raises(ActorFailed):
+                await agent.ask(Prompt(text="go"))
+            reason = await agent.wait_stopped(timeout=1)
+            assert isinstance(reason, Crashed)
+    assert set(Adding.defaults["on_failure"]) == {BudgetExceeded, ModelFailed, KeyError}
+    assert Adding.defaults["restart"] == "transient"
+
+
+@pytest.mark.asyncio
 async def test_a_budget_is_shared_by_all_below_who_has_it() -> None:
     budget = Budget(calls=3, name="panel")
     models = [ScriptedModel(lambda request: "yes") for _ in range(2)]

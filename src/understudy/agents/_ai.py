@@ -22,6 +22,8 @@ from understudy.exceptions import InvalidSpec
 from understudy.messages import reply_type
 
 if TYPE_CHECKING:
+    from understudy._plans._directives import OnFailure
+    from understudy._plans._spec import Options
     from understudy.agents._approving import Approver
     from understudy.agents._budget import Budget
     from understudy.agents._model import Model
@@ -33,6 +35,8 @@ else:
     AnyStructured = Structured
 
 __all__ = ["AIAgent"]
+
+_OURS: OnFailure = {BudgetExceeded: "stop", ModelFailed: "resume"}
 
 
 class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
@@ -82,6 +86,8 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
         InvalidSpec: Two tools have one name, or one has a name that is reserved.
     """
 
+    defaults: ClassVar[Options] = {"on_failure": _OURS}
+
     model: Model = ScriptedModel()
     instructions: str = ""
     tools: Sequence[Tool] = ()
@@ -129,8 +135,8 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        ours: Any = {BudgetExceeded: "stop", ModelFailed: "resume"}
-        cls.defaults = {**cls.defaults, "on_failure": {**ours, **(cls.defaults.get("on_failure") or {})}}
+        # What a subclass says of other errors does not undo what is said of these.
+        cls.defaults = {**cls.defaults, "on_failure": {**_OURS, **cls.defaults.get("on_failure", {})}}
 
     @property
     def memory(self) -> Memory:

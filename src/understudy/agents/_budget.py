@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from understudy._plans._spec import check_name, number_of
+from understudy._plans._spec import number_of
 from understudy.agents._errors import BudgetExceeded
 from understudy.exceptions import InvalidSpec
 
@@ -68,7 +68,7 @@ class Budget:
         seconds: float | None = None,
         name: str = "budget",
     ) -> None:
-        self.name = check_name(name, "a budget")
+        self.name = name
         given = {"tokens": tokens, "cost": cost, "calls": calls, "seconds": seconds}
         for field, value in given.items():
             number = None if value is None else number_of(value)
@@ -128,9 +128,13 @@ def reserve(budgets: Sequence[Budget], wish: Amount, least: Amount) -> Reservati
         for budget in budgets:
             left = getattr(budget.left, field)
             if left < getattr(least, field) - _DUST:
-                limit, spent = getattr(budget.limit, field), getattr(budget.spent, field)
                 raise BudgetExceeded(
-                    budget=budget.name, what=field, limit=limit, spent=spent, wanted=getattr(least, field)
+                    budget=budget.name,
+                    what=field,
+                    limit=getattr(budget.limit, field),
+                    spent=getattr(budget.spent, field),
+                    reserved=getattr(budget.reserved, field),
+                    wanted=getattr(least, field),
                 )
             granted[field] = min(granted[field], max(left, 0.0))
     reservation = Reservation(tuple(budgets), Amount(**granted))

@@ -48,15 +48,18 @@ class InvalidProgram(UnderstudyError, ValueError):
 class BudgetExceeded(UnderstudyError):
     """A call was not made, since a budget has not enough left. Nothing was spent on it. Never retried."""
 
-    def __init__(self, *, budget: str, what: str, limit: float, spent: float, wanted: float) -> None:
+    def __init__(
+        self, *, budget: str, what: str, limit: float, spent: float, wanted: float, reserved: float = 0
+    ) -> None:
         self.budget = budget
         self.what = what
         self.limit = limit
         self.spent = spent
         self.wanted = wanted
+        self.reserved = reserved
+        busy = f", {reserved:g} reserved by calls under way" if reserved else ""
         super().__init__(
-            f"the budget {budget!r} has not enough {what} left: {spent:g} of {limit:g} are spent, others are reserved, "
-            f"and {wanted:g} are wanted"
+            f"the budget {budget!r} has not enough {what} left: {spent:g} of {limit:g} spent{busy}, {wanted:g} wanted"
         )
 
 
