@@ -40,7 +40,6 @@ FACADES = {
     "understudy.transports": "Refs that reach other processes.",
     "understudy.agents": "Agents, programs of agents, and language models behind mailboxes.",
     "understudy.background": "A system in a thread of its own.",
-    "understudy.transports": "What reaches actors elsewhere, and lets others reach actors here.",
     "understudy.transports.mcp": "Sessions with MCP servers, and actors served as tools; in the extra `mcp`.",
     "understudy.compat": "The interfaces of the old design, on the way to others.",
     "understudy.runner": "The runner of programs.",

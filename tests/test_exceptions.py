@@ -42,6 +42,7 @@ from understudy.exceptions import (
     InvalidTransition,
     KeyTaken,
     MailboxFull,
+    MissingExtra,
     NameTaken,
     NoReply,
     NotReplaced,
@@ -64,12 +65,11 @@ from understudy.transports import (
     LinkDown,
     LinkError,
     MessageNotAccepted,
-    MissingExtra,
     ProtocolError,
     RemoteError,
     UnsafeListener,
+    mcp,
 )
-from understudy.transports import mcp
 
 CRASHED = Crashed(ValueError("no tone"), (("band.py", 12, "Player.play"), ("horn.py", 3, "blow")))
 EXCEEDED = RestartsExceeded("/user/band/horn", CRASHED, 4, 5.0)
@@ -348,14 +348,9 @@ EXAMPLES = [
         {"url": "ws://x", "problem": "needs a token"},
     ),
     Example(
-        MissingExtra(extra="websocket", what="a WebSocket"),
-        'a WebSocket needs an extra: pip install "understudy[websocket]"',
-        {"name": "websocket", "what": "a WebSocket"},
-    ),
-    Example(
-        mcp.MissingExtra(what="an MCP server", package="mcp", extra_name="mcp"),
-        'an MCP server needs mcp: pip install "understudy[mcp]"',
-        {"what": "an MCP server", "package": "mcp", "extra_name": "mcp"},
+        MissingExtra(what="a WebSocket", package="websockets", extra="websocket"),
+        'a WebSocket needs websockets: pip install "understudy[websocket]"',
+        {"what": "a WebSocket", "package": "websockets", "extra": "websocket"},
     ),
     Example(
         mcp.MCPConnectionFailed(server="files", problem="it has ended with code 3"),

@@ -32,6 +32,7 @@
     +-- InvalidTimeout          also a ``ValueError``
     +-- InvalidTransition       also a ``RuntimeError``; a state machine may not go there
     +-- InvalidContext          also a ``RuntimeError``; used at the wrong time or in the wrong place
+    +-- MissingExtra            a package is not installed (also an ``ImportError``)
     +-- UsageError              bad arguments of a program
 
 Every one of them survives ``copy.copy`` and ``pickle`` with its facts.
@@ -67,6 +68,7 @@ __all__ = [
     "InvalidTransition",
     "KeyTaken",
     "MailboxFull",
+    "MissingExtra",
     "NameTaken",
     "NoReply",
     "NotReplaced",
@@ -449,6 +451,16 @@ class InvalidContext(UnderstudyError, RuntimeError):
         self.what = what
         self.problem = problem
         super().__init__(f"{what}: {problem}")
+
+
+class MissingExtra(UnderstudyError, ImportError):
+    """What was used needs a *package* that comes with an *extra* of this one, and is not installed."""
+
+    def __init__(self, *, what: str, package: str, extra: str) -> None:
+        self.what = what
+        self.package = package
+        self.extra = extra
+        super().__init__(f'{what} needs {package}: pip install "understudy[{extra}]"')
 
 
 class UsageError(UnderstudyError):

@@ -13,7 +13,6 @@ import pytest
 from understudy.agents import (
     AIAgent,
     Converse,
-    MissingExtra,
     ModelRequest,
     ModelText,
     ModelTurn,
@@ -28,6 +27,7 @@ from understudy.agents import (
     UserTurn,
     tool,
 )
+from understudy.exceptions import MissingExtra
 
 
 @tool

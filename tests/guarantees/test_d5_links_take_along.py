@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cast import settle
+from tests.cast import Gate, settle
 from understudy import (
     Actor,
     ActorRef,
@@ -118,6 +118,38 @@ async def test_unlinked_actors_end_each_for_itself() -> None:
         await one.wait_stopped()
         await settle()
         assert two.status == "running"
+
+
+class Busy(Trapper):
+    """Unlinks when the gate opens, behind which the news of the end waits."""
+
+    def __init__(self, heard: list[LinkExit], gate: Gate) -> None:
+        super().__init__(heard)
+        self.gate = gate
+
+    @handler
+    async def unlink(self, message: Unlink) -> None:
+        await self.gate.hold()
+        self.context.unlink(message.ref)
+
+
+@pytest.mark.asyncio
+async def test_after_unlink_no_exit_is_heard_not_even_one_that_waits_and_those_of_others_are() -> None:
+    heard: list[LinkExit] = []
+    gate = Gate()
+    async with ActorSystem() as system:
+        one = await system.spawn(child(Partner).options(name="one", restart="temporary"))
+        two = await system.spawn(child(Partner).options(name="two", restart="temporary"))
+        busy = await system.spawn(Busy, heard, gate)
+        for message in (Link(ref=one), Link(ref=two), Unlink(ref=one)):
+            busy.tell(message)
+        await gate.reached()
+        for ref in (one, two):
+            ref.tell(Fail())
+            await ref.wait_stopped()
+        gate.open()
+        await settle()
+        assert [exit.ref for exit in heard] == [two]
 
 
 @pytest.mark.asyncio

@@ -16,11 +16,11 @@ from pydantic import BaseModel
 from tests.cast import Gate
 from tests.transports.mcp_cast import Add, Say, Steps, Wait, open_desk
 from understudy import Actor, ActorRef, ActorSystem, InvalidSpec, Mailbox, Message, StreamMessage, child, handler
+from understudy.exceptions import MissingExtra
 from understudy.transports.mcp import (
     HttpServer,
     MCPSessionFactory,
     MemoryServer,
-    MissingExtra,
     Tools,
     description_hash,
     expose,

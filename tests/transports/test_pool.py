@@ -469,6 +469,8 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_the_extra_one_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydantic_settings", None)
-    with pytest.raises(ImportError, match=r'from_environment needs an extra: pip install "understudy\[settings\]"'):
+    with pytest.raises(
+        ImportError, match=r'from_environment needs pydantic-settings: pip install "understudy\[settings\]"'
+    ):
         PoolSettings.from_environment()
     assert PoolSettings().max_size == 10

@@ -18,11 +18,11 @@ import pytest
 from tests.transports.certificates import Authority
 from tests.transports.conformance.cases import Case, Stage, lost
 from tests.transports.sockets import Middle
+from understudy.exceptions import MissingExtra
 from understudy.transports import (
     Connection,
     ConnectionLimits,
     ConnectionLost,
-    MissingExtra,
     SseTransport,
     Tls,
     TransportOptions,

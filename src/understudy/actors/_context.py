@@ -261,7 +261,10 @@ class Context:
         link(cell, ref_of(cell), target, ref)
 
     def unlink(self, ref: ActorRef[Any]) -> None:
-        """Undo :meth:`link`; it is no error if there is none."""
+        """Undo :meth:`link`; it is no error if there is none.
+
+        No ``LinkExit`` of it is handled from here on, not even one that waits in the mailbox.
+        """
         cell, target = self._here, self._target(ref, "unlink")
         unlink(cell, ref_of(cell), target, ref)
 

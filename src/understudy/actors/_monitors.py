@@ -178,6 +178,12 @@ def link(one: Cell, its_ref: ActorRef[Any], other: Cell, others_ref: ActorRef[An
 
 
 def unlink(one: Cell, its_ref: ActorRef[Any], other: Cell, others_ref: ActorRef[Any]) -> None:
-    """Undo :func:`link`; it is no error if there is none."""
+    """Undo :func:`link`, for *one*; it is no error if there is none. A ``LinkExit`` that waits there is not handled."""
     one.unobserve(Link(other, its_ref))
     other.unobserve(Link(one, others_ref))
+    if one.mailbox is not None and one.traps_exits:
+        one.mailbox.remove(lambda item: type(item) is News and _is_exit_of(others_ref, item.message))
+
+
+def _is_exit_of(ref: ActorRef[Any], message: object) -> bool:
+    return isinstance(message, LinkExit) and message.ref == ref

@@ -32,7 +32,6 @@ from understudy.agents._directory import AgentClass, AgentId, Agents, AnyOf
 from understudy.agents._errors import (
     BudgetExceeded,
     InvalidProgram,
-    MissingExtra,
     ModelFailed,
     ModelUnavailable,
     ProgramFailed,
@@ -86,7 +85,6 @@ __all__ = [
     "InvalidProgram",
     "ListPending",
     "Memory",
-    "MissingExtra",
     "Model",
     "ModelEvent",
     "ModelFailed",

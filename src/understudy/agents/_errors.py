@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from understudy.agents._report import ProgramReport
     from understudy.reasons import ExitReason
 
-__all__ = ["BudgetExceeded", "InvalidProgram", "MissingExtra", "ModelFailed", "ModelUnavailable", "ProgramFailed"]
+__all__ = ["BudgetExceeded", "InvalidProgram", "ModelFailed", "ModelUnavailable", "ProgramFailed"]
 
 
 class ProgramFailed(UnderstudyError):
@@ -79,13 +79,3 @@ class ModelFailed(UnderstudyError):
         self.model = model
         self.problem = problem
         super().__init__(f"{model} has given no answer: {problem}")
-
-
-class MissingExtra(UnderstudyError, ImportError):
-    """Something needs a package that is not installed."""
-
-    def __init__(self, *, what: str, package: str, extra: str) -> None:
-        self.what = what
-        self.package = package
-        self.extra = extra
-        super().__init__(f'{what} needs {package}: pip install "understudy[{extra}]"')

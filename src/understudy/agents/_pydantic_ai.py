@@ -6,8 +6,9 @@ import json
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from understudy.agents._errors import MissingExtra, ModelUnavailable
+from understudy.agents._errors import ModelUnavailable
 from understudy.agents._model import ModelText, ModelTurn, ModelUsage, ToolCall, UserTurn
+from understudy.exceptions import MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

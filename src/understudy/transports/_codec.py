@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from understudy.transports._errors import MessageNotAccepted, MissingExtra, ProtocolError
+from understudy.exceptions import MissingExtra
+from understudy.transports._errors import MessageNotAccepted, ProtocolError
 from understudy.transports._frames import FRAMES, Ask, Fault, Open, Stop
 from understudy.transports._limits import MAX_DEPTH, MAX_SIZE, check_json
 
@@ -80,7 +81,7 @@ class MsgpackHeaders:
         try:
             library: Any = importlib.import_module("msgspec")
         except ImportError:
-            raise MissingExtra(extra="msgpack", what="MessagePack") from None
+            raise MissingExtra(what="MessagePack", package="msgspec", extra="msgpack") from None
         self._encode = library.msgpack.Encoder().encode
         self._decoders = {code: library.msgpack.Decoder(cls) for code, cls in FRAMES.items()}
         self._errors = (library.DecodeError, UnicodeDecodeError, RecursionError)

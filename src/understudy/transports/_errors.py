@@ -10,7 +10,6 @@ __all__ = [
     "LinkDown",
     "LinkError",
     "MessageNotAccepted",
-    "MissingExtra",
     "ProtocolError",
     "RemoteError",
     "UnsafeListener",
@@ -85,12 +84,3 @@ class UnsafeListener(LinkError):
         self.url = url
         self.problem = problem
         super().__init__(f"{url}: {problem}")
-
-
-class MissingExtra(LinkError):
-    """A library is not installed that comes with an extra of this package."""
-
-    def __init__(self, *, extra: str, what: str) -> None:
-        self.name = extra
-        self.what = what
-        super().__init__(f'{what} needs an extra: pip install "understudy[{extra}]"')

@@ -1,7 +1,6 @@
 """What goes wrong between an MCP session and its server.
 
     UnderstudyError
-    +-- MissingExtra            a package is not installed (also an ``ImportError``)
     +-- MCPConnectionFailed     there was no connection: ``__cause__`` of the session's ``StartError``
     +-- MCPConnectionLost       there is none any more: the session crashes with it
     +-- MessageTooLarge         more bytes than are allowed; the peer is given up
@@ -30,19 +29,8 @@ __all__ = [
     "MCPInvalidResult",
     "MCPRefused",
     "MessageTooLarge",
-    "MissingExtra",
     "root_of",
 ]
-
-
-class MissingExtra(UnderstudyError, ImportError):
-    """Something of the package was used whose extra is not installed."""
-
-    def __init__(self, *, what: str, package: str, extra_name: str) -> None:
-        self.what = what
-        self.package = package
-        self.extra_name = extra_name
-        super().__init__(f'{what} needs {package}: pip install "understudy[{extra_name}]"')
 
 
 class MCPConnectionFailed(UnderstudyError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from understudy.transports._mcp_errors import MissingExtra
+from understudy.exceptions import MissingExtra
 
 __all__ = ["need"]
 
@@ -16,4 +16,4 @@ def need(package: str, *, extra: str, what: str) -> None:
         MissingExtra: It is not; says what to install.
     """
     if find_spec(package) is None:
-        raise MissingExtra(what=what, package=package, extra_name=extra)
+        raise MissingExtra(what=what, package=package, extra=extra)

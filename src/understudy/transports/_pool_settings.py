@@ -6,6 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from understudy.exceptions import MissingExtra
+
 __all__ = ["PoolSettings"]
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=True)]
@@ -65,14 +67,15 @@ class PoolSettings(BaseModel):
             overrides: Settings that are no matter of the environment.
 
         Raises:
-            ImportError: pydantic-settings is not installed, which is in the extra ``settings``.
+            MissingExtra: pydantic-settings is not installed.
             pydantic.ValidationError: For a bad value; says which, and what is allowed.
         """
         try:
             from pydantic_settings import BaseSettings, SettingsConfigDict  # noqa: PLC0415 - an extra
         except ImportError as error:
-            problem = 'PoolSettings.from_environment needs an extra: pip install "understudy[settings]"'
-            raise ImportError(problem, name="pydantic_settings") from error
+            raise MissingExtra(
+                what="PoolSettings.from_environment", package="pydantic-settings", extra="settings"
+            ) from error
 
         class FromEnvironment(BaseSettings, cls):  # type: ignore[valid-type, misc]
             model_config = SettingsConfigDict(  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from understudy.transports._errors import MissingExtra, UnsafeListener
+from understudy.exceptions import MissingExtra
+from understudy.transports._errors import UnsafeListener
 from understudy.transports._security import check_client, check_server
 from understudy.transports._web_gate import GateRules, host_headers
 
@@ -52,7 +53,7 @@ class SseTransport:
         try:
             from understudy.transports._sse_server import SseListener  # noqa: PLC0415 - an extra
         except ImportError as error:
-            raise MissingExtra(extra="sse", what="listening at sse://") from error
+            raise MissingExtra(what="listening at sse://", package="sse-starlette", extra="sse") from error
         context = options.tls.for_server() if secure and options.tls is not None else None
         host = parts.hostname or ""
 
@@ -76,6 +77,6 @@ class SseTransport:
         try:
             from understudy.transports._sse_client import connect_sse  # noqa: PLC0415 - an extra
         except ImportError as error:
-            raise MissingExtra(extra="sse", what="connecting to sse://") from error
+            raise MissingExtra(what="connecting to sse://", package="httpx2", extra="sse") from error
         scheme = "https" if parts.scheme == "sses" else "http"
         return await connect_sse(f"{scheme}://{parts.netloc}{parts.path or _PATH}", options, env)

@@ -8,8 +8,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from understudy.exceptions import MissingExtra
 from understudy.transports._connection import PeerFacts
-from understudy.transports._errors import ConnectionLost, MissingExtra
+from understudy.transports._errors import ConnectionLost
 from understudy.transports._security import check_client, check_server, is_loopback
 from understudy.transports._tls import names_of
 
@@ -21,7 +22,7 @@ try:
     from websockets.http11 import Response
     from websockets.typing import Origin
 except ImportError:
-    raise MissingExtra(extra="websocket", what="a WebSocket") from None
+    raise MissingExtra(what="a WebSocket", package="websockets", extra="websocket") from None
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult

@@ -14,7 +14,6 @@ from understudy.transports._mcp_errors import (
     MCPInvalidResult,
     MCPRefused,
     MessageTooLarge,
-    MissingExtra,
 )
 from understudy.transports._mcp_link import MCPLink, MCPServerAddress, OnProgress
 from understudy.transports._mcp_pool import MCPSessionFactory
@@ -92,7 +91,6 @@ __all__ = [
     "MCPStdioService",
     "MemoryServer",
     "MessageTooLarge",
-    "MissingExtra",
     "OnProgress",
     "Ping",
     "PromptArgument",
