@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cast import Gate, Note, Recorder, settle, statuses
-from understudy import Actor, ActorSystem, Crashed, ExitReason, Instrument, LoopBlocked, handler
+from understudy import Actor, ActorSystem, Crashed, ExitReason, Instrument, LoopBlocked, Traced, handler
 from understudy.actors._sight import sight_of
 from understudy.environment import frames_in_hand
 from understudy.events import AsyncEventBus, Event
@@ -350,3 +350,23 @@ async def test_who_is_killed_in_the_middle_of_an_event_is_alone_with_that() -> N
         assert gate.went == 1
     assert [letter[0].number for letter in recorder.letters] == [1]
     assert len(recorder.of("actor_restarting")) == 1
+
+
+@pytest.mark.parametrize("traced", [True, False])
+async def test_a_callback_that_returns_an_awaitable_which_fails_has_failed_also_if_it_is_traced(traced: bool) -> None:
+    class Tracer(Actor[Traced]):
+        @handler
+        def on_trace(self, message: Traced) -> None: ...
+
+    async def fail() -> None:
+        await asyncio.sleep(1)
+        raise LookupError("no till")
+
+    async with ActorSystem() as system:
+        subscription = system.events.subscribe(Paid, lambda event: fail())
+        if traced:
+            system.lookup(subscription.name).debug.trace(await system.spawn(Tracer))
+        (outcome,) = (await system.events.publish(Paid(), timeout=5.0)).outcomes
+        assert outcome.status == "failed"
+        assert isinstance(outcome.error, LookupError)
+        assert subscription.failures == 1

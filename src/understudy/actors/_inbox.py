@@ -270,7 +270,10 @@ class Inbox(Intake):
             kind = type(item.message)
             found = table.private[kind] or (table[kind] if type(item) is Onward else None)
             return item.message, None, found or table.fallback
-        message = item.message if isinstance(item, Letter) else item
+        own = table[type(item)]
+        if own is not None or not isinstance(item, Letter):  # a subscriber has a handler for the envelope itself
+            return item, None, own or table.fallback
+        message = item.message
         return message, item if isinstance(item, Ask) else None, table[type(message)] or table.fallback
 
     def _handler_of_news(self, news: News) -> Handler:
