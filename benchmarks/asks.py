@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeAlias
 
-from benchmarks.harness import Comparison, Run, Side, Stopwatch, expect
+from benchmarks.baselines.bare import ASKERS
+from benchmarks.common import ASK, ASK_AT_ONCE
+from benchmarks.harness import Run, Side, Stopwatch, expect
 from benchmarks.targets import ASYNC, SYNC
 from understudy import Actor, ActorRef, ActorSystem, ChildSpec, Message, child, handler
 
 __all__ = ["WORKLOADS"]
-
-ASKERS = 100
 
 
 class Add(Message[int]):
@@ -71,61 +70,6 @@ def _async() -> ChildSpec[Add]:
     return child(AsyncAdder)
 
 
-# --- Q ----------------------------------------------------------------------------------------------------------------
-
-Requests: TypeAlias = "asyncio.Queue[tuple[Add, asyncio.Future[int]]]"
-
-
-async def _serve(requests: Requests) -> None:
-    total = 0
-    while True:
-        message, reply = await requests.get()
-        total += message.value
-        reply.set_result(total)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-
-
-async def queue_in_turn(count: int, watch: Stopwatch) -> None:
-    requests: Requests = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    task = asyncio.create_task(_serve(requests))
-    await asyncio.sleep(0)
-    total = 0
-    with watch:
-        for _ in range(count):
-            reply: asyncio.Future[int] = loop.create_future()
-            requests.put_nowait((ONE, reply))
-            total = await reply
-    expect("the last reply", total, count)
-    await _end(task)
-
-
-async def queue_concurrent(count: int, watch: Stopwatch) -> None:
-    requests: Requests = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    task = asyncio.create_task(_serve(requests))
-    await asyncio.sleep(0)
-    each = -(-count // ASKERS)
-
-    async def asker() -> int:
-        total = 0
-        for _ in range(each):
-            reply: asyncio.Future[int] = loop.create_future()
-            requests.put_nowait((ONE, reply))
-            total = await reply
-        return total
-
-    with watch:
-        totals = await asyncio.gather(*(asker() for _ in range(ASKERS)))
-    expect("the highest reply", max(totals), each * ASKERS)
-    await _end(task)
-
-
 # --- understudy -------------------------------------------------------------------------------------------------------
 
 
@@ -172,24 +116,11 @@ def concurrent(spec: Spec) -> Run:
 
 
 WORKLOADS = (
-    Comparison(
-        "W2",
-        "ask, one after another",
-        20_000,
-        queue_in_turn,
-        (
-            Side(SYNC, in_turn(_sync)),
-            Side(ASYNC, in_turn(_async)),
-            Side(f"{SYNC}, asked by an actor", by_an_actor(_sync)),
-            Side(f"{ASYNC}, asked by an actor", by_an_actor(_async)),
-        ),
-        shown="time",
+    ASK.with_sides(
+        Side(SYNC, in_turn(_sync)),
+        Side(ASYNC, in_turn(_async)),
+        Side(f"{SYNC}, asked by an actor", by_an_actor(_sync)),
+        Side(f"{ASYNC}, asked by an actor", by_an_actor(_async)),
     ),
-    Comparison(
-        "W2c",
-        f"ask, {ASKERS} at once",
-        50_000,
-        queue_concurrent,
-        (Side(SYNC, concurrent(_sync)), Side(ASYNC, concurrent(_async))),
-    ),
+    ASK_AT_ONCE.with_sides(Side(SYNC, concurrent(_sync)), Side(ASYNC, concurrent(_async))),
 )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import platform
 import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 __all__ = [
+    "OWN",
     "PATIENCE",
     "Comparison",
     "Plan",
@@ -28,6 +30,10 @@ __all__ = [
 
 PATIENCE = 60.0
 """Seconds after which a sample will not end any more: something got lost."""
+
+
+OWN = "understudy"
+"""The contender that the targets are for."""
 
 
 class WrongResult(Exception):
@@ -105,6 +111,19 @@ class Side:
 
     label: str
     run: Run
+    contender: str = OWN
+    """Whose way it is."""
+    share: float = 1.0
+    """What part of the workload it does, where it would take for ever; what is compared is the time for one."""
+
+    def count(self, full: int) -> int:
+        """How many it does where others do *full*."""
+        return max(int(full * self.share), 1)
+
+    @property
+    def name(self) -> str:
+        """Of this side among those of its workload."""
+        return f"{self.contender} {self.label}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +140,19 @@ class Row:
     baseline: str
     """What Q takes, for information."""
     own: str
-    """What understudy takes, for information."""
+    """What the contender takes, for information."""
     samples: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
+    """Seconds for one, by who took them; or what else was measured."""
     wrong: str | None = None
     """What is wrong with the result."""
+    contender: str = OWN
+    python: str = platform.python_version()
 
     @classmethod
-    def without_value(cls, workload: str, label: str, what: str, wrong: WrongResult) -> Row:
+    def without_value(cls, workload: str, label: str, what: str, wrong: WrongResult, contender: str = OWN) -> Row:
         """The line of something that was done wrong."""
         say(f"{workload}: {what}: {wrong}")
-        return cls(workload, label, what, None, "", "", "", wrong=str(wrong))
+        return cls(workload, label, what, None, "", "", "", wrong=str(wrong), contender=contender)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,63 +164,73 @@ class Comparison:
     """In words; ``{count}`` stands for how many."""
     count: int
     baseline: Run
-    sides: tuple[Side, ...]
+    sides: tuple[Side, ...] = ()
     shown: Literal["rate", "time"] = "rate"
     """Whether to show how many are done in a second, or how long one takes."""
     ratio: Literal["speed", "time"] = "speed"
     """How many times as fast as Q, or how many times as long."""
+
+    def with_sides(self, *sides: Side) -> Comparison:
+        """The same workload, done in these ways."""
+        return replace(self, sides=sides)
 
     def rows(self, plan: Plan) -> Iterator[Row]:
         """Measure and compare."""
         count = plan.count(self.count)
         what = self.what.format(count=count)
         say(f"{self.workload}: {what}")
-        seconds, wrong = compete((Side("Q", self.baseline), *self.sides), count, plan.repeats)
-        reference = seconds["Q"]
+        q = Side("", self.baseline, "Q")
+        seconds, wrong = compete((q, *self.sides), count, plan.repeats)
+        reference = seconds[q.name]
         for side in self.sides:
-            mistake = wrong.get("Q") or wrong.get(side.label)
+            mistake = wrong.get(q.name) or wrong.get(side.name)
+            words = ", ".join(filter(None, (what, side.label)))
             if mistake is not None:
-                yield Row.without_value(self.workload, side.label, f"{what}, {side.label}", mistake)
+                yield Row.without_value(self.workload, side.label, words, mistake, side.contender)
                 continue
-            own = seconds[side.label]
+            own = seconds[side.name]
             speeds = [theirs / ours for theirs, ours in zip(reference, own, strict=True)]
             yield Row(
                 workload=self.workload,
                 label=side.label,
-                what=f"{what}, {side.label}",
+                what=words,
                 value=Spread.of(speeds if self.ratio == "speed" else (1 / speed for speed in speeds)),
                 unit="x" if self.ratio == "speed" else "x time",
-                baseline=self._figure(statistics.median(reference) / count),
-                own=self._figure(statistics.median(own) / count),
-                samples={"Q": reference, "understudy": own},
+                baseline=self._figure(statistics.median(reference)),
+                own=self._figure(statistics.median(own)),
+                samples={"Q": reference, side.contender: own},
+                contender=side.contender,
             )
 
     def _figure(self, seconds: float) -> str:
         if self.shown == "time":
-            return f"{seconds * 1e6:.1f} us"
+            return f"{seconds * 1e6:,.1f} us"
+        if seconds > 1e-3:
+            return f"{1 / seconds:,.0f} /s"
         return f"{1e-6 / seconds:.2f} M/s" if seconds < 1e-6 else f"{1e-3 / seconds:.0f} k/s"
 
 
 def compete(sides: Sequence[Side], count: int, repeats: int) -> tuple[dict[str, list[float]], dict[str, WrongResult]]:
-    """The seconds that each side takes, by label, *repeats* of each; and what was wrong, which ends its part in this.
+    """Seconds that each side takes for one, by name, *repeats* of each; and what was wrong, which ends its part.
 
     They take turns, and each begins equally often, so that a machine that gets slower meanwhile is unfair to nobody.
     """
-    seconds: dict[str, list[float]] = {side.label: [] for side in sides}
+    seconds: dict[str, list[float]] = {side.name: [] for side in sides}
     wrong: dict[str, WrongResult] = {}
     spare = iter(range(repeats))  # on a machine that is busy all the time it would not help to take more again
     for turn in range(repeats + 1):
         first = turn % len(sides)
         for side in (*sides[first:], *sides[:first]):
+            many = side.count(count)
             try:
-                if side.label in wrong:
+                if side.name in wrong:
                     continue
                 if turn == 0:
-                    _sample(side.run, max(count // 10, 1))  # warms up
+                    _sample(side.run, max(many // 10, 1))  # warms up
                 else:
-                    seconds[side.label].append(_undisturbed(side.run, count, spare))
+                    seconds[side.name].append(_undisturbed(side.run, many, spare) / many)
             except WrongResult as error:
-                wrong[side.label] = error
+                wrong[side.name] = error
     return seconds, wrong
 
 

@@ -22,8 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from benchmarks.baselines.bare_lives import consume_until_told
 from benchmarks.harness import PATIENCE, Plan, Row, Spread, WrongResult, expect, say
-from benchmarks.spawning import Idle, Ping, Pool, idle_task
+from benchmarks.spawning import Idle, Ping, Pool
 from understudy import ActorSystem, child
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ async def named_actors(count: int, fresh: Look, used: Look) -> None:
 
 async def queues(count: int, fresh: Look, used: Look) -> None:
     waiting: list[asyncio.Queue[Ping | None]] = [asyncio.Queue() for _ in range(count)]
-    tasks = [asyncio.create_task(idle_task(queue)) for queue in waiting]
+    tasks = [asyncio.create_task(consume_until_told(queue)) for queue in waiting]
     await asyncio.sleep(0)
     await fresh()
     for queue in waiting:

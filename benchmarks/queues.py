@@ -384,16 +384,16 @@ class InMicroseconds:
     def rows(self, plan: Plan) -> Iterator[Row]:
         """Measure."""
         say(f"{self.workload}: {self.what}")
-        seconds, wrong = compete((Side("Q", self.baseline),), plan.count(self.baseline_count), plan.repeats)
-        count = plan.count(self.count)
-        own_seconds, own_wrong = compete(self.sides, count, plan.repeats)
+        q = Side("", self.baseline, "Q")
+        seconds, wrong = compete((q,), plan.count(self.baseline_count), plan.repeats)
+        own_seconds, own_wrong = compete(self.sides, plan.count(self.count), plan.repeats)
         for side in self.sides:
-            mistake: WrongResult | None = wrong.get("Q") or own_wrong.get(side.label)
+            mistake: WrongResult | None = wrong.get(q.name) or own_wrong.get(side.name)
             if mistake is not None:
                 yield Row.without_value(self.workload, side.label, f"{self.what}, {side.label}", mistake)
                 continue
-            each = [value / count * 1e6 for value in own_seconds[side.label]]
-            reference = [value / plan.count(self.baseline_count) * 1e6 for value in seconds["Q"]]
+            each = [value * 1e6 for value in own_seconds[side.name]]
+            reference = [value * 1e6 for value in seconds[q.name]]
             yield Row(
                 workload=self.workload,
                 label=side.label,

@@ -13,7 +13,7 @@ from benchmarks.targets import Target, Verdict, judge, target
 
 __all__ = ["as_json", "as_markdown"]
 
-HEADINGS = ("id", "workload", "Q", "understudy", "measured", "lowest to highest", "must", "stretch", "reached")
+HEADINGS = ("id", "workload", "who", "Q", "takes", "measured", "lowest to highest", "must", "stretch", "reached")
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -41,7 +41,7 @@ def as_json(rows: Sequence[Row]) -> str:
 
 
 def _verdict(row: Row) -> dict[str, object]:
-    wanted = target(row.workload, row.label)
+    wanted = target(row)
     return {
         "must": wanted and wanted.must,
         "stretch": wanted and wanted.stretch,
@@ -51,15 +51,16 @@ def _verdict(row: Row) -> dict[str, object]:
 
 
 def _reached(row: Row) -> Verdict:
-    return judge(row.value.median, target(row.workload, row.label)) if row.value else "wrong result"
+    return judge(row.value.median, target(row)) if row.value else "wrong result"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    wanted = target(row.workload, row.label)
+    wanted = target(row)
     value, reached = row.value, _reached(row)
     return (
         row.workload,
         row.what,
+        row.contender,
         row.baseline,
         row.own,
         f"{_number(value.median)} {row.unit}" if value else "",
@@ -79,7 +80,7 @@ def _number(value: float) -> str:
 
 
 def _summary(rows: Sequence[Row]) -> str:
-    judged = sum(target(row.workload, row.label) is not None for row in rows)
+    judged = sum(target(row) is not None for row in rows)
     short = [row for row in rows if _reached(row) == "falls short"]
     wrong = [f"- {row.workload} {row.what}: {row.wrong}\n" for row in rows if row.wrong]
     where = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"

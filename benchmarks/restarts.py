@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import structlog
 
+from benchmarks.baselines import bare, bare_lives
+from benchmarks.common import RESTART
 from benchmarks.harness import Comparison, Run, Side, Stopwatch, expect
 from benchmarks.targets import ASYNC, SYNC
 from understudy import Actor, ActorSystem, ChildSpec, Instrument, Message, child, handler, supervisor
@@ -182,52 +184,11 @@ async def group(count: int, watch: Stopwatch) -> None:
 
 # --- Q ----------------------------------------------------------------------------------------------------------------
 
-Requests: TypeAlias = "asyncio.Queue[tuple[Fail | Which, asyncio.Future[int] | None]]"
+Requests: TypeAlias = "asyncio.Queue[Any]"
 
 
-async def _serve(requests: Requests, incarnation: int) -> None:
-    while True:
-        message, reply = await requests.get()
-        if isinstance(message, Fail):
-            raise Oops
-        if reply is not None and not reply.done():
-            reply.set_result(incarnation)
-
-
-async def _supervise(requests: Requests, *, log: Any = None) -> None:
-    """What one writes by hand: a task for each incarnation, and a loop around it."""
-    incarnation = 0
-    while True:
-        incarnation += 1
-        try:
-            await asyncio.create_task(_serve(requests, incarnation))
-        except Oops:
-            if log is not None:
-                log.error("crashed", incarnation=incarnation, trace=traceback.format_exc())
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def by_hand(count: int, watch: Stopwatch) -> None:
-    loop = asyncio.get_running_loop()
-    requests: Requests = asyncio.Queue()
-    task = asyncio.create_task(_supervise(requests))
-    await asyncio.sleep(0)
-    incarnation = 1
-    with watch:
-        for _ in range(count):
-            requests.put_nowait((FAIL, None))
-            reply: asyncio.Future[int] = loop.create_future()
-            requests.put_nowait((WHICH, reply))
-            incarnation = await reply
-    expect("the incarnation that answers", incarnation, count + 1)
-    await _end([task])
+def _write(log: Any) -> Callable[[int], object]:
+    return lambda incarnation: log.error("crashed", incarnation=incarnation, trace=traceback.format_exc())
 
 
 async def by_hand_with_line(count: int, watch: Stopwatch) -> None:
@@ -235,16 +196,16 @@ async def by_hand_with_line(count: int, watch: Stopwatch) -> None:
     with written() as sink:
         log = structlog.get_logger()
         queues: list[Requests] = [asyncio.Queue() for _ in range(count)]
-        tasks = [asyncio.create_task(_supervise(requests, log=log)) for requests in queues]
+        tasks = [asyncio.create_task(bare_lives.supervise(requests, on_failure=_write(log))) for requests in queues]
         await asyncio.sleep(0)
         with watch:
             for requests in queues:
-                requests.put_nowait((FAIL, None))
+                requests.put_nowait((bare.FAIL, None))
                 reply: asyncio.Future[int] = loop.create_future()
-                requests.put_nowait((WHICH, reply))
+                requests.put_nowait((bare.WHICH, reply))
                 expect("the incarnation that answers", await reply, 2)
         expect("lines", sink.crashes, count)
-        await _end(tasks)
+        await bare.end(*tasks)
 
 
 async def group_by_hand(count: int, watch: Stopwatch) -> None:
@@ -256,7 +217,7 @@ async def group_by_hand(count: int, watch: Stopwatch) -> None:
     async def member(requests: Requests, incarnation: int) -> None:
         nonlocal started
         started += 1
-        await _serve(requests, incarnation)
+        await bare_lives.serve_until_failure(requests, incarnation)
 
     async def start(incarnation: int) -> None:
         """One after another, each when the one before it is up."""
@@ -268,8 +229,8 @@ async def group_by_hand(count: int, watch: Stopwatch) -> None:
     begun = started
     with watch:
         for number in range(rounds):
-            queues[0].put_nowait((FAIL, None))
-            with suppress(Oops):
+            queues[0].put_nowait((bare.FAIL, None))
+            with suppress(bare.Oops):
                 await tasks[0]
             for task in reversed(tasks[1:]):
                 task.cancel()
@@ -278,19 +239,11 @@ async def group_by_hand(count: int, watch: Stopwatch) -> None:
             tasks.clear()
             await start(number + 2)
     expect("started", started - begun, rounds * GROUP)
-    await _end(tasks)
+    await bare.end(*tasks)
 
 
 WORKLOADS = (
-    Comparison(
-        "W6",
-        "from a crash to the next answer",
-        3_000,
-        by_hand,
-        (Side(SYNC, crash_to_answer(_sync)), Side(ASYNC, crash_to_answer(_async))),
-        shown="time",
-        ratio="time",
-    ),
+    RESTART.with_sides(Side(SYNC, crash_to_answer(_sync)), Side(ASYNC, crash_to_answer(_async))),
     Comparison(
         "W6",
         "from a crash to the next answer, {count:,} actors",

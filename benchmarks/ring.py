@@ -6,23 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from benchmarks.harness import Comparison, Run, Side, Stopwatch, expect
+from benchmarks.baselines.bare import Token
+from benchmarks.common import RING, RING_SIZE
+from benchmarks.harness import Run, Side, Stopwatch, expect
 from benchmarks.targets import ASYNC, SYNC
 from understudy import Actor, ActorRef, ActorSystem, Message, handler
 
 __all__ = ["WORKLOADS"]
-
-SIZE = 1_000
-ROUNDS = 100
-
-
-class Token:
-    """Goes round until nothing of it is left; a plain object, the same one on every hop."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, hops: int) -> None:
-        self.left = hops
 
 
 class Close(Message):
@@ -94,8 +84,8 @@ def ring(spawn: Spawn) -> Run:
     async def run(count: int, watch: Stopwatch) -> None:
         async with ActorSystem() as system:
             done: Done = asyncio.get_running_loop().create_future()
-            first = last = await spawn(system, SIZE - 1, None, done)
-            for number in reversed(range(SIZE - 1)):
+            first = last = await spawn(system, RING_SIZE - 1, None, done)
+            for number in reversed(range(RING_SIZE - 1)):
                 last = await spawn(system, number, last, done)
             first.tell(Close(neighbour=last))
             token = Token(count)
@@ -104,49 +94,10 @@ def ring(spawn: Spawn) -> Run:
                 last.tell(token)
                 ended = await done
             expect("hops left", token.left, 0)
-            expect("the last node", ended, (count - 1) % SIZE)
+            expect("the last node", ended, (count - 1) % RING_SIZE)
             expect("dead letters", system.statistics().dead_letters, 0)
 
     return run
 
 
-# --- Q ----------------------------------------------------------------------------------------------------------------
-
-
-async def _node(number: int, queue: asyncio.Queue[Token], neighbour: asyncio.Queue[Token], done: Done) -> None:
-    while True:
-        token = await queue.get()
-        token.left -= 1
-        if token.left:
-            neighbour.put_nowait(token)
-        else:
-            done.set_result(number)
-
-
-async def queue_ring(count: int, watch: Stopwatch) -> None:
-    done: Done = asyncio.get_running_loop().create_future()
-    queues: list[asyncio.Queue[Token]] = [asyncio.Queue() for _ in range(SIZE)]
-    tasks = [
-        asyncio.create_task(_node(number, queues[number], queues[(number + 1) % SIZE], done)) for number in range(SIZE)
-    ]
-    token = Token(count)
-    await asyncio.sleep(0)
-    with watch:
-        queues[0].put_nowait(token)
-        ended = await done
-    expect("hops left", token.left, 0)
-    expect("the last node", ended, (count - 1) % SIZE)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-WORKLOADS = (
-    Comparison(
-        "W3",
-        f"a token goes round {SIZE:,}, {{count:,}} hops",
-        SIZE * ROUNDS,
-        queue_ring,
-        (Side(SYNC, ring(_sync)), Side(ASYNC, ring(_async))),
-    ),
-)
+WORKLOADS = (RING.with_sides(Side(SYNC, ring(_sync)), Side(ASYNC, ring(_async))),)

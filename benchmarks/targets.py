@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from benchmarks.harness import OWN, Row
+
 __all__ = ["SYNC", "ASYNC", "Target", "Verdict", "judge", "target"]
 
 SYNC = "def handler"
@@ -87,9 +89,9 @@ TARGETS: dict[tuple[str, str], Target] = {
 }
 
 
-def target(workload: str, label: str) -> Target | None:
-    """What is asked of it; None where a line is for information."""
-    return TARGETS.get((workload, label))
+def target(row: Row) -> Target | None:
+    """What is asked of it; None where a line is for information, as that of anybody else is."""
+    return TARGETS.get((row.workload, row.label)) if row.contender == OWN else None
 
 
 def judge(value: float, wanted: Target | None) -> Verdict:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeAlias
 
+from benchmarks.baselines.bare import BREATH, send
+from benchmarks.common import BURST, PACED
 from benchmarks.harness import Comparison, Run, Side, Stopwatch, expect
 from benchmarks.targets import ASYNC, SYNC
 from understudy import Actor, ActorSystem, ChildSpec, Mailbox, Message, child, handler
@@ -15,8 +16,6 @@ from understudy import Actor, ActorSystem, ChildSpec, Mailbox, Message, child, h
 __all__ = ["WORKLOADS"]
 
 CAPACITY = int(Mailbox().capacity)
-BREATH = 100
-"""After so many messages the paced sender lets others run."""
 
 
 class Tick(Message):
@@ -75,69 +74,6 @@ def _async(expected: int, done: Done) -> ChildSpec[Tick | Count]:
     return child(AsyncCounter, expected, done)
 
 
-# --- Q ----------------------------------------------------------------------------------------------------------------
-
-
-class Consumer:
-    """A queue, and the task that counts what comes out of it."""
-
-    def __init__(self, expected: int, capacity: int = 0) -> None:
-        self.queue: asyncio.Queue[Tick] = asyncio.Queue(capacity)
-        self.done: Done = asyncio.get_running_loop().create_future()
-        self.task = asyncio.create_task(_consume(self.queue, expected, self.done))
-
-    async def end(self, expected: int) -> None:
-        expect("messages counted", await self.done, expected)
-        expect("messages left", self.queue.qsize(), 0)
-        self.task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self.task
-
-
-async def _consume(queue: asyncio.Queue[Tick], expected: int, done: Done) -> None:
-    count = 0
-    while True:
-        await queue.get()
-        count += 1
-        if count == expected:
-            done.set_result(count)
-
-
-async def queue_burst(count: int, watch: Stopwatch) -> None:
-    consumer = Consumer(count)
-    queue, done = consumer.queue, consumer.done
-    await asyncio.sleep(0)
-    with watch:
-        for _ in range(count):
-            queue.put_nowait(TICK)
-        await done
-    await consumer.end(count)
-
-
-async def queue_paced(count: int, watch: Stopwatch) -> None:
-    consumer = Consumer(count)
-    queue, done = consumer.queue, consumer.done
-    await asyncio.sleep(0)
-    with watch:
-        for _ in range(count // BREATH):
-            for _ in range(BREATH):
-                queue.put_nowait(TICK)
-            await asyncio.sleep(0)
-        await done
-    await consumer.end(count)
-
-
-async def queue_bounded(count: int, watch: Stopwatch) -> None:
-    consumer = Consumer(count, CAPACITY)
-    queue, done = consumer.queue, consumer.done
-    await asyncio.sleep(0)
-    with watch:
-        for _ in range(count):
-            await queue.put(TICK)
-        await done
-    await consumer.end(count)
-
-
 # --- understudy -------------------------------------------------------------------------------------------------------
 
 
@@ -189,25 +125,13 @@ def bounded(spec: Spec) -> Run:
 
 
 WORKLOADS = (
-    Comparison(
-        "W1a",
-        "tell, {count:,} at once, unlimited mailbox",
-        200_000,
-        queue_burst,
-        (Side(SYNC, burst(_sync)), Side(ASYNC, burst(_async))),
-    ),
+    BURST.with_sides(Side(SYNC, burst(_sync)), Side(ASYNC, burst(_async))),
     Comparison(
         "W1a",
         f"send, {{count:,}} through the default bound of {CAPACITY:,}",
         200_000,
-        queue_bounded,
+        send(CAPACITY),
         (Side(SYNC, bounded(_sync)), Side(ASYNC, bounded(_async))),
     ),
-    Comparison(
-        "W1b",
-        f"tell, {{count:,}}, the sender yields every {BREATH}",
-        200_000,
-        queue_paced,
-        (Side(SYNC, paced(_sync)), Side(ASYNC, paced(_async))),
-    ),
+    PACED.with_sides(Side(SYNC, paced(_sync)), Side(ASYNC, paced(_async))),
 )
