@@ -34,11 +34,11 @@ INSTALL_GROUPS = $(INSTALL) 'pip>=25.1' && $(INSTALL)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-peers cov lint format docs campaign bench clean
+.PHONY: help demo test test-peers cov lint format docs campaign bench bench-peers gate gate-renew clean
 
 help: ## Show this list
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3.13] [VENV=.venv]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(DEMO) ## Run the example that indexes the standard library, with ARGS
 	@echo 'demo: understudy run examples/code_index $(ARGS)'
@@ -80,12 +80,22 @@ campaign: $(TEST) ## Simulate SCHEDULES runs of each scenario, and look for long
 	@echo 'campaign: $(SCHEDULES) schedules for each scenario (Python $(VERSION))'
 	@UNDERSTUDY_CAMPAIGN=1 UNDERSTUDY_SCHEDULES=$(SCHEDULES) $(RUN) -m pytest -q -n auto --dist worksteal --timeout=3600 $(CAMPAIGN) $(ARGS)
 
-bench: $(BENCH) ## Run the benchmarks; ARGS go to them
+bench: $(BENCH) ## Run the benchmarks; ARGS go to them: --docs puts the figures into the docs
 	@echo 'bench: python -m benchmarks $(ARGS) (Python $(VERSION))'
 	@$(RUN) -m benchmarks $(ARGS)
 
+bench-peers: $(BENCH) ## Measure other packages, in environments of their own below $(VENV)-bench-peers; ARGS as for bench
+	@echo 'bench-peers: python -m benchmarks.peers $(ARGS) (Python $(VERSION))'
+	@$(RUN) -m benchmarks.peers --venvs $(VENV)-bench-peers $(ARGS)
+
+gate: $(BENCH) ## Compare how many instructions the hot path takes with those in benchmarks/gate.json
+	@$(RUN) -m benchmarks.gate $(ARGS)
+
+gate-renew: $(BENCH) ## Write those of each supported Python that is installed into benchmarks/gate.json
+	@$(RUN) -m benchmarks.gate --renew $(ARGS)
+
 clean: ## Remove the environments and what the tools leave behind
-	rm -rf .venv .venv-peers .venvs build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-bench-peers .venvs build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that this Makefile did not make is kept when it has the right Python.

@@ -15,7 +15,8 @@ import structlog
 
 from benchmarks import asks, events, fairness, idle, imports, pools, queues, restarts, ring, spawning, tells
 from benchmarks.harness import Plan, Row, say
-from benchmarks.report import as_json, as_markdown
+from benchmarks.page import keep
+from benchmarks.report import as_markdown
 
 
 class Workload(Protocol):
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = list(dict.fromkeys(workload.workload for workload in WORKLOADS))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios against a bare asyncio.Queue.")
     parser.add_argument("--only", metavar="IDS", help=f"only these, with commas: {', '.join(known)}; W1 is W1a and W1b")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="merge all that was measured into this file")
+    parser.add_argument("--docs", action="store_true", help="merge it into the page and the pictures of the docs")
+    parser.add_argument("--full", action="store_true", help="scaling up to a million actors, which takes minutes")
     parser.add_argument("--quick", action="store_true", help="few and small samples: does it work at all?")
     options = parser.parse_args(arguments)
     wanted = options.only.split(",") if options.only else known
@@ -65,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     prepare()
     start = time.perf_counter()
-    plan = Plan(repeats=1, quick=True) if options.quick else Plan()
+    plan = Plan(repeats=1, quick=True) if options.quick else Plan(full=options.full)
     rows = [
         row
         for workload in WORKLOADS
@@ -74,8 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     say(f"measured for {time.perf_counter() - start:.0f} s\n")
     print(as_markdown(rows))
-    if options.json is not None:
-        options.json.write_text(as_json(rows), encoding="utf-8")
+    keep(rows, (), options.json, docs=options.docs)
     return 1 if any(row.wrong for row in rows) else 0
 
 

@@ -54,16 +54,17 @@ class Latency:
 
     workload = "W5"
 
-    def __init__(self, bus: Bus, contender: str = OWN, share: float = 1.0) -> None:
+    def __init__(self, bus: Bus, contender: str = OWN, share: float = 1.0, up_to: int = MANY) -> None:
         self._bus = bus
         self._contender = contender
         self._share = share
+        self._up_to = up_to
 
     def rows(self, plan: Plan) -> Iterator[Row]:
-        for subscribers in SUBSCRIBERS:
+        for subscribers in (each for each in SUBSCRIBERS if each <= self._up_to):
             label, what = f"p99 of {subscribers}", f"publish until handled by {subscribers:,}, 99th percentile"
             say(f"{self.workload}: {what} ({self._contender})")
-            events = max(int(plan.count(20_000) * self._share) // subscribers, 20)
+            events = max(int(plan.count(20_000) * self._share) // subscribers, 20 if self._share == 1 else 3)
             try:
                 found = [sorted(asyncio.run(latencies(self._bus, subscribers, events))) for _ in range(plan.repeats)]
             except WrongResult as error:

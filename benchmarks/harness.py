@@ -57,6 +57,8 @@ class Plan:
 
     repeats: int = 5
     quick: bool = False
+    full: bool = False
+    """Whether to take the minutes for what is largest."""
 
     def count(self, full: int) -> int:
         """How many to do where a thorough run does *full*."""
@@ -196,13 +198,14 @@ class Comparison:
                 what=words,
                 value=Spread.of(speeds if self.ratio == "speed" else (1 / speed for speed in speeds)),
                 unit="x" if self.ratio == "speed" else "x time",
-                baseline=self._figure(statistics.median(reference)),
-                own=self._figure(statistics.median(own)),
+                baseline=self.figure(statistics.median(reference)),
+                own=self.figure(statistics.median(own)),
                 samples={"Q": reference, side.contender: own},
                 contender=side.contender,
             )
 
-    def _figure(self, seconds: float) -> str:
+    def figure(self, seconds: float) -> str:
+        """*seconds* for one, as it is shown."""
         if self.shown == "time":
             return f"{seconds * 1e6:,.1f} us"
         if seconds > 1e-3:
