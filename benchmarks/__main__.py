@@ -13,7 +13,23 @@ from typing import Protocol
 
 import structlog
 
-from benchmarks import asks, events, fairness, idle, imports, pools, queues, restarts, ring, spawning, tells
+from benchmarks import (
+    asks,
+    events,
+    fairness,
+    idle,
+    imports,
+    messages,
+    old_design,
+    pools,
+    queues,
+    restarts,
+    ring,
+    spawning,
+    starting,
+    suspending,
+    tells,
+)
 from benchmarks.harness import Plan, Row, say
 from benchmarks.page import keep
 from benchmarks.report import as_markdown
@@ -44,7 +60,11 @@ WORKLOADS: tuple[Workload, ...] = (
     fairness.Fairness(),
     idle.Memory(),
     idle.Sleep(),
+    *messages.WORKLOADS,
     imports.ImportTime(),
+    starting.StartTime(),
+    old_design.OldDesign(),
+    *suspending.WORKLOADS,
 )
 
 

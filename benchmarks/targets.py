@@ -84,7 +84,17 @@ TARGETS: dict[tuple[str, str], Target] = {
     ("A6", "p99"): Target(10, 2, more=False),
     ("W8", "wake-ups"): Target(0, 0, more=False),
     ("W8", "threads"): Target(1, 1, more=False),
+    ("W9", "new"): Target(1.0 + NOISE, 1.0, more=False),
+    ("W9", "encode, as JSON"): Target(1.5, 1.2, more=False),
+    ("W9", "decode, as JSON"): Target(3.0, 2.0, more=False),
+    ("W9", "validations"): Target(1, 1, more=False),
     ("W11", "import"): Target(2.0, 1.5, more=False),
+    ("W11", "start"): Target(100, 50, more=False),
+    ("W12", "idle"): Target(0.5, 0.1, more=False),
+    ("W12", "loaded"): Target(0.5, 0.1, more=False),
+    ("W12", "memory"): Target(0.8, 0.8, more=False),
+    ("W12", "p99"): Target(1.0, 1.0, more=False),
+    ("W13", ASYNC): Target(0.9 if EAGER else 0.8, 1.1),
     **{("MQ", label): Target(1.0, 1.2) for label in QUEUE},
 }
 

@@ -104,6 +104,11 @@ async def open_stdio(server: StdioServer, log: FilteringBoundLogger) -> AsyncGen
             raise MCPConnectionFailed(server=server.name, problem=problem) from refusal
 
 
+def _lose(lost: asyncio.Future[str], why: str) -> None:
+    if not lost.done():
+        lost.set_result(why)
+
+
 @asynccontextmanager
 async def open_http(server: HttpServer, log: FilteringBoundLogger) -> AsyncGenerator[SDKLink, None]:
     """A connection over streamable HTTP."""
@@ -112,7 +117,7 @@ async def open_http(server: HttpServer, log: FilteringBoundLogger) -> AsyncGener
     async with client:
         streams = streamable_http_client(server.url, http_client=client, max_sse_event_size=server.max_message_bytes)
         watched = Watched(streams, lost, lambda: "the connection was closed")
-        transport.on_forgotten = lambda: lost.done() or lost.set_result("it has forgotten the session")
+        transport.on_forgotten = partial(_lose, lost, "it has forgotten the session")
         try:
             async with Client(watched, mode=server.protocol, cache=None) as session:
                 yield SDKLink(session, server.name, lost)
