@@ -19,12 +19,14 @@ from benchmarks import (
     fairness,
     idle,
     imports,
+    loops,
     messages,
     old_design,
     pools,
     queues,
     restarts,
     ring,
+    scaling,
     spawning,
     starting,
     suspending,
@@ -65,6 +67,8 @@ WORKLOADS: tuple[Workload, ...] = (
     starting.StartTime(),
     old_design.OldDesign(),
     *suspending.WORKLOADS,
+    *scaling.CURVES,
+    loops.OnUvloop(),
 )
 
 

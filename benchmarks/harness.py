@@ -8,7 +8,8 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -24,6 +25,7 @@ __all__ = [
     "Stopwatch",
     "WrongResult",
     "compete",
+    "event_loops",
     "expect",
     "say",
 ]
@@ -259,5 +261,19 @@ def _sample(run: Run, count: int) -> Stopwatch:
             raise WrongResult(f"not done after {PATIENCE:.0f} s") from None
 
     gc.collect()
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=_loop_factory[-1]) as runner:
+        runner.run(main())
     return watch
+
+
+_loop_factory: list[Callable[[], asyncio.AbstractEventLoop] | None] = [None]
+
+
+@contextmanager
+def event_loops(factory: Callable[[], asyncio.AbstractEventLoop]) -> Generator[None]:
+    """Take samples on event loops of that make."""
+    _loop_factory.append(factory)
+    try:
+        yield
+    finally:
+        _loop_factory.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+
 from benchmarks.baselines.bare import TICK, Tick, end
 from benchmarks.harness import Comparison, Side, Stopwatch, expect
 from benchmarks.targets import ASYNC

@@ -57,6 +57,18 @@ QUEUE = (
 )
 """What the queue must do at least as fast as `asyncio.Queue`, or what is done with that by hand."""
 
+CURVES = (
+    "cost of a message by number of actors: a message",
+    "cost of a message by messages that wait: a message",
+    "a restart by number of siblings: one_for_one",
+    "trees by levels: start, a level",
+    "trees by levels: stop, a level",
+    "trees by levels: restart of the leaf",
+    "memory by number: an idle actor",
+    "memory by number: a waiting message",
+)
+"""What must not grow faster than the number does."""
+
 TARGETS: dict[tuple[str, str], Target] = {
     ("W1a", SYNC): Target(1.2, 1.5),
     ("W1a", ASYNC): Target(0.85, 1.0),
@@ -95,6 +107,7 @@ TARGETS: dict[tuple[str, str], Target] = {
     ("W12", "memory"): Target(0.8, 0.8, more=False),
     ("W12", "p99"): Target(1.0, 1.0, more=False),
     ("W13", ASYNC): Target(0.9 if EAGER else 0.8, 1.1),
+    **{("curve", label): Target(1.1, 1.0, more=False) for label in CURVES},
     **{("MQ", label): Target(1.0, 1.2) for label in QUEUE},
 }
 
