@@ -14,6 +14,7 @@ import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.baselines.bare import TICK, Tick
 from benchmarks.harness import Plan, Row, Spread, WrongResult, expect, say
@@ -111,7 +112,7 @@ async def over_siblings(number: int) -> dict[str, float]:
 
 async def over_levels(number: int) -> dict[str, float]:
     """Microseconds for each level to start and to stop, and for a restart of the leaf."""
-    spec: ChildSpec[object] = child(Player).options(name="leaf")
+    spec: ChildSpec[Any] = child(Player).options(name="leaf")
     for _ in range(number):
         spec = supervisor("s", spec, max_restarts=ANY_NUMBER)
     rounds = 50

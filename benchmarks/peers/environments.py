@@ -9,7 +9,7 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PACKAGES", "Package", "Skipped"]
+__all__ = ["PACKAGES", "Package", "Skipped", "interpreters"]
 
 NEWER = ("3.12", "3.13", "3.14")
 
@@ -59,14 +59,14 @@ class Package:
         for version in NEWER:
             if tuple(map(int, version.split("."))) < self.python:
                 continue
-            for found in _interpreters(version):
+            for found in interpreters(version):
                 done = subprocess.run([found, "-m", "venv", "--clear", str(home)], capture_output=True, check=False)  # noqa: S603
                 if done.returncode == 0:
                     return
         raise Skipped(f"it needs Python {self.python[0]}.{self.python[1]} or newer, and there is none here")
 
 
-def _interpreters(version: str) -> list[str]:
+def interpreters(version: str) -> list[str]:
     """The one on the path, and those of pyenv, newest first."""
     found = [path] if (path := shutil.which(f"python{version}")) else []
     if pyenv := shutil.which("pyenv"):
