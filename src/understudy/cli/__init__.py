@@ -1,6 +1,7 @@
 """The command ``understudy``: run a supervised program from a terminal.
 
     understudy run TARGET [--quiet] [--log-format console|json] [--tree] [-- ARGS]
+    understudy bench TARGET [--seconds 5] [--json] [-- ARGS]
 
 It needs the extra ``cli``. What the program prints goes to stdout; log and progress go to stderr.
 

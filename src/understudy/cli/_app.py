@@ -16,7 +16,9 @@ from pydantic import ValidationError
 from understudy.actors._settings import Settings
 from understudy.agents._errors import ProgramFailed
 from understudy.agents._program import AsyncProgram
+from understudy.cli._bench import Report, as_json, show
 from understudy.cli._logs import LogFormat, logs_to_stderr
+from understudy.cli._profile import Profile
 from understudy.cli._progress import progress_on
 from understudy.cli._running import causes, run_program, run_tree
 from understudy.cli._tapes import replay, shrink
@@ -119,6 +121,36 @@ def _settings(watchdog: float | None) -> Settings:
         return Settings(watchdog=watchdog)
     except ValidationError:  # what the option lets pass: infinity
         raise UsageError(f"--watchdog takes seconds, got {watchdog:g}") from None
+
+
+@app.command("bench")
+def _bench(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="As for run.")],
+    args: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGS]", help="What the program takes.")] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", "-s", min=0.01, max=86_400, help="Stop it after that, if it still runs.")
+    ] = 5.0,
+    as_object: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Run TARGET for some seconds and report what its handlers take; all that is measured costs some speed."""
+    with logs_to_stderr("console", quiet=True):
+        try:
+            found, profile = declare(load(target), args or ()), Profile()
+            if isinstance(found, AsyncProgram):
+                raise UsageError(f"{target} is a program of agents, whose phases have no place here: bench a tree")
+            code = run_tree(found, progress_on(quiet=True, plain=False), Settings(), profile, seconds)
+        except UsageError as error:
+            _complain("console", [str(error)])
+            raise typer.Exit(2) from None
+        except (StartError, SystemCollapsed) as error:
+            _complain("console", list(causes(error)))
+            raise typer.Exit(1) from None
+    report = Report.of(target, profile)
+    if as_object:
+        print(as_json(report))
+    else:
+        show(report)
+    raise typer.Exit(code)
 
 
 class TreeFormat(enum.Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import time
 from abc import ABC, abstractmethod
@@ -17,12 +18,13 @@ from understudy.runner import run
 from understudy.system import ActorSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from understudy._plans._spec import ChildSpec
     from understudy.actors._settings import Settings
     from understudy.agents._program import AsyncProgram
     from understudy.agents._report import ProgramReport
+    from understudy.cli._profile import Profile
     from understudy.cli._progress import Progress
     from understudy.reasons import ExitReason
 
@@ -32,17 +34,30 @@ KILLED = 128
 """Plus the number of the signal: what a shell says of a process that died of it."""
 
 
-def run_tree(spec: ChildSpec[Any], progress: Progress, settings: Settings) -> int:
+def run_tree(
+    spec: ChildSpec[Any],
+    progress: Progress,
+    settings: Settings,
+    profile: Profile | None = None,
+    seconds: float | None = None,
+) -> int:
     """Start the tree, wait for its end, and return the exit code.
 
     The first SIGINT or SIGTERM stops it in order, which is as good an end as its own: 0. The second kills: 130, 143.
+
+    Args:
+        spec: The declared tree.
+        progress: What shows that it runs.
+        settings: Those of the system.
+        profile: Measures what the actors do, until the tree begins to stop.
+        seconds: After how many of them to stop it; by default it is its own affair.
 
     Raises:
         UsageError: Its declaration does not validate.
         StartError: It did not start.
         SystemCollapsed: It ended abnormally.
     """
-    return _exit_code(_TreeRun(spec, progress, settings), progress)
+    return _exit_code(_TreeRun(spec, progress, settings, profile, seconds), progress)
 
 
 def run_program(program: AsyncProgram, progress: Progress, settings: Settings) -> int:
@@ -58,7 +73,7 @@ def run_program(program: AsyncProgram, progress: Progress, settings: Settings) -
 def _exit_code(attempt: _Run, progress: Progress) -> int:
     try:
         progress.start()
-        run(attempt.main())
+        run(attempt.main(), loop_factory=attempt.loop_factory)
     except KeyboardInterrupt:
         return KILLED + signal.SIGINT if attempt.signals > 1 else 0
     except SystemExit:  # from SIGTERM; a SystemExit in an actor is that actor's crash
@@ -79,6 +94,8 @@ class _Run(ABC):
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        self.loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+        """What makes the event loop; None: as usual."""
         self._began = time.monotonic()
         self.signals = 0
         """How many have come; known at the end."""
@@ -115,8 +132,19 @@ class _Run(ABC):
 
 
 class _TreeRun(_Run):
-    def __init__(self, spec: ChildSpec[Any], progress: Progress, settings: Settings) -> None:
+    def __init__(
+        self,
+        spec: ChildSpec[Any],
+        progress: Progress,
+        settings: Settings,
+        profile: Profile | None,
+        seconds: float | None,
+    ) -> None:
         super().__init__(progress)
+        self._profile = profile
+        if profile is not None:
+            self.loop_factory = profile.new_event_loop
+        self._limit = math.inf if seconds is None else seconds
         self._tree = ActorSystem(spec, name=spec.name or spec.label, settings=settings)
 
     @property
@@ -132,8 +160,9 @@ class _TreeRun(_Run):
         """Show how things are, until the system has ended."""
         ended = asyncio.ensure_future(self._tree.wait_stopped())
         try:
-            while not ended.done():
-                await asyncio.wait({ended}, timeout=self._progress.interval)
+            end = self._seconds() + self._limit
+            while not ended.done() and (left := end - self._seconds()) > 0:
+                await asyncio.wait({ended}, timeout=min(self._progress.interval, left))
                 if not ended.done():
                     self._show()
         except asyncio.CancelledError:
@@ -141,6 +170,8 @@ class _TreeRun(_Run):
             raise
         finally:
             ended.cancel()
+            if self._profile is not None:
+                self._profile.end()
 
 
 class _ProgramRun(_Run):
