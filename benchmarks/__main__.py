@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="merge all that was measured into this file")
     parser.add_argument("--docs", action="store_true", help="merge it into the page and the pictures of the docs")
     parser.add_argument("--full", action="store_true", help="scaling up to a million actors, which takes minutes")
+    parser.add_argument("--repeats", type=int, default=5, help="samples of each")
+    parser.add_argument("--share", type=float, default=1.0, help="what part of the usual number to do in each")
     parser.add_argument("--quick", action="store_true", help="few and small samples: does it work at all?")
     options = parser.parse_args(arguments)
     wanted = options.only.split(",") if options.only else known
@@ -92,7 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     prepare()
     start = time.perf_counter()
-    plan = Plan(repeats=1, quick=True) if options.quick else Plan(full=options.full)
+    plan = (
+        Plan(repeats=1, quick=True)
+        if options.quick
+        else Plan(repeats=options.repeats, full=options.full, share=options.share)
+    )
     rows = [
         row
         for workload in WORKLOADS

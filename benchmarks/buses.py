@@ -64,7 +64,9 @@ class Latency:
         for subscribers in (each for each in SUBSCRIBERS if each <= self._up_to):
             label, what = f"p99 of {subscribers}", f"publish until handled by {subscribers:,}, 99th percentile"
             say(f"{self.workload}: {what} ({self._contender})")
-            events = max(int(plan.count(20_000) * self._share) // subscribers, 20 if self._share == 1 else 3)
+            events = max(
+                int(plan.count(20_000) * self._share) // subscribers, 20 if self._share == 1 and not plan.quick else 3
+            )
             try:
                 found = [sorted(asyncio.run(latencies(self._bus, subscribers, events))) for _ in range(plan.repeats)]
             except WrongResult as error:

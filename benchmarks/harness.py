@@ -61,10 +61,12 @@ class Plan:
     quick: bool = False
     full: bool = False
     """Whether to take the minutes for what is largest."""
+    share: float = 1.0
+    """What part of the usual number to do in each sample."""
 
     def count(self, full: int) -> int:
         """How many to do where a thorough run does *full*."""
-        return max(full // 100, 1) if self.quick else full
+        return max(full // 100 if self.quick else int(full * self.share), 1)
 
 
 class Stopwatch:

@@ -36,9 +36,20 @@ class Results:
         return cls(rows, document["peers"], document["machine"])
 
     def merge(self, rows: Sequence[Row], outcomes: Iterable[Outcome]) -> None:
-        """New ones take the place of those that say the same of the same; the order stays."""
-        new = {_key(row): row for row in rows}
-        self.rows = [new.pop(_key(row), row) for row in self.rows] + list(new.values())
+        """What a contender does in a workload takes the place of what it did in that before; the order stays."""
+        new: dict[tuple[str, str], list[Row]] = {}
+        for row in rows:
+            new.setdefault(_key(row), []).append(row)
+        kept: list[Row] = []
+        placed: set[tuple[str, str]] = set()
+        for row in (*self.rows, *rows):
+            key = _key(row)
+            if key not in new:
+                kept.append(row)
+            elif key not in placed:
+                placed.add(key)
+                kept += new[key]
+        self.rows = kept
         for outcome in outcomes:
             facts = asdict(outcome)
             del facts["rows"]
@@ -67,8 +78,8 @@ def row_of(document: dict[str, Any]) -> Row:
     return Row(**{**known, "value": None if value is None else Spread(**value)})
 
 
-def _key(row: Row) -> tuple[str, ...]:
-    return row.workload, row.contender, row.label, row.what
+def _key(row: Row) -> tuple[str, str]:
+    return row.workload, row.contender
 
 
 def _verdict(row: Row) -> dict[str, object]:

@@ -26,7 +26,8 @@ __all__ = ["CURVES", "Curve", "exponent"]
 MESSAGES = 100_000
 """Of a curve over messages, at each point, at least."""
 
-Point = Callable[[int], Awaitable[dict[str, float]]]
+Point = Callable[[int, int], Awaitable[dict[str, float]]]
+"""Costs at that number, by name; with so many messages at least, where it takes many to tell."""
 
 
 class Count:
@@ -56,9 +57,9 @@ class Counting(Actor[Tick]):
             count.done.set_result(None)
 
 
-async def over_actors(number: int) -> dict[str, float]:
+async def over_actors(number: int, messages: int) -> dict[str, float]:
     """Microseconds for a message, of as many actors."""
-    count, rounds = Count(), max(MESSAGES // number, 1)
+    count, rounds = Count(), max(messages // number, 1)
     async with ActorSystem() as system:
         refs = [await system.spawn(Counting, count) for _ in range(number)]
         done = count.expecting(number)
@@ -78,9 +79,9 @@ async def over_actors(number: int) -> dict[str, float]:
     return {"a message": seconds / (number * rounds) * 1e6}
 
 
-async def over_depth(number: int) -> dict[str, float]:
+async def over_depth(number: int, messages: int) -> dict[str, float]:
     """Microseconds for a message, when as many wait in one mailbox; and the bytes that one takes there."""
-    count, rounds = Count(), max(MESSAGES // number, 1)
+    count, rounds = Count(), max(messages // number, 1)
     async with ActorSystem() as system:
         ref = await system.spawn(child(Counting, count).options(mailbox=math.inf))
         began = time.perf_counter()
@@ -93,7 +94,7 @@ async def over_depth(number: int) -> dict[str, float]:
     return {"a message": seconds / (number * rounds) * 1e6}
 
 
-async def over_siblings(number: int) -> dict[str, float]:
+async def over_siblings(number: int, messages: int) -> dict[str, float]:
     """Microseconds from a crash to the next answer, beside as many siblings."""
     specs = [child(Player).options(name=f"player-{each}") for each in range(number)]
     rounds = 200
@@ -110,7 +111,7 @@ async def over_siblings(number: int) -> dict[str, float]:
     return {"one_for_one": seconds / rounds * 1e6}
 
 
-async def over_levels(number: int) -> dict[str, float]:
+async def over_levels(number: int, messages: int) -> dict[str, float]:
     """Microseconds for each level to start and to stop, and for a restart of the leaf."""
     spec: ChildSpec[Any] = child(Player).options(name="leaf")
     for _ in range(number):
@@ -137,7 +138,7 @@ async def over_levels(number: int) -> dict[str, float]:
     }
 
 
-async def over_memory(number: int) -> dict[str, float]:
+async def over_memory(number: int, messages: int) -> dict[str, float]:
     """Bytes of an idle actor, and of a message in a mailbox beyond the message itself."""
     count = Count()
     async with ActorSystem() as system:
@@ -176,13 +177,13 @@ class Curve:
     def rows(self, plan: Plan) -> Iterator[Row]:
         numbers = [*self.numbers, *(self.more if plan.full else ())]
         if plan.quick:
-            numbers = numbers[:2]
+            numbers = [numbers[0], 2 * numbers[0]]
         say(f"{self.workload}: {self.group}, {', '.join(f'{each:,}' for each in numbers)}")
         found: list[dict[str, float]] = []
         try:
             for number in numbers:
                 repeats = 1 if number > 10_000 else min(plan.repeats, 3)
-                found.append(_middle([asyncio.run(self._point(number)) for _ in range(repeats)]))
+                found.append(_middle([asyncio.run(self._point(number, plan.count(MESSAGES))) for _ in range(repeats)]))
         except WrongResult as error:
             yield Row.without_value(self.workload, self.group, self.group, error)
             return
@@ -200,9 +201,9 @@ class Curve:
                 samples={"x": numbers, "y": costs},
             )
 
-    async def _point(self, number: int) -> dict[str, float]:
+    async def _point(self, number: int, messages: int) -> dict[str, float]:
         gc.collect()
-        return await self.point(number)
+        return await self.point(number, messages)
 
 
 def exponent(numbers: Sequence[float], costs: Sequence[float]) -> float:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
 import understudy
 from tests.cast import Holder, Note
@@ -617,3 +618,36 @@ def test_a_thread_that_works_on_does_not_hold_up_the_end_for_ever(monkeypatch: p
         for thread in threads:
             thread.join(10)
         kept.clear()
+
+
+# Other event loops
+
+
+def test_a_system_runs_on_uvloop() -> None:
+    async def main() -> str:
+        async with ActorSystem() as system:
+            holder = await system.spawn(Holder)
+            assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+            holder.stop()
+            return str(await holder.wait_stopped())
+
+    assert understudy.run(main(), loop_factory=uvloop.new_event_loop) == "shut down (stopped)"
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_stops_a_system_on_uvloop_in_order(number: signal.Signals, error: type[BaseException]) -> None:
+    stopped: list[str] = []
+
+    async def main() -> None:
+        async with ActorSystem() as system:
+            holder = await system.spawn(Holder)
+            asyncio.get_running_loop().call_soon(signal.raise_signal, number)
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                stopped.append(holder.status)
+
+    with pytest.raises(error):
+        understudy.run(main(), loop_factory=uvloop.new_event_loop)
+
+    assert stopped == ["running"]

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", metavar="NAMES", help=f"only these, with commas: {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="few and small samples: does it work at all?")
     parser.add_argument("--repeats", type=int, default=5, help="samples of each")
+    parser.add_argument("--share", type=float, default=1.0, help="what part of the usual number to do in each")
     parser.add_argument("--venvs", type=Path, default=Path(".venv-bench-peers"), help="where their environments are")
     parser.add_argument("--json", type=Path, metavar="FILE", help="merge what was measured into this file")
     parser.add_argument("--docs", action="store_true", help="merge it into the page and the pictures of the docs")
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = options.only.split(",") if options.only else names
     if unknown := [name for name in wanted if name not in names]:
         parser.error(f"there is no peer {unknown[0]!r}; there are {', '.join(names)}")
-    plan = Plan(repeats=1, quick=True) if options.quick else Plan(repeats=options.repeats)
+    plan = Plan(repeats=1, quick=True) if options.quick else Plan(repeats=options.repeats, share=options.share)
     outcomes: list[Outcome] = []
     for name in wanted:
         say(f"{name}:")
@@ -62,7 +63,7 @@ def _measured(name: str, plan: Plan, venvs: Path) -> Outcome:
 
 def _in_environment(package: Package, plan: Plan, venvs: Path) -> Outcome:
     python = package.interpreter(venvs.resolve())
-    arguments = ["--quick"] if plan.quick else ["--repeats", str(plan.repeats)]
+    arguments = ["--quick"] if plan.quick else ["--repeats", str(plan.repeats), "--share", str(plan.share)]
     done = subprocess.run(  # noqa: S603 - our script
         [str(python), "-W", "ignore", "-m", package.module, *arguments],
         cwd=ROOT,

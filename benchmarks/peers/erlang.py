@@ -44,7 +44,7 @@ def measure(plan: Plan) -> Outcome:
     if escript is None:
         raise Skipped("there is no escript on the path; on Debian the package erlang-base brings it")
     before = {name: _reference(each, plan) for name, each in WORKLOADS.items()}
-    scale = 100 if plan.quick else 1
+    scale = 100 if plan.quick else round(1 / plan.share)
     done = subprocess.run(  # noqa: S603 - our script
         [escript, str(SCRIPT), str(plan.repeats), str(scale)],
         capture_output=True,

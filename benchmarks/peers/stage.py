@@ -86,10 +86,11 @@ def main(
     parser = argparse.ArgumentParser(description=f"Measure {package}.")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--share", type=float, default=1.0)
     options = parser.parse_args()
     left_out = [each.what for each in COMMON if each not in ways and each not in cannot]
     assert not left_out, left_out
-    plan = Plan(repeats=1, quick=True) if options.quick else Plan(repeats=options.repeats)
+    plan = Plan(repeats=1, quick=True) if options.quick else Plan(repeats=options.repeats, share=options.share)
     logging.disable(logging.CRITICAL)
     gc.freeze()
     rows = [

@@ -6,6 +6,8 @@ import os
 import signal
 from typing import Any, Never
 
+from pydantic import TypeAdapter
+
 from understudy import Actor, ActorFailed, ActorRef, handler
 from understudy.transports.mcp import CallTool, ListTools, MCPSession, MCPSessionMessage, ToolResult, description_hash
 

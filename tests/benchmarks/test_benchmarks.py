@@ -6,13 +6,15 @@ import asyncio
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.harness import Comparison, Plan, Row, Run, Side, Spread, Stopwatch, expect
-from benchmarks.report import as_json, as_markdown
+from benchmarks.report import as_markdown
+from benchmarks.results import Results
 from benchmarks.targets import ASYNC, SYNC, TARGETS, Target, Verdict, judge
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,7 +37,8 @@ def test_every_workload_runs_and_agrees_with_its_own_result(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     rows = json.loads(written.read_text(encoding="utf-8"))["rows"]
-    assert {row["workload"] for row in rows} == {workload.workload for workload in command.WORKLOADS}
+    assert {row["workload"] for row in rows} == {workload.workload for workload in command.WORKLOADS} - {"uvloop"}
+    assert any(row["contender"] == "understudy on uvloop" for row in rows) == (find_spec("uvloop") is not None)
     assert {(row["workload"], row["label"]) for row in rows} >= TARGETS.keys()
     assert all(row["value"]["low"] <= row["value"]["median"] <= row["value"]["high"] for row in rows)
     assert len([line for line in done.stdout.splitlines() if line.startswith("|")]) == len(rows) + 2
@@ -64,6 +67,21 @@ def test_the_sides_take_turns_and_each_begins_equally_often() -> None:
     assert measured == ["own", "Q", "Q", "own", "own", "Q", "Q", "own"]
 
 
+def test_who_does_a_part_of_a_workload_is_compared_by_the_time_for_one() -> None:
+    counts: list[int] = []
+
+    async def run(count: int, watch: Stopwatch) -> None:
+        counts.append(count)
+        watch.wall = watch.cpu = 0.1 * count
+
+    comparison = Comparison("W0", "nothing", 100, run, (Side("part", run, "another", share=0.1),))
+    (row,) = comparison.rows(Plan(repeats=1))
+
+    assert sorted(counts[2:]) == [10, 100]
+    assert row.value == Spread(1.0, 1.0, 1.0)
+    assert row.contender == "another"
+
+
 def test_a_disturbed_sample_is_taken_again_and_the_least_disturbed_counts() -> None:
     waits = iter([0.0, 9.0, 0.3])  # in the warm-up, then in the two attempts
 
@@ -85,7 +103,7 @@ def test_a_wrong_result_is_an_error_and_no_figure() -> None:
     assert row.value is None
     assert row.wrong == "messages counted: 0 instead of 1"
     assert "**wrong result**" in as_markdown([row])
-    assert json.loads(as_json([row]))["rows"][0]["reached"] == "wrong result"
+    assert json.loads(Results([row]).as_json())["rows"][0]["reached"] == "wrong result"
 
 
 def test_what_never_ends_is_a_wrong_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +161,7 @@ def test_what_falls_short_is_marked_in_the_table_and_named_beneath_it() -> None:
 
 
 def test_the_json_holds_targets_and_verdicts() -> None:
-    (row,) = json.loads(as_json([_row("W4", "named", 900.0)]))["rows"]
+    (row,) = json.loads(Results([_row("W4", "named", 900.0)]).as_json())["rows"]
 
     assert (row["must"], row["more_is_better"], row["reached"]) == (800, False, "falls short")
 
