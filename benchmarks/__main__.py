@@ -94,11 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     prepare()
     start = time.perf_counter()
-    plan = (
-        Plan(repeats=1, quick=True)
-        if options.quick
-        else Plan(repeats=options.repeats, full=options.full, share=options.share)
-    )
+    thorough = Plan(repeats=options.repeats, full=options.full, share=options.share)
+    plan = Plan(repeats=1, quick=True) if options.quick else thorough
     rows = [
         row
         for workload in WORKLOADS

@@ -112,9 +112,8 @@ def _matrix(results: Results) -> str:
     ]
     headings = ["", *(f"{each.workload} {_name(each)}" for each in COMMON)]
     told = [f"- {name}: {facts['note']}." for name, facts in results.peers.items() if facts["note"]]
-    skipped = [
-        f"- {name} was not measured: {facts['skipped']}" for name, facts in results.peers.items() if facts["skipped"]
-    ]
+    missing = {name: facts["skipped"].rstrip(".") for name, facts in results.peers.items() if facts["skipped"]}
+    skipped = [f"- {name} was not measured: {why}." for name, why in missing.items()]
     numbered = [f"- [{number}] {note}." for number, note in enumerate(notes, start=1)]
     return "\n".join([table(headings, lines), "", *numbered, *told, *skipped])
 
