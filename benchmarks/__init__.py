@@ -11,7 +11,10 @@ on during it. Each sample checks what it has done (messages handled, replies, ho
 measurement is an error and not a figure. Whatever is in the table is what the default settings give, unless its line
 says otherwise.
 
-    python -m benchmarks                            # all, in less than four minutes
-    python -m benchmarks --only W1a,W3 --json FILE  # some, and everything that was measured
+    python -m benchmarks                            # all, in about eight minutes on a quiet machine
+    python -m benchmarks --only W1a,W3 --json FILE  # some, merged into what the file has
+    python -m benchmarks --docs                     # all, merged into the page and the pictures of the docs
     python -m benchmarks --quick                    # to see that it works; do not trust the figures
+    python -m benchmarks.peers                      # other packages, each in an environment and a process of its own
+    python -m benchmarks.gate                       # how many instructions the hot path takes, against gate.json
 """

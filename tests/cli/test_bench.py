@@ -114,7 +114,15 @@ def test_a_tree_that_runs_on_is_stopped_after_the_given_seconds(program: Callabl
     assert any("Worker" in line and "Hot" in line and "11" in line for line in table)
 
 
-def test_a_tree_that_collapses_is_an_error_and_no_report(tmp_path: Path, capsys: Output) -> None:
+def test_a_tree_that_collapses_is_an_error_and_no_report(program: Callable[[str], str], capsys: Output) -> None:
+    assert main(["bench", program("raise RuntimeError('on purpose')"), "--json"]) == 1
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "failed 4 times" in err
+
+
+def test_a_target_that_is_not_there_is_refused(tmp_path: Path, capsys: Output) -> None:
     assert main(["bench", str(tmp_path / "nothing.py")]) == 2
     assert "there is no file" in capsys.readouterr().err
 
