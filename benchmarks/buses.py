@@ -40,13 +40,14 @@ def publications(bus: Bus) -> Run:
 
 
 async def _publish(bus: Bus, subscribers: int, events: int, watch: Stopwatch) -> None:
-    counter = Counter(subscribers)
+    counter, first = Counter(subscribers), int(events > 1)  # the first is not like the others
     async with bus(counter) as publish:
-        await publish()
+        for _ in range(first):
+            await publish()
         with watch:
             for _ in range(events):
                 await publish()
-    expect("deliveries", counter.count, (events + 1) * subscribers)
+    expect("deliveries", counter.count, (events + first) * subscribers)
 
 
 class Latency:

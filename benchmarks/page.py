@@ -75,20 +75,20 @@ def _speeds(results: Results, workload: Comparison) -> dict[str, float]:
     for row in results.rows:
         if row.workload != workload.workload or row.value is None or not row.what.startswith(start):
             continue
-        if row.unit not in ("x", "x time") or (row.contender == OWN and not _is_shown(row)):
+        ours = row.contender.startswith(OWN)
+        if row.unit not in ("x", "x time") or (ours and not _is_shown(row)):
             continue
-        end = "def" if row.label.endswith(SYNC) and not row.label.endswith(ASYNC) else "async def"
-        name = row.contender if row.contender != OWN or row.workload in BEST else f"{OWN}, {end}"
+        end = "async def" if row.label.endswith(ASYNC) else "def"
+        name = f"{row.contender}, {end}" if ours else row.contender
         speed = row.value.median if row.unit == "x" else 1 / row.value.median
-        if row.contender == OWN or name not in found:
-            found[name] = speed
+        found.setdefault(name, speed)
     return found
 
 
 def _is_shown(row: Row) -> bool:
     if row.workload in BEST:
         return row.label in BEST[row.workload]
-    return row.label in (SYNC, ASYNC, f"until handled, {SYNC}", f"until handled, {ASYNC}") and "send" not in row.what
+    return row.label in (SYNC, ASYNC, f"until handled, {SYNC}", f"until handled, {ASYNC}")
 
 
 def _others(results: Results) -> str:
@@ -114,7 +114,7 @@ def _matrix(results: Results) -> str:
     told = [f"- {name}: {facts['note']}." for name, facts in results.peers.items() if facts["note"]]
     missing = {name: facts["skipped"].rstrip(".") for name, facts in results.peers.items() if facts["skipped"]}
     skipped = [f"- {name} was not measured: {why}." for name, why in missing.items()]
-    numbered = [f"- [{number}] {note}." for number, note in enumerate(notes, start=1)]
+    numbered = [f"- [{number}] {note[0].upper()}{note[1:]}." for number, note in enumerate(notes, start=1)]
     return "\n".join([table(headings, lines), "", *numbered, *told, *skipped])
 
 
@@ -136,10 +136,9 @@ def _cell(results: Results, name: str, workload: Comparison, speeds: dict[str, f
     why = next((why for what, why in facts["cannot"].items() if what.startswith(start)), None)
     if why is None:
         return "-"
-    note = f"{name} {why}"
-    if note not in notes:
-        notes.append(note)
-    return f"- [{notes.index(note) + 1}]"
+    if why not in notes:
+        notes.append(why)
+    return f"- [{notes.index(why) + 1}]"
 
 
 # --- Curves -----------------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def test_the_page_shows_what_contenders_do_and_why_they_do_not(tmp_path: Path) -
     assert "pykka 4.5 (Python 3.12.1)" in theirs
     assert "0.25 x" in theirs
     assert "- [1]" in theirs
-    assert "- [1] pykka does not restart actors." in text
+    assert "- [1] Does not restart actors." in text
     assert "- pykka: a thread each." in text
     assert "- gone was not measured: there is none." in text
     assert (tmp_path / "others.svg").is_file()
