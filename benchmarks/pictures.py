@@ -10,7 +10,7 @@ from html import escape
 __all__ = ["Bars", "Lines", "draw_bars", "draw_lines"]
 
 WIDTH = 860
-BAR, GAP, LEFT, RIGHT = 16, 5, 190, 70
+BAR, GAP, LEFT, RIGHT = 16, 5, 215, 70
 COLOURS = ("#1f5fbf", "#d9822b", "#3a8f5c", "#a0449b", "#8a6d3b", "#c0392b", "#4c9fb5", "#777777")
 OWN_COLOUR, OTHER_COLOUR = COLOURS[0], "#b9c2cf"
 STYLE = "font-family='Helvetica, Arial, sans-serif' font-size='12' fill='#222222'"
@@ -68,7 +68,7 @@ def draw_bars(panels: Sequence[Bars], unit: str) -> str:
 def draw_lines(panels: Sequence[Lines]) -> str:
     """Two panels beside each other, then the next two."""
     parts: list[str] = []
-    width, height = WIDTH // 2, 300
+    width, height = WIDTH // 2, 270 + 15 * max(len(panel.series) for panel in panels)
     for number, panel in enumerate(panels):
         parts.append(f"<g transform='translate({number % 2 * width} {number // 2 * height})'>")
         parts += _panel(panel, width, height)
