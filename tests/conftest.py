@@ -6,6 +6,8 @@ import asyncio
 import gc
 import signal
 from collections.abc import Generator, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 
 import hypothesis
 import pytest
@@ -34,6 +36,9 @@ def pytest_configure() -> None:
     """Hear Ctrl-C even if started in the background, where a shell has it ignored, which programs inherit."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The first loop of libuv in a process makes a pipe for signals, and that stays: no test has left it behind.
+    if find_spec("uvloop") is not None:
+        import_module("uvloop").new_event_loop().close()
 
 
 def pytest_collection_finish() -> None:
