@@ -51,6 +51,9 @@ class Results:
                 kept += new[key]
         self.rows = kept
         for outcome in outcomes:
+            known = self.peers.get(outcome.contender)
+            if outcome.skipped and known is not None and not known["skipped"]:
+                continue  # its figures stay, and what is to be known of them
             facts = asdict(outcome)
             del facts["rows"]
             self.peers[outcome.contender] = facts

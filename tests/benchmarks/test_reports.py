@@ -44,6 +44,15 @@ def test_a_run_takes_the_place_of_what_it_has_measured_again_and_leaves_the_rest
     assert json.loads(file.read_text(encoding="utf-8"))["rows"][0]["reached"] == "stretch"
 
 
+def test_a_peer_that_could_not_be_measured_again_keeps_its_figures() -> None:
+    results = Results()
+    results.merge([_row(0.1, "pykka", "")], [Outcome("pykka", "4.5", "3.11.7")])
+    results.merge([], [Outcome("pykka", "", "", skipped="no network")])
+
+    assert [row.contender for row in results.rows] == ["pykka"]
+    assert results.peers["pykka"]["version"] == "4.5"
+
+
 def test_only_understudy_is_held_against_targets() -> None:
     ours, theirs = json.loads(Results([_row(0.1), _row(0.1, "pykka")]).as_json())["rows"]
 
