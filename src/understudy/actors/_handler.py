@@ -250,6 +250,8 @@ class WrappedTable(HandlerTable):
         self.behind = behind
         self._wrap = wrap
         self.shortcuts = behind.shortcuts
+        for message, entry in behind.items():
+            self.put(message, self._wrapped(entry))
         self.private, self.signals, self.batch = (
             self if part is behind else type(self)(part, wrap)
             for part in (behind.private, behind.signals, behind.batch)
@@ -257,19 +259,8 @@ class WrappedTable(HandlerTable):
         self.fallback = self._wrapped(behind.fallback)
         self.initialize, self.shutdown, self.fitting = behind.initialize, behind.shutdown, behind.fitting
 
-    @property
-    def handled(self) -> list[type]:
-        """Those of the table behind."""
-        return self.behind.handled
-
-    def without_shortcuts(self) -> HandlerTable:
-        """The same, with nothing in ``direct``, so that each message is looked at."""
-        for message in self.behind.handled:
-            self[message]
-        return super().without_shortcuts()
-
     def __missing__(self, message: type) -> Handler | None:
-        # Wrapped when the first such message comes: most actors that are made see few of their messages.
+        # What the other table finds out when it is asked, it finds out for both.
         entry = self._wrapped(self.behind[message])
         self.put(message, entry)
         return entry
