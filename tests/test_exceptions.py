@@ -62,9 +62,12 @@ from understudy.reasons import Crashed, Killed, Normal, RestartsExceeded, Shutdo
 from understudy.transports import (
     ConnectionLost,
     HandshakeFailed,
+    LeaseReleased,
     LinkDown,
     LinkError,
     MessageNotAccepted,
+    PoolClosed,
+    PoolTimeout,
     ProtocolError,
     RemoteError,
     UnsafeListener,
@@ -393,6 +396,28 @@ EXAMPLES = [
         "meant",
         {"host": "tools.example", "address": "10.0.0.1", "why": "it is not public"},
     ),
+    Example(
+        PoolTimeout(pool="db", seconds=5.0, state="2 of 2: 2 leased; 3 others wait"),
+        "pool 'db' had no connection within 5 s (2 of 2: 2 leased; 3 others wait): release sooner, raise max_size, or "
+        "wait longer",
+        {"pool": "db", "seconds": 5.0, "state": "2 of 2: 2 leased; 3 others wait", "failure": None},
+    ),
+    Example(
+        PoolTimeout(pool="db", seconds=5.0, state="0 of 2; 0 others wait", failure="OSError: no route"),
+        "pool 'db' had no connection within 5 s (0 of 2; 0 others wait): last failure: OSError: no route",
+        {"pool": "db", "seconds": 5.0, "state": "0 of 2; 0 others wait", "failure": "OSError: no route"},
+    ),
+    Example(
+        PoolClosed(pool="db", state="draining"),
+        "pool 'db' is draining and lends no more connections: make another pool",
+        {"pool": "db", "state": "draining"},
+    ),
+    Example(
+        LeaseReleased(pool="db", connection=3),
+        "this lease of connection 3 of pool 'db' has been released, and somebody else may have the connection by now: "
+        "release once, and acquire again",
+        {"pool": "db", "connection": 3},
+    ),
 ]
 
 COPIES: dict[str, Callable[[Any], Any]] = {
@@ -612,6 +637,7 @@ def test_no_error_of_the_runtime_is_taken_for_another_kind_by_accident() -> None
         InvalidActor: TypeError,
         AskTimeout: TimeoutError,
         ReplaceTimeout: TimeoutError,
+        PoolTimeout: TimeoutError,
     }
     for cls in own_classes():
         for kind in (ValueError, TypeError, OSError, LookupError):

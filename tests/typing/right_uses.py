@@ -74,6 +74,7 @@ from understudy.events import (
     Published,
     Subscription,
 )
+from understudy.transports import AsyncTransportPool, CloseReason, Lease, PoolSettings, PoolStatistics
 from understudy.transports.mcp import (
     CallTool,
     CallToolProgress,
@@ -642,3 +643,43 @@ async def mcp_services_are_actors(system: ActorSystem, tools: Tools) -> None:
     assert_type(await service.ask(WhereServed()), str)
     assert_type(await system.spawn(MCPSession, StdioServer("server", ("-v",))), ActorRef[MCPSessionMessage])
     assert_type(child(MCPSession, HttpServer("https://example.org")), ChildSpec[MCPSessionMessage])
+
+
+# --- Pools of connections ---------------------------------------------------------------------------------------------
+
+
+class Session:
+    async def query(self, text: str) -> int:
+        return len(text)
+
+    async def is_alive(self) -> bool:
+        return True
+
+    async def aclose(self) -> None: ...
+    def close(self) -> None: ...
+
+
+async def connect() -> Session:
+    return Session()
+
+
+async def pools_of_connections() -> None:
+    async with AsyncTransportPool(connect, close=Session.aclose, check=Session.is_alive) as pool:
+        assert_type(pool, AsyncTransportPool[Session])
+        async with pool.acquire() as session:
+            assert_type(session, Session)
+        async with pool.acquire(timeout=1) as session:
+            assert_type(await session.query("one"), int)
+        lease = await pool.acquire(timeout=math.inf)
+        assert_type(lease, Lease[Session])
+        assert_type(lease.connection, Session)
+        lease.release(broken=True)
+        assert_type(pool.statistics(), PoolStatistics)
+        assert_type(pool.statistics().closed_by, Mapping[CloseReason, int])
+        pool.resize(3, min_idle=1)
+        await pool.drain(timeout=5)
+    other = AsyncTransportPool(
+        Session, close=Session.close, check=lambda session: True, settings=PoolSettings(max_size=2)
+    )
+    assert_type(other, AsyncTransportPool[Session])
+    await other.close(timeout=0)

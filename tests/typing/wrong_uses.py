@@ -32,6 +32,7 @@ from understudy import (
     supervisor,
 )
 from understudy.events import AsyncEventBus, Event
+from understudy.transports import AsyncTransportPool, Lease
 from understudy.transports.mcp import CallTool, MCPSession, MCPSessionMessage, StdioServer, expose, tool
 
 
@@ -283,3 +284,25 @@ async def mcp_with_what_is_not_served(
     CallTool(name=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await system.spawn(MCPSession, "server")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     StdioServer("server", token="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+class Session:
+    async def aclose(self) -> None: ...
+
+
+async def connect() -> Session:
+    return Session()
+
+
+async def pools_of_connections(
+    pool: AsyncTransportPool[Session], lease: Lease[Session], text: str, number: int
+) -> None:
+    number = pool.acquire()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    async with pool.acquire() as text:  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+        ...
+    await lease.release()  # type: ignore[func-returns-value, misc]  # pyright: ignore[reportGeneralTypeIssues]
+    pool.release(lease)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    lease.release(True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    AsyncTransportPool(connect)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
+    AsyncTransportPool(connect, close=Meter.report)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    AsyncTransportPool(connect, close=Session.aclose, check=Session.aclose)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

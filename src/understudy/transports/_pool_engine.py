@@ -213,9 +213,10 @@ class PoolEngine(Generic[C]):
             return
         assert self.env is not None
         entry.good = entry.idle_since = now = self.env.now()
-        if self._backoff.attempts:
+        failing = self._backoff.attempts > 0
+        if failing:
             self._backoff.succeeded(entry.epoch)
-        if self.stage is not Stage.OPEN or now >= entry.expires or self.size > self.settings.max_size:
+        if failing or self.stage is not Stage.OPEN or now >= entry.expires or self.size > self.settings.max_size:
             self._place(entry)
             self.serve()
         elif not self._promise(entry):
