@@ -8,7 +8,7 @@ import pytest
 
 from tests.cast import Fail, Gate, Hold, Note
 from tests.transports.pool_stage import Server
-from understudy import Actor, ActorFailed, ActorSystem, ExitReason, StartError, child, handler
+from understudy import Actor, ActorFailed, ActorStopped, ActorSystem, ExitReason, StartError, child, handler
 
 
 class Owner(Actor[Note | Hold | Fail]):
@@ -68,7 +68,7 @@ async def test_a_crash_closes_all_that_the_incarnation_had_open() -> None:
         first = list(server.wires)
         with pytest.raises(ActorFailed):
             await ref.ask(Fail(error=ValueError("a bug")))
-        with pytest.raises(ActorFailed):
+        with pytest.raises(ActorStopped):
             await held
         assert await ref.ask(Note()) > len(first)
         assert [wire.closes for wire in first] == [1] * len(first)
@@ -98,7 +98,7 @@ async def test_a_pool_that_a_task_of_the_actor_holds_is_closed_by_a_kill_too() -
         held = asyncio.ensure_future(ref.ask(Hold()))
         await gate.reached()
         ref.kill()
-        with pytest.raises(ActorFailed):
+        with pytest.raises(ActorStopped):
             await held
         assert await ref.ask(Note()) == 2
         assert server.wires[0].closes == 1

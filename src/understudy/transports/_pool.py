@@ -94,7 +94,8 @@ class AsyncTransportPool(Generic[C]):
         instruments: Sequence[PoolInstrument] = (),
         system: System | None = None,
     ) -> None:
-        for field, function in (("factory", factory), ("close", close), ("check", check), ("breaks", breaks)):
+        functions: dict[str, object] = {"factory": factory, "close": close, "check": check, "breaks": breaks}
+        for field, function in functions.items():
             if not callable(function) and (function is not None or field in ("factory", "close")):
                 raise InvalidSpec(child=f"pool {name!r}", field=field, problem=f"must be a function, got {function!r}")
         self._engine: PoolWaits[C] = PoolWaits(
@@ -103,11 +104,11 @@ class AsyncTransportPool(Generic[C]):
             factory=factory,
             close=close,
             check=check,
+            breaks=breaks,
             backoff=Backoff(default_wait() if backoff is None else backoff),
             instruments=instruments,
             system=system,
         )
-        self._engine.breaks = breaks
 
     @property
     def name(self) -> str:

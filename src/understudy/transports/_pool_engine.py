@@ -80,6 +80,7 @@ class PoolEngine(Generic[C]):
         factory: Callable[[], Awaitable[C] | C],
         close: Callable[[C], Awaitable[object] | None],
         check: Callable[[C], Awaitable[bool] | bool] | None,
+        breaks: Callable[[BaseException], bool] | None,
         backoff: Backoff,
         instruments: Sequence[PoolInstrument],
         system: System | None,
@@ -89,6 +90,7 @@ class PoolEngine(Generic[C]):
         self._factory = factory
         self._close = close
         self._check = check
+        self._breaks = breaks
         self._backoff = backoff
         self.instruments = tuple(instruments)
         self._system = system
@@ -97,17 +99,21 @@ class PoolEngine(Generic[C]):
         self.stage = Stage.OPEN
         self.size = 0
         self.idle: deque[Entry[C]] = deque()
-        """The one that was used last is on the right and is lent first, so that the others may grow old."""
+        """The one that was used last is on the right and is lent first, so that the others may grow old. While somebody
+        waits who has been promised nothing, none of them is fresh, so who takes a fresh one overtakes nobody."""
         self.promised: deque[Entry[C]] = deque()
         """One for each turn that is granted in `line`, unless the pool was closed by force."""
         self.leased: dict[Entry[C], None] = {}
         self.connecting = self.checking = self.closing = 0
         self.line = Line()
-        self.waiting = 0
+        self.waiting: int = 0
         """Those who are in `line` and have not left; whose turn is granted, or is over in other ways, is among them."""
         self.opening = Line()
         """Those who wait for `min_idle` connections."""
         self.counts: Counter[str] = Counter()
+        self.acquired: int = 0
+        self.acquire_seconds: float = 0.0
+        self.longest_acquire: float = 0.0
         self.closed_by: Counter[CloseReason] = Counter()
         self.failure: BaseException | None = None
         """Of the latest attempt to connect, if that has failed."""

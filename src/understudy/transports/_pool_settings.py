@@ -77,10 +77,8 @@ class PoolSettings(BaseModel):
                 what="PoolSettings.from_environment", package="pydantic-settings", extra="settings"
             ) from error
 
-        class FromEnvironment(BaseSettings, cls):  # type: ignore[valid-type, misc]
-            model_config = SettingsConfigDict(  # pyright: ignore[reportIncompatibleVariableOverride]
-                frozen=True, extra="forbid", env_prefix=prefix
-            )
+        class FromEnvironment(BaseSettings, cls):  # type: ignore[valid-type, misc]  # pyright: ignore[reportIncompatibleVariableOverride]
+            model_config = SettingsConfigDict(extra="forbid", env_prefix=prefix)
 
         found = FromEnvironment(**overrides)
         return cls(**found.model_dump(exclude_unset=True))

@@ -11,8 +11,6 @@ from understudy.transports._pool_instrument import PoolInstrument
 from understudy.transports._pool_statistics import PoolStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from understudy.environment import Environment
 
 __all__ = ["PoolWaits"]
@@ -29,16 +27,12 @@ _STATES: dict[Stage, Literal["draining", "closing", "closed"]] = {
 class PoolWaits(PoolEngine[C]):
     """An engine that can be waited for."""
 
-    breaks: Callable[[BaseException], bool] | None = None
-    acquired = 0
-    acquire_seconds = longest_acquire = 0.0
-
     def has_broken(self, error: BaseException) -> bool:
         """Whether a connection is of no more use after this has left the block of its borrower."""
-        if self.breaks is None:
+        if self._breaks is None:
             return True
         try:
-            return self.breaks(error)
+            return self._breaks(error)
         except Exception as failure:
             self.complain(f"`breaks` of {self.label} raised", failure)
             return True
@@ -50,7 +44,7 @@ class PoolWaits(PoolEngine[C]):
             env = self.here()
         if self.stage is not Stage.OPEN:
             raise self.refusal()
-        if self.waiting > self.line.granted or not self.idle:
+        if not self.idle:
             return None
         entry, now = self.idle[-1], env.now()
         if now >= entry.expires or not self.is_fresh(entry, now):
