@@ -5,7 +5,8 @@ VENV ?= .venv
 ARGS ?=
 SCHEDULES ?= 10000
 CAMPAIGN := tests/simulation tests/supervision/test_model.py tests/supervision/test_under_fire.py \
-    tests/mailbox/test_queue_model.py tests/mailbox/test_selective_model.py
+    tests/mailbox/test_queue_model.py tests/mailbox/test_selective_model.py \
+    tests/transports/test_codec.py tests/transports/test_simulated.py
 
 # The stamps carry the interpreter and the folder, so that another of either makes the environment anew.
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)

@@ -72,7 +72,6 @@ class Listening:
         """Begin to listen; for the node."""
         self._listener = await transport.listen(url, self._serve, options, self._node.runtime.env)
         self._node.adopt(self)
-        self._node.report("info", "listening", url=self.url, node=self._node.id.name)
         return self
 
     @property
@@ -179,7 +178,6 @@ class Connector:
             if not self._first.done():
                 self._first.set_exception(error)
                 return None
-            self._node.report("debug", "no link", url=self._url, why=str(error))
             return str(error)
         self._link = link = Link(self._node, connection, session, self._terms, dialled=True)
         link.up.add_done_callback(self._came_up)

@@ -199,6 +199,11 @@ class Link:
         assert self._why is not None
         return self._why
 
+    @property
+    def in_order(self) -> bool:
+        """Whether either side has taken leave."""
+        return self.goodbye is not None or self._flushed is not None
+
     async def close(self, why: str) -> None:
         """End it in order: what waits to be written is, if that does not take long."""
         if self._flushed is None and not self._over:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Node", "transport_for"]
 
+_MANY = 10_000
+"""Names of nodes that are remembered."""
 _CHAIN = 32
 """Actors that an ask names as waiting for it."""
 
@@ -60,6 +62,9 @@ class Node:
         self._links: dict[str, Link] = {}
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._ends: list[Any] = []
+        # For the log: the nodes whose links were lost, and the run of each node that was linked last.
+        self._lost: set[str] = set()
+        self._runs: dict[str, str] = {}
         self._outbox = LinkOptions().outbox
         self.closed = False
 
@@ -181,7 +186,13 @@ class Node:
             if peer.id.name == name and peer is not link.peer:
                 peer.end(NodeDown(name))
         link.peer.attach(link)
-        self.report("info", "link up", node=name, run=link.session.peer.run)
+        if name in self._lost:
+            self._lost.discard(name)
+            self.report("info", "linked again", node=name, anew=link.session.peer.run != self._runs.get(name))
+        if len(self._runs) >= _MANY:
+            self._runs.clear()
+            self._lost.clear()
+        self._runs[name] = link.session.peer.run
         self._check_messages(link)
         self.channels.linked(name)
         for future in self._waiting.pop(name, ()):
@@ -202,7 +213,9 @@ class Node:
         if self._links.get(name) is link:
             del self._links[name]
         if link.peer.link is link:
-            self.report("info", "link down", node=name, why=why)
+            if not link.in_order:
+                self._lost.add(name)
+                self.report("warning", "link lost", node=name, why=why)
             link.peer.detach(why)
 
     async def wait_up(self, name: str, timeout: float | None) -> None:
