@@ -133,8 +133,8 @@ $(PEERS): pyproject.toml
 	@touch $@
 
 $(BENCH): pyproject.toml $(MADE)
-	@echo 'setup: installing understudy[cli] and what it is measured against into $(VENV)'
-	@$(INSTALL_GROUPS) --editable '.[cli]' --group bench
+	@echo 'setup: installing understudy[cli,websocket] and what it is measured against into $(VENV)'
+	@$(INSTALL_GROUPS) --editable '.[cli,websocket]' --group bench
 	@touch $@
 
 $(LINT): pyproject.toml $(MADE)

@@ -100,6 +100,8 @@ TARGETS: dict[tuple[str, str], Target] = {
     ("W9", "encode, as JSON"): Target(1.5, 1.2, more=False),
     ("W9", "decode, as JSON"): Target(3.0, 2.0, more=False),
     ("W9", "validations"): Target(1, 1, more=False),
+    ("W10", "ask"): Target(1.5, 1.2, more=False),
+    ("W10", "tell"): Target(3.0, 5.0),
     ("W11", "import"): Target(2.0, 1.5, more=False),
     ("W11", "start"): Target(100, 50, more=False),
     ("W12", "idle"): Target(0.5, 0.1, more=False),

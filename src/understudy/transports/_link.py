@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Ask as LocalAsk
+from understudy.actors._asks import Letter as LocalLetter
 from understudy.actors._asks import message_of, sender_of
 from understudy.actors._streams import StreamAsk
 from understudy.transports._codec import Codec, JsonHeaders, MsgpackHeaders
@@ -136,7 +137,9 @@ class Link:
         return wire
 
     def _frame_of(self, cell: RemoteCell, item: Any, tag: str, number: int) -> Frame:
-        sender = self.node.place_of(getattr(item, "sender", None))
+        if not isinstance(item, LocalLetter):
+            return Letter(cell.at, tag)
+        sender = self.node.place_of(item.sender)
         if not isinstance(item, LocalAsk):
             return Letter(cell.at, tag, sender)
         left = None if item.deadline == math.inf else max(item.deadline - self._env.now(), 0.0)

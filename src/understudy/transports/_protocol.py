@@ -16,6 +16,7 @@ import math
 import struct
 from collections import deque
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from understudy.transports._codec import HEADER_SIZE
@@ -107,7 +108,7 @@ class LinkProtocol:
             self._open.append((self._sent, now))
         data = b"".join((_HEAD.pack(self._sent, self._received, asks), *frames))
         key = self._session.send_key
-        return data if key is None else data + hmac.digest(key, data, "sha256")[:_CODE]
+        return data if key is None else data + _code_of(key, data)
 
     def due(self) -> float:
         """When :meth:`next_batch` and :meth:`check` want to be called, if nothing else happens before."""
@@ -157,9 +158,14 @@ class LinkProtocol:
         if key is None:
             return data
         said, code = data[:-_CODE], data[-_CODE:]
-        if not hmac.compare_digest(code, hmac.digest(key, said, "sha256")[:_CODE]):
+        if not hmac.compare_digest(code, _code_of(key, said)):
             raise ProtocolError(problem="a batch that is not authentic")
         return said
+
+
+def _code_of(key: bytes, data: bytes) -> bytes:
+    """BLAKE2b with a key (RFC 7693): a code of its own kind, and several times as fast as an HMAC."""
+    return blake2b(data, key=key, digest_size=_CODE).digest()
 
 
 _EARLY = 1e-6
