@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._backoff import next_delay
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Connector", "Listening"]
 
+_SELDOM = 1.0
+"""Seconds between two lines about connections that were refused."""
 _HEALTHY = 30.0
 """Seconds that a link must have been up for the waiting to begin anew."""
 
@@ -67,6 +70,9 @@ class Listening:
         self._terms = terms
         self._listener: Listener | None = None
         self._links: dict[Link, None] = {}
+        # Connections that were refused and are not in the log yet, and when the last line was written.
+        self._refused = 0
+        self._told = -math.inf
 
     async def start(self, transport: Transport, url: str, options: TransportOptions) -> Listening:
         """Begin to listen; for the node."""
@@ -98,7 +104,7 @@ class Listening:
         try:
             session = await shake(connection, "server", self._node, self._terms)
         except LinkError as error:
-            self._node.report("warning", "connection refused", peer=connection.peer.address, why=str(error))
+            self._refuse(connection.peer.address, str(error))
             return
         link = Link(self._node, connection, session, self._terms, dialled=False)
         self._links[link] = None
@@ -106,6 +112,14 @@ class Listening:
             await link.run()
         finally:
             del self._links[link]
+
+    def _refuse(self, peer: str, why: str) -> None:
+        """A line of the log, or one more for the next: who is refused must not be able to fill it."""
+        self._refused += 1
+        now = self._node.runtime.env.now()
+        if now >= self._told + _SELDOM:
+            self._node.report("warning", "connection refused", peer=peer, why=why, times=self._refused)
+            self._refused, self._told = 0, now
 
 
 class Connector:

@@ -54,6 +54,7 @@ _CREDIT_DELAY = 0.5
 """Seconds for which credit that is too little for a frame of its own is kept back."""
 _MANY_WATCHES = 100_000
 _MANY_ASKS = 100_000
+_LONG_CHAIN = 64
 _MANY_PLACES = 10_000
 
 
@@ -258,6 +259,8 @@ class Inbound:
             wire, message = self.message(frame.tag, body)
         except MessageNotAccepted as error:
             return error, None, None
+        if len(frame.chain) > _LONG_CHAIN:
+            raise ProtocolError(problem="a chain of askers longer than any")
         if cell is None:
             return _nobody(frame), wire, message
         me = Address(self._node.id.name, self._node.id.run, cell.path, cell.uid)
