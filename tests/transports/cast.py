@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import field_validator
 
 from understudy import (
     Actor,
@@ -53,6 +55,18 @@ class AskFriend(Message[int]):
 class Count(StreamMessage[int]):
     to: int
     fail_at: int = -1
+
+
+class Picky(Message[int]):
+    """Has a check that fails, with whatever the test wants."""
+
+    raises: ClassVar[type[Exception]] = ValueError
+    number: int
+
+    @field_validator("number")
+    @classmethod
+    def check(cls, value: int) -> int:
+        raise cls.raises("picky")
 
 
 class Unknown(Message[None]): ...
@@ -151,6 +165,18 @@ class Relay(Actor[AskFriend | Introduce | Total]):
     @handler
     def total(self, message: Total) -> int:
         return 0
+
+
+class Liar(Actor[Add | Total]):
+    """Says that it replies with numbers."""
+
+    @handler
+    def add(self, message: Add) -> int:
+        return "no number"  # type: ignore[return-value]
+
+    @handler
+    def total(self, message: Total) -> int:
+        return 1
 
 
 class Held(Actor[Add | Total]):

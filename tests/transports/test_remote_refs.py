@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.transports.cast import (
+    MESSAGES,
     Add,
     AskFriend,
     Boom,
@@ -18,7 +19,9 @@ from tests.transports.cast import (
     Friend,
     Held,
     Introduce,
+    Liar,
     No,
+    Picky,
     Relay,
     Slow,
     Total,
@@ -376,6 +379,29 @@ async def test_a_mailbox_that_refuses_does_so_from_afar_too() -> None:
         with pytest.raises(MailboxFull, match="//bank/user/held"):
             await ref.ask(Add(number=2))
         gate.open()
+
+
+# Odd ones
+
+
+async def test_a_message_whose_own_check_fails_on_the_other_side_is_refused_and_the_link_stays() -> None:
+    async with linked(messages=[*MESSAGES, Picky]) as pair:
+        await pair.bank.spawn(Counter)
+        ref: Any = await pair.node.lookup("counter")
+        for error in (KeyError, ZeroDivisionError, ValueError):
+            Picky.raises = error
+            with pytest.raises(MessageNotAccepted, match="Picky"):
+                await ref.ask(Picky.model_construct(number=1))
+        assert await ref.ask(Total()) == 0
+
+
+async def test_a_reply_that_does_not_fit_its_type_is_an_error_of_that_ask_only() -> None:
+    async with linked() as pair:
+        await pair.bank.spawn(Liar)
+        ref = await pair.node.lookup("liar", Liar)
+        with pytest.raises(MessageNotAccepted, match="the reply"):
+            await ref.ask(Add())
+        assert await ref.ask(Total()) == 1
 
 
 # Circles

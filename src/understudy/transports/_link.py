@@ -196,6 +196,9 @@ class Link:
         except ProtocolError as error:
             self.node.report("warning", "link broken by the peer", node=self.session.peer.name, why=error.problem)
             self._end("protocol error")
+        except Exception as error:  # a mistake of ours ends this link, and not what keeps it
+            self.node.runtime.complain(f"the link with {self.session.peer.name} failed", error)
+            self._end("internal error")
         finally:
             self._end("it was cancelled")
             await self._put_away()
