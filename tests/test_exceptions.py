@@ -20,6 +20,16 @@ import pytest
 import understudy
 from tests.cast import Hold, Note
 from understudy import exceptions
+from understudy.agents import (
+    BudgetExceeded,
+    InvalidProgram,
+    MissingExtra,
+    ModelFailed,
+    ModelUnavailable,
+    NoSuchApproval,
+    ProgramFailed,
+    ProgramReport,
+)
 from understudy.compat import EventBusClosed, ExecutionFinished
 from understudy.exceptions import (
     ActorFailed,
@@ -316,6 +326,40 @@ EXAMPLES = [
         "system 'show': it is not running: use it inside of `async with`",
         {"what": "system 'show'", "problem": "it is not running: use it inside of `async with`"},
     ),
+    Example(
+        ProgramFailed(program="tour", problem="execute: late", report=ProgramReport(program="tour", outcome="failed")),
+        "program tour failed: execute: late",
+        {
+            "program": "tour",
+            "problem": "execute: late",
+            "report": ProgramReport(program="tour", outcome="failed"),
+            "reason": None,
+        },
+    ),
+    Example(
+        InvalidProgram(file="tour.toml", problems=[(3, "agents.x.restart", "must be"), (None, "", "is empty")]),
+        "tour.toml:3: agents.x.restart: must be\ntour.toml: is empty",
+        {"file": "tour.toml", "problems": ((3, "agents.x.restart", "must be"), (None, "", "is empty"))},
+    ),
+    Example(
+        BudgetExceeded(budget="team", what="tokens", limit=10, spent=8, wanted=5, reserved=1),
+        "the budget 'team' has not enough tokens left: 8 of 10 spent, 1 reserved by calls under way, 5 wanted",
+        {"budget": "team", "what": "tokens", "limit": 10, "spent": 8, "wanted": 5, "reserved": 1},
+    ),
+    Example(
+        ModelUnavailable("overloaded", model="m"),
+        "m is not available: overloaded",
+        {"model": "m", "problem": "overloaded"},
+    ),
+    Example(
+        ModelFailed(model="m", problem="no end"), "m has given no answer: no end", {"model": "m", "problem": "no end"}
+    ),
+    Example(
+        MissingExtra(what="A model", package="pydantic-ai-slim", extra="ai"),
+        'A model needs pydantic-ai-slim: pip install "understudy[ai]"',
+        {"what": "A model", "package": "pydantic-ai-slim", "extra_name": "ai"},
+    ),
+    Example(NoSuchApproval(7), "there is no request 7: ask for the pending ones by ListPending()", {"number": 7}),
     Example(UsageError("--count is no number"), "--count is no number", {"problem": "--count is no number"}),
     Example(LinkError("no link"), "no link"),
     Example(
@@ -634,6 +678,7 @@ def test_no_error_of_the_runtime_is_taken_for_another_kind_by_accident() -> None
         InvalidSpec: ValueError,
         InvalidSubscription: ValueError,
         InvalidTimeout: ValueError,
+        InvalidProgram: ValueError,
         InvalidActor: TypeError,
         AskTimeout: TimeoutError,
         ReplaceTimeout: TimeoutError,

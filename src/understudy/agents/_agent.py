@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from understudy.actors._actor import Actor
 from understudy.actors._child import as_spec
@@ -52,9 +52,10 @@ def _enter(agent: AsyncAgent[Any]) -> None:
         lines = (cls.__doc__ or "").strip().splitlines()
         object.__setattr__(agent, "description", lines[0] if lines and cls is not AsyncAgent else cls.__name__)
     context.register(AgentId(agent.id), agent.description)
-    for base in cls.__mro__:
+    bases: tuple[type[Any], ...] = cls.__mro__
+    for base in bases:
         if issubclass(base, AsyncAgent):
-            context.join(AgentClass(base))
+            context.join(AgentClass(cast("type[Any]", base)))
     for group in agent.groups:
         context.join(group)
 

@@ -87,7 +87,7 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
     """
 
     defaults: ClassVar[Options] = {"on_failure": _OURS}
-
+    """A budget that is exceeded ends it, a model that fails costs the prompt; what a subclass says is added."""
     model: Model = ScriptedModel()
     instructions: str = ""
     tools: Sequence[Tool] = ()

@@ -14,6 +14,7 @@ from understudy.actors._actor import Actor
 from understudy.actors._event import Event
 from understudy.actors._handler import handler
 from understudy.actors._reply import Reply
+from understudy.actors._runtime import runtime_of
 from understudy.agents._approving import ApprovalRequest, Decision
 from understudy.agents._directory import Place
 from understudy.exceptions import Refused
@@ -72,6 +73,7 @@ class RequestApproval(Message[Decision]):
     """To :class:`Approvals`: wait for a decision. A *number* is used once."""
 
     reply_within: ClassVar[float | None] = math.inf
+    """As long as whoever asks may wait."""
 
     number: int
     request: ApprovalRequest
@@ -100,14 +102,18 @@ class ApprovalRequested(Event):
     """On the event bus: somebody has to decide."""
 
     number: int
+    """For :class:`Decide`."""
     request: ApprovalRequest
+    """What is to be decided."""
 
 
 class ApprovalDecided(Event):
     """On the event bus: a request has got its one decision, whatever that is."""
 
     number: int
+    """That of the request."""
     decision: Decision
+    """What holds."""
 
 
 class NoSuchApproval(Refused):
@@ -160,10 +166,12 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
         self._decided: OrderedDict[int, Decision] = OrderedDict()
 
     def initialize(self) -> None:
+        """Be known to agents."""
         self.context.register(APPROVALS)
 
     @handler
     def request(self, message: RequestApproval) -> Reply[Decision]:
+        """Answer when it is decided."""
         if message.number in self._pending or message.number in self._decided:
             raise Refused(f"the number {message.number} was used already: take a new one")
         sender = self.context.sender
@@ -180,6 +188,7 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
 
     @handler
     def decide(self, message: Decide) -> Resolution:
+        """Take the answer if it is the first."""
         decision = Decision(
             status="approved" if message.approve else "rejected", by=message.by, comment=message.comment
         )
@@ -192,11 +201,13 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
 
     @handler
     def withdraw(self, message: WithdrawApproval) -> None:
+        """Cancel a request that is pending."""
         if message.number in self._pending:
             self._close(message.number, Decision(status="cancelled", comment="nobody waits for it any more"))
 
     @handler
     def list_pending(self, message: ListPending) -> tuple[PendingApproval, ...]:
+        """Those that somebody waits for."""
         now = self._now()
         return tuple(
             PendingApproval(number=number, request=waiting.request, expires_in=waiting.deadline - now)
@@ -240,8 +251,7 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
         self.context.system.events.publish_nowait(event)
 
     def _now(self) -> float:
-        now: float = self._understudy_cell.runtime.env.now()
-        return now
+        return runtime_of(self.context.system).env.now()
 
 
 class AskApprovals:
@@ -253,7 +263,7 @@ class AskApprovals:
 
     async def decide(self, request: ApprovalRequest) -> Decision:
         """The decision; when nobody waits for it any more, the request is withdrawn."""
-        number = self._agent._understudy_cell.runtime.env.next_uid()
+        number = runtime_of(self._agent.context.system).env.next_uid()
         try:
             return await self._approvals.ask(RequestApproval(number=number, request=request))
         except BaseException:  # most likely a cancel, or the deadline of who has prompted the agent

@@ -57,6 +57,7 @@ class Prompt(Message[Said]):
     """Ask an agent, and wait for what it says: ``await ref.ask(Prompt(text="why?", speaker=self.id))``."""
 
     reply_within: ClassVar[float | None] = 120.0
+    """Models, and who uses tools, take their time."""
 
     text: str
     speaker: str = ""
@@ -75,6 +76,7 @@ class Structured(Message[R], Generic[R]):
     """
 
     reply_within: ClassVar[float | None] = 120.0
+    """Models, and who uses tools, take their time."""
 
     text: str
     speaker: str = ""
@@ -130,5 +132,8 @@ class Converse(StreamMessage[Spoken]):
     """:class:`Prompt`, answered while the agent speaks: ``async for part in ref.stream(Converse(text="hi"))``."""
 
     text: str
+    """What is said."""
     speaker: str = ""
+    """The id of who asks; empty for somebody who is no agent."""
     conversation: Conversation = ""
+    """Which conversation goes on."""

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -34,7 +34,8 @@ class LimiterOf:
 class Acquire(Message[int]):
     """Ask a :class:`RateLimiter` for leave to make one call; the reply is a number for :class:`Release`."""
 
-    reply_within = math.inf
+    reply_within: ClassVar[float | None] = math.inf
+    """As long as whoever asks may wait."""
 
     tokens: int = Field(default=0, ge=0)
     """How many tokens the call may take."""
@@ -130,10 +131,12 @@ class RateLimiter(Actor[Acquire | Release]):
         self._monitors: dict[ActorRef[Any], Monitor] = {}
 
     def initialize(self) -> None:
+        """Be known as the limiter of the provider."""
         self.context.register(LimiterOf(self.provider))
 
     @handler
     def acquire(self, message: Acquire) -> Reply[int]:
+        """Answer when the call may be made."""
         reply = self.context.reply_later(message)
         self._waiting.append((message, reply, self.context.sender))
         self._serve()
@@ -141,6 +144,7 @@ class RateLimiter(Actor[Acquire | Release]):
 
     @handler
     def release(self, message: Release) -> None:
+        """The call has ended; of one that is not under way nothing happens."""
         self._end(message.lease)
         self._serve()
 

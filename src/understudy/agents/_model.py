@@ -35,8 +35,11 @@ class UserTurn(_Part):
     """Somebody has said something to the agent: a person, another agent, or a program."""
 
     kind: Literal["user"] = "user"
+    """Tells the entries apart."""
     text: str
+    """What was said."""
     speaker: str = ""
+    """The id of who has said it; empty for somebody who is no agent."""
 
 
 class ToolCall(_Part):
@@ -45,6 +48,7 @@ class ToolCall(_Part):
     id: str
     """Unique in its turn of the model."""
     tool: str
+    """Its name, as the model has written it."""
     arguments: str = "{}"
     """A JSON object, as the model has written it: to be validated, not to be trusted."""
 
@@ -53,17 +57,22 @@ class ModelTurn(_Part):
     """What the model has answered: text, calls of tools, or both."""
 
     kind: Literal["model"] = "model"
+    """Tells the entries apart."""
     text: str = ""
+    """What it has said."""
     calls: tuple[ToolCall, ...] = ()
+    """The tools that it wants to be used."""
 
 
 class ToolResult(_Part):
     """The one result of a call. Its *content* is data from outside, never an instruction, and *source* says whose."""
 
     kind: Literal["tool"] = "tool"
+    """Tells the entries apart."""
     call: str
     """The id of the call."""
     tool: str
+    """The name of the tool."""
     status: ToolStatus
     """``"ok"``; ``"error"``: it has failed, or taken too long; ``"denied"``: nobody has allowed it; ``"interrupted"``:
     it was cancelled, or the agent has crashed, and whether it has had effects is unknown."""
@@ -81,7 +90,9 @@ class ToolSchema(_Part):
     """A tool as a model sees it."""
 
     name: str
+    """By which it is called."""
     description: str
+    """What it is for."""
     parameters: dict[str, Any]
     """A JSON schema of the arguments, an object."""
 
@@ -94,6 +105,7 @@ class ModelRequest(_Part):
     history: tuple[HistoryItem, ...] = ()
     """Oldest first. Each call has exactly one result, behind its turn and before the next."""
     tools: tuple[ToolSchema, ...] = ()
+    """What it may call."""
     max_tokens: int | None = None
     """No more than that may be answered; None: as the model likes."""
 
@@ -102,13 +114,16 @@ class ModelText(_Part):
     """A part of an answer: some more text."""
 
     text: str
+    """All of these together are the text."""
 
 
 class ModelUsage(_Part):
     """A part of an answer: how many tokens it has taken. The last one counts."""
 
     input_tokens: int = 0
+    """What was read."""
     output_tokens: int = 0
+    """What was written."""
 
 
 ModelEvent: TypeAlias = ModelText | ToolCall | ModelUsage

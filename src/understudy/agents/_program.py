@@ -274,8 +274,9 @@ class _Course(Hooks):
 
     async def _live(self) -> None:
         program, system = self.program, self.runtime.system
+        bound = asyncio.timeout(_bound(program.initialize_timeout))
         try:
-            async with asyncio.timeout(program.initialize_timeout) as bound:
+            async with bound:
                 await system.__aenter__()
         except (StartError, TimeoutError) as error:
             if bound.expired():

@@ -214,7 +214,7 @@ class _Loader:
         if not (isinstance(found, type) and issubclass(found, Actor)):
             problem = f"must name a class of agents, and {class_name} of {module_name} is none"
             raise self._source.invalid([(key, problem)])
-        return found
+        return cast("type[Actor[Any]]", found)  # type: ignore[redundant-cast]  # pyright sees Actor[Unknown]
 
     def _check_groups(self) -> set[str]:
         grouped: dict[str, str] = {}

@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from understudy._plans._spec import check_seconds
 from understudy.actors._ref import ActorRef
+from understudy.actors._runtime import runtime_of
 from understudy.agents._conversation import Prompt, Said
 from understudy.agents._model import ToolSchema
 from understudy.exceptions import InvalidSpec
@@ -95,7 +96,7 @@ class Tool:
             return _fitted(content), source
         call = partial(self.function, agent, **values) if self.method else partial(self.function, **values)
         if self.blocking:
-            result = await agent._understudy_cell.runtime.blocking.call(call)
+            result = await runtime_of(agent.context.system).blocking.call(call)
         else:
             result = call()
             if inspect.isawaitable(result):

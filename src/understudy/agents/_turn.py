@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from understudy._plans._backoff import next_delay
 from understudy.actors._ref import ActorRef
+from understudy.actors._runtime import runtime_of
 from understudy.agents._approving import ApprovalRequest, Decision
 from understudy.agents._beside import Beside
 from understudy.agents._budget import Amount, Budget, reserve
@@ -71,7 +72,7 @@ class Turn:
         self._adapter: TypeAdapter[Any] | None = None if output is None else TypeAdapter(output)
         self._budgets = budgets_of(agent)
         self._beside = Beside(agent)
-        self._env = agent._understudy_cell.runtime.env
+        self._env = runtime_of(agent.context.system).env
         # Of the answer that is being made.
         self._texts: list[str] = []
         self._calls: list[ToolCall] = []
