@@ -36,7 +36,7 @@ FACADES = {
     "understudy.messages": "Messages, and the signals of the runtime.",
     "understudy.instrument": "For whoever wants to know what happens.",
     "understudy.events": "The event bus, and what is published on it.",
-    "understudy.transports": "What reaches beyond this process: links between systems, connections, and a pool of them.",
+    "understudy.transports": "What reaches beyond this process: links between systems, and a pool of connections.",
     "understudy.system": "The system itself.",
     "understudy.agents": "Agents, programs of agents, and language models behind mailboxes.",
     "understudy.background": "A system in a thread of its own.",

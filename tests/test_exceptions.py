@@ -23,7 +23,6 @@ from understudy import exceptions
 from understudy.agents import (
     BudgetExceeded,
     InvalidProgram,
-    MissingExtra,
     ModelFailed,
     ModelUnavailable,
     NoSuchApproval,

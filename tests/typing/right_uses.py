@@ -7,6 +7,8 @@ import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Never, assert_type
 
+from pydantic import BaseModel
+
 import understudy
 from understudy import (
     Actor,
@@ -62,6 +64,33 @@ from understudy import (
     worker_pool,
 )
 from understudy._tree import Tree
+from understudy.agents import (
+    Agents,
+    AIAgent,
+    AnyOf,
+    ApprovalRequest,
+    Approvals,
+    AsyncAgent,
+    AsyncProgram,
+    Budget,
+    Converse,
+    Decide,
+    Decision,
+    ModelEvent,
+    ModelRequest,
+    ModelText,
+    ModelUsage,
+    ProgramReport,
+    Prompt,
+    Resolution,
+    Said,
+    Say,
+    Spoken,
+    Structured,
+    StructuredAgentRuntime,
+    agent_group,
+    tool,
+)
 from understudy.events import (
     ActorCrashedEvent,
     AsyncEventBus,
@@ -683,3 +712,87 @@ async def pools_of_connections() -> None:
     )
     assert_type(other, AsyncTransportPool[Session])
     await other.close(timeout=0)
+
+
+# --- Agents -----------------------------------------------------------------------------------------------------------
+
+
+class Verdict(BaseModel):
+    good: bool
+
+
+class Judge(Structured[Verdict]): ...
+
+
+class Count(Structured[int]): ...
+
+
+class Echoing(AsyncAgent[Prompt | Say]):
+    def __init__(self, name: str, *, loud: bool = False) -> None:
+        self.name = name
+
+    @handler
+    def answer(self, message: Prompt) -> Said:
+        assert_type(self.agents, Agents)
+        return Said(text=message.text, speaker=self.id)
+
+    @handler
+    def hear(self, message: Say) -> None:
+        self.end_program()
+
+
+@tool
+async def search(query: str) -> list[str]:
+    return [query]
+
+
+class Research(AsyncProgram):
+    def agents(self) -> Sequence[ChildSpec]:
+        return [child(Echoing, "a"), agent_group("g", child(AIAgent), child(Echoing, "b", loud=True))]
+
+
+class Careful:
+    async def decide(self, request: ApprovalRequest) -> Decision:
+        return Decision(status="approved")
+
+
+class Parrot:
+    name = "parrot"
+    provider = "birds"
+    max_tokens = 10
+
+    async def respond(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        yield ModelText(text="hello")
+
+    def count(self, request: ModelRequest) -> int:
+        return 1
+
+    def price(self, usage: ModelUsage) -> float:
+        return 0.0
+
+
+async def agents(ai: ActorRef[Prompt | Say | Converse | Judge | Count], runtime: StructuredAgentRuntime) -> None:
+    assert_type(await ai.ask(Prompt(text="?")), Said)
+    assert_type(await ai.ask(Judge(text="?")), Verdict)
+    assert_type(await ai.ask(Count(text="?")), int)
+    assert_type(ai.stream(Converse(text="?")), Stream[Spoken])
+    async with Echoing("alone", loud=True) as alone:
+        assert_type(alone, ActorRef[Prompt | Say])
+        assert_type(await alone.ask(Prompt(text="?")), Said)
+    spawned = await runtime.system.spawn(AIAgent, Parrot(), tools=[search], approver=Careful(), budget=Budget(calls=1))
+    assert_type(await spawned.ask(Judge(text="?")), Verdict)
+    assert_type(runtime.agents.get("x", Echoing), ActorRef[Prompt | Say])
+    assert_type(runtime.agents.find("x", Echoing), ActorRef[Prompt | Say] | None)
+    assert_type(runtime.agents.of(Echoing), tuple[ActorRef[Prompt | Say], ...])
+    anybody = runtime.agents.any_of(child(Echoing, "c"))
+    assert_type(anybody, AnyOf[Prompt | Say])
+    assert_type(await anybody.ask(Prompt(text="?")), Said)
+    assert_type(await runtime.start_agent(Echoing, "d", loud=True), ActorRef[Prompt | Say])
+    assert_type(await runtime.start_agent(child(Echoing, "d")), ActorRef[Prompt | Say])
+    assert_type(await Research().run(), ProgramReport)
+    approvals = runtime.system.lookup("approvals", Approvals)
+    assert_type(await ask_approvals(approvals), Resolution)
+
+
+async def ask_approvals(approvals: ActorRef[Decide]) -> Resolution:
+    return await approvals.ask(Decide(number=1, approve=True, by="nina"))

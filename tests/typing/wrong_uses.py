@@ -31,6 +31,7 @@ from understudy import (
     handler,
     supervisor,
 )
+from understudy.agents import AIAgent, AsyncAgent, Converse, Prompt, Said, StructuredAgentRuntime, agent_group
 from understudy.events import AsyncEventBus, Event
 from understudy.transports import AsyncTransportPool, Lease
 from understudy.transports.mcp import CallTool, MCPSession, MCPSessionMessage, StdioServer, expose, tool
@@ -306,3 +307,20 @@ async def pools_of_connections(
     AsyncTransportPool(connect)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
     AsyncTransportPool(connect, close=Meter.report)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     AsyncTransportPool(connect, close=Session.aclose, check=Session.aclose)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Echoing(AsyncAgent[Prompt]):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+async def agents_of_another_type(runtime: StructuredAgentRuntime, echo: ActorRef[Prompt], number: int) -> None:
+    child(Echoing, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Echoing()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await runtime.start_agent(Echoing, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    echo.stream(Converse(text="?"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    number = await echo.ask(Prompt(text="?"))  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    agent_group("g", Echoing)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    agent_group("g", strategy="some")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(AIAgent, "openai:gpt")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    runtime.agents.get("x", Said)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
