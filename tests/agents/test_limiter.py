@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cast import settle
-from understudy import Actor, ActorRef, ActorSystem, AskTimeout, InvalidSpec, Message, handler
+from understudy import Actor, ActorRef, ActorSystem, AskTimeout, InvalidSpec, Message, NoReply, handler
 from understudy.agents import Acquire, RateLimiter, Release
 from understudy.agents._limiter import Pace
 
@@ -79,7 +79,23 @@ async def test_who_gives_up_waiting_is_passed_over() -> None:
         waiting = asyncio.create_task(limiter.ask(Acquire()))
         await settle()
         limiter.tell(Release(lease=lease))
-        assert await waiting == lease + 1
+        assert await waiting == lease - 1
+
+
+@pytest.mark.asyncio
+async def test_who_gives_up_in_the_moment_in_which_he_gets_leave_can_release_it() -> None:
+    async with ActorSystem() as system:
+        limiter = await system.spawn(RateLimiter, "p", at_once=1)
+        first = asyncio.create_task(limiter.ask(Acquire(lease=7)))
+        await settle()
+        assert await first == 7
+        second = asyncio.create_task(limiter.ask(Acquire(lease=8), timeout=60))
+        await settle()
+        limiter.tell(Release(lease=8))
+        limiter.tell(Release(lease=7))
+        assert await limiter.ask(Acquire(lease=9), timeout=1) == 9
+        with pytest.raises(NoReply):
+            await second
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 20)), max_size=40), st.integers(1, 30))

@@ -11,13 +11,14 @@ from tenacity.wait import wait_base
 
 from understudy.actors._handler import handler
 from understudy.agents._agent import AsyncAgent
+from understudy.agents._answer_type import ANSWER
 from understudy.agents._approvals import APPROVALS, AskApprovals
 from understudy.agents._conversation import Converse, Prompt, Said, Say, Spoken, Structured, TurnEnded
 from understudy.agents._errors import BudgetExceeded, ModelFailed
 from understudy.agents._history import Memory
 from understudy.agents._scripted import ScriptedModel
 from understudy.agents._tools import toolbox
-from understudy.agents._turn import ANSWER, Turn
+from understudy.agents._turn import Turn
 from understudy.exceptions import InvalidSpec
 from understudy.messages import reply_type
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from understudy._plans._spec import number_of
 from understudy.agents._errors import BudgetExceeded
@@ -13,7 +13,7 @@ from understudy.exceptions import InvalidSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Amount", "Budget", "Reservation", "reserve"]
+__all__ = ["Amount", "Budget", "Reservation", "budgets_of", "reserve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +145,15 @@ def reserve(budgets: Sequence[Budget], wish: Amount, least: Amount) -> Reservati
 
 _DUST = 1e-9
 """Sums of floats are that much off."""
+
+
+def budgets_of(agent: Any) -> Sequence[Budget]:
+    """The budgets that bind *agent*: its own, and those of all above it; each once."""
+    found: list[Budget] = []
+    cell = agent._understudy_cell
+    while cell is not None:
+        budget = getattr(cell.actor, "budget", None)
+        if isinstance(budget, Budget) and budget not in found:
+            found.append(budget)
+        cell = cell.parent
+    return found

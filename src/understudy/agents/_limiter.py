@@ -39,6 +39,9 @@ class Acquire(Message[int]):
 
     tokens: int = Field(default=0, ge=0)
     """How many tokens the call may take."""
+    lease: int = Field(default=0, ge=0)
+    """The number, if the caller chooses it, so that he can release what he has not waited for; 0: as the limiter likes.
+    """
 
 
 class Release(Message):
@@ -125,7 +128,8 @@ class RateLimiter(Actor[Acquire | Release]):
         self._tokens = Pace(tokens_per_minute)
         self._most = math.inf if at_once is None else at_once
         self._waiting: deque[tuple[Acquire, Reply[int], ActorRef[Any] | None]] = deque()
-        self._numbers = itertools.count(1)
+        # Below zero, out of the way of those that callers choose.
+        self._numbers = itertools.count(-1, -1)
         # Calls that are under way, with the actors that make them, and each of those once with its monitor.
         self._leases: dict[int, ActorRef[Any] | None] = {}
         self._monitors: dict[ActorRef[Any], Monitor] = {}
@@ -144,7 +148,8 @@ class RateLimiter(Actor[Acquire | Release]):
 
     @handler
     def release(self, message: Release) -> None:
-        """The call has ended; of one that is not under way nothing happens."""
+        """The call has ended, or nobody waits for leave any more; of one that is unknown nothing happens."""
+        self._waiting = deque(each for each in self._waiting if not message.lease or each[0].lease != message.lease)
         self._end(message.lease)
         self._serve()
 
@@ -171,7 +176,7 @@ class RateLimiter(Actor[Acquire | Release]):
                 self.context.timers.after("look", delay, _Look())
                 return
             self._waiting.popleft()
-            lease = next(self._numbers)
+            lease = message.lease or next(self._numbers)
             if not reply.send(lease):
                 continue
             self._calls.take(1, now)

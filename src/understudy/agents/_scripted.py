@@ -91,8 +91,8 @@ class ScriptedModel:
         self.provider = provider
         self.max_tokens = max_tokens
         self.prices = prices
-        self.requests: deque[ModelRequest] = deque(maxlen=10_000)
-        """What it was asked, for tests."""
+        self.requests: deque[ModelRequest] = deque(maxlen=1_000)
+        """What it was asked, the latest thousand, for tests."""
 
     async def respond(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         """The next answer of the script, word by word."""

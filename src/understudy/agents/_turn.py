@@ -14,22 +14,23 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from understudy._plans._backoff import next_delay
 from understudy.actors._ref import ActorRef
 from understudy.actors._runtime import runtime_of
+from understudy.agents._answer_type import ANSWER, AnswerType
 from understudy.agents._approving import ApprovalRequest, Decision
 from understudy.agents._beside import Beside
-from understudy.agents._budget import Amount, Budget, reserve
+from understudy.agents._budget import Amount, budgets_of, reserve
 from understudy.agents._conversation import Said, TextDelta, ToolEnded, ToolStarted, TurnEnded
 from understudy.agents._errors import ModelFailed, ModelUnavailable
 from understudy.agents._limiter import Acquire, LimiterOf, Release
-from understudy.agents._model import ModelRequest, ModelText, ModelUsage, ToolCall, ToolResult, ToolSchema
+from understudy.agents._model import ModelRequest, ModelText, ModelUsage, ToolCall, ToolResult
+from understudy.agents._model_call import ModelCall, affordable
 from understudy.agents._pause import pause
 from understudy.agents._tools import ToolError, told_validation
 from understudy.exceptions import ActorStopped, NoReply
 from understudy.mailbox._errors import QueueClosed
-from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.reasons import plain_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from understudy.agents._ai import AIAgent
     from understudy.agents._beside import Outcome
@@ -38,13 +39,9 @@ if TYPE_CHECKING:
     from understudy.agents._model import Model, ModelEvent, ModelTurn, ToolStatus
     from understudy.agents._tools import Tool
 
-__all__ = ["ANSWER", "Turn"]
-
-ANSWER = "final_answer"
-"""The tool by which a model gives a structured answer."""
+__all__ = ["Turn"]
 
 _NOTHING = object()
-_BUFFER = 16
 _SHORTEST = 1e-3
 """Seconds below which it makes no sense to begin a call."""
 
@@ -142,7 +139,7 @@ class Turn:
         """Call the model once."""
         self._history.settle("the turn was interrupted: whether this has had effects is unknown")
         request, reservation = self._reserved(self._request())
-        call = _ModelCall(self._model, request)
+        call = ModelCall(self._model, request)
         lease: tuple[ActorRef[Any], int] | None = None
         task: asyncio.Task[Outcome[None]] | None = None
         began = self._env.now()
@@ -170,7 +167,7 @@ class Turn:
             if task is not None:
                 await self._beside.end([task])
 
-    async def _next_event(self, call: _ModelCall, deadline: float) -> ModelEvent | None:
+    async def _next_event(self, call: ModelCall, deadline: float) -> ModelEvent | None:
         """The next part of the answer, None at its end."""
         left = deadline - self._env.now()
         try:
@@ -185,7 +182,7 @@ class Turn:
     def _request(self) -> ModelRequest:
         tools = [tool.schema for tool in self._tools.values()]
         if self._adapter is not None:
-            tools.append(_answer_schema(self._adapter))
+            tools.append(AnswerType(self._adapter).schema)
         instructions = self.agent.instructions
         return ModelRequest(instructions=instructions, history=self._history.items, tools=tuple(tools))
 
@@ -196,7 +193,7 @@ class Turn:
         for budget in self._budgets:
             left = budget.left
             most = int(min(most, max(left.tokens - inputs, 1)))
-            most = _affordable(model, inputs, most, left.cost)
+            most = affordable(model, inputs, most, left.cost)
         price = model.price(ModelUsage(input_tokens=inputs, output_tokens=most))
         wish = Amount(inputs + most, price, 1, self.agent.model_timeout)
         reservation = reserve(self._budgets, wish, replace(wish, seconds=_SHORTEST))
@@ -204,13 +201,16 @@ class Turn:
 
     async def _lease(self, reservation: Reservation) -> tuple[ActorRef[Any], int] | None:
         """Leave of the provider's limiter, if there is one."""
-        registry = self.agent.context.system.registry
+        registry, number = self.agent.context.system.registry, self._env.next_uid()
         while (limiter := registry.find(LimiterOf(self._model.provider))) is not None:
             try:
                 tokens = 0 if reservation.granted.tokens == math.inf else int(reservation.granted.tokens)
-                return limiter, await limiter.ask(Acquire(tokens=tokens))
-            except (ActorStopped, NoReply):
-                await pause(_SHORTEST)  # it was restarted, or has gone
+                return limiter, await limiter.ask(Acquire(tokens=tokens, lease=number))
+            except BaseException as error:
+                limiter.tell(Release(lease=number))  # it may have been given in this very moment
+                if not isinstance(error, ActorStopped | NoReply):
+                    raise
+            await pause(_SHORTEST)  # it was restarted, or has gone
         return None
 
     # The tools
@@ -301,105 +301,10 @@ class Turn:
         if self.value is not _NOTHING:
             return _result(call, "error", "there was an answer already", "runtime")
         try:
-            self.value = _Wrapped(adapter).value(call.arguments)
+            self.value = AnswerType(adapter).value(call.arguments)
         except ValidationError as error:
             return _result(call, "error", told_validation(error), "runtime")
         return _result(call, "ok", "taken", "runtime")
-
-
-class _ModelCall:
-    """One call of a model: its parts, as they come, and what it has taken."""
-
-    def __init__(self, model: Model, request: ModelRequest) -> None:
-        self.events: AsyncMessageQueue[ModelEvent] = AsyncMessageQueue(_BUFFER)
-        self._model = model
-        self._request = request
-        self._usage: ModelUsage | None = None
-        self._began = False
-        self._refused = False
-        self._answered = False
-
-    async def run(self) -> None:
-        """Put the parts into the queue, and close it at the end."""
-        self._began = True
-        try:
-            parts: Any = self._model.respond(self._request)
-            try:
-                async for event in parts:
-                    self._answered = True
-                    if isinstance(event, ModelUsage):
-                        self._usage = event
-                    await self.events.put(event)
-            finally:
-                if hasattr(parts, "aclose"):
-                    await parts.aclose()
-        except ModelUnavailable:
-            self._refused = True
-            raise
-        finally:
-            self.events.close()
-
-    def used(self, granted: Amount, seconds: float) -> Amount:
-        """What is to be paid. Of a call that was interrupted that is all that it might have taken."""
-        if not self._began or (self._refused and not self._answered):
-            return Amount(calls=1 if self._began else 0, seconds=min(seconds, granted.seconds) if self._began else 0.0)
-        if self._usage is None:
-            return Amount(granted.tokens, granted.cost, 1, min(seconds, granted.seconds))
-        tokens = self._usage.input_tokens + self._usage.output_tokens
-        return Amount(tokens, self._model.price(self._usage), 1, min(seconds, granted.seconds))
-
-
-class _Wrapped:
-    """Models write objects: a type that is something else is put into one, under ``answer``."""
-
-    def __init__(self, adapter: TypeAdapter[Any]) -> None:
-        self._adapter = adapter
-        schema = adapter.json_schema()
-        self.is_object = schema.get("type") == "object" and "properties" in schema
-        self.schema: dict[str, Any] = schema
-        if not self.is_object:
-            definitions = schema.pop("$defs", None)
-            self.schema = {"type": "object", "properties": {"answer": schema}, "required": ["answer"]}
-            if definitions is not None:
-                self.schema["$defs"] = definitions
-
-    def value(self, arguments: str) -> Any:
-        """What a model has written as *arguments*."""
-        if self.is_object:
-            return self._adapter.validate_json(arguments or "{}")
-        data = TypeAdapter(dict[str, Any]).validate_json(arguments or "{}")
-        return self._adapter.validate_python(data.get("answer"))
-
-
-def _answer_schema(adapter: TypeAdapter[Any]) -> ToolSchema:
-    return ToolSchema(name=ANSWER, description="Give the final answer.", parameters=_Wrapped(adapter).schema)
-
-
-def budgets_of(agent: Any) -> Sequence[Budget]:
-    """The budgets that bind *agent*: its own, and those of all above it; each once."""
-    found: list[Budget] = []
-    cell = agent._understudy_cell
-    while cell is not None:
-        budget = getattr(cell.actor, "budget", None)
-        if isinstance(budget, Budget) and budget not in found:
-            found.append(budget)
-        cell = cell.parent
-    return found
-
-
-def _affordable(model: Model, inputs: int, most: int, money: float) -> int:
-    """The most output tokens up to *most* that *money* pays for; 1 if not even that."""
-
-    def price(number: int) -> float:
-        return model.price(ModelUsage(input_tokens=inputs, output_tokens=number))
-
-    if money == math.inf or price(most) <= money:
-        return most
-    low, high = 1, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if price(middle) <= money else (low, middle)
-    return low
 
 
 def _result(call: ToolCall, status: ToolStatus, content: Any, source: str) -> ToolResult:
