@@ -207,6 +207,8 @@ async def test_no_conversation_is_ever_wedged_and_no_budget_exceeded(sim: Simula
         assert all(task.done() for task in tasks), "a conversation is wedged"
         assert {task.result() for task in tasks if not task.cancelled()} <= OUTCOMES
         await sim.quiesce()
+        limiter = runtime.system.lookup("play/limiter", RateLimiter)
+        assert not limiter.debug.get_state().state["_leases"], "a lease is never given back"
         for budget in stage.budgets:
             assert budget.reserved.calls == 0, budget
             assert abs(budget.reserved.tokens) < 1e-6, budget
