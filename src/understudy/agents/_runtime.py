@@ -38,6 +38,8 @@ P = ParamSpec("P")
 UNLIMITED = 10**9
 """Restarts that a supervisor allows whose children have limits of their own."""
 _DYNAMIC = "dynamic_agents"
+_KEPT = 1_000
+"""Failures that are remembered."""
 
 
 class Hooks:
@@ -183,7 +185,7 @@ class StructuredAgentRuntime:
 
     @property
     def failures(self) -> Mapping[str, ExitReason]:
-        """Who has ended for good by a failure, by their paths, in that order."""
+        """Who has ended for good by a failure, by their paths, in that order; the latest thousand."""
         return dict(self._failures)
 
     def tree(self) -> Tree:
@@ -256,6 +258,8 @@ class StructuredAgentRuntime:
         forced = isinstance(reason, Killed) and isinstance(reason.first, Shutdown)  # asked to, and not quick enough
         if is_abnormal(reason) and not forced:
             self._failures[path] = reason
+            if len(self._failures) > _KEPT:
+                del self._failures[next(iter(self._failures))]
             if path.rpartition("/")[0] == f"/user/{self.name}":
                 self._hooks.failed(path, reason)
         if path in self._awaited:
