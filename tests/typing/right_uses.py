@@ -122,9 +122,9 @@ from understudy.transports.mcp import (
     WhereServed,
     description_hash,
     expose,
-    tool,
 )
 from understudy.transports.mcp import Ping as MCPPing
+from understudy.transports.mcp import tool as mcp_tool
 
 # --- The first example of the README ----------------------------------------------------------------------------------
 
@@ -663,7 +663,7 @@ async def mcp_sessions_answer_with_values(
     async for part in session.stream(CallToolProgress(name="add")):
         assert_type(part, ToolProgress | ToolResult)
     assert_type(expose(actor, Served, ServedInParts), tuple[ExposedTool, ...])
-    assert_type(tool(actor, Served, name="serve", call_timeout=1.0), ExposedTool)
+    assert_type(mcp_tool(actor, Served, name="serve", call_timeout=1.0), ExposedTool)
     assert_type(description_hash((await session.ask(ListTools()))[0]), str)
 
 
