@@ -232,8 +232,9 @@ class Model:
             return  # each of them is for one who waits
         if free:
             self.broken(f"in vain: {waiting} wait, and {free} are free")
-        failing = self.pool.statistics().retry_in is not None or self.pool._engine._backoff.attempts
-        if self.there < self.limit and not failing:
+        held_off = self.pool.statistics().retry_in is not None
+        one_at_a_time = self.pool._engine._backoff.attempts and self.connecting
+        if self.there < self.limit and not held_off and not one_at_a_time:
             self.broken(f"in vain: {waiting} wait, and {self.there} of {self.limit} are there")
 
     async def end(self, timeout: float, *, drain: bool = False) -> None:
