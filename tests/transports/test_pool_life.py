@@ -9,7 +9,7 @@ import pytest
 
 from tests.cast import Gate, settle
 from tests.transports.pool_stage import Notes, Server, Wire, fixed, outcome
-from understudy.transports import AsyncTransportPool, Lease, PoolClosed, PoolTimeout
+from understudy.transports import AsyncTransportPool, Lease, PoolClosed, PoolSettings, PoolTimeout
 
 
 def now() -> float:
@@ -496,3 +496,26 @@ async def test_a_pool_can_be_closed_by_its_own_factory() -> None:
     await closing[0]
     assert pool.closed
     assert len(closed) == pool.statistics().created
+
+
+@pytest.mark.asyncio
+async def test_a_pool_can_be_closed_by_what_it_calls_while_it_looks_at_what_is_idle() -> None:
+    server = Server()
+
+    async def close(wire: Wire) -> None:
+        pool._engine.shut(0.0)  # what `close` does before its first wait
+        await server.close(wire)
+
+    async def check(wire: Wire) -> bool:
+        return True
+
+    settings = PoolSettings(max_size=3, idle_timeout=10.0, check_interval=10.5, max_lifetime=math.inf)
+    pool = AsyncTransportPool(server.connect, close=close, check=check, settings=settings)
+    leases = await lent(pool, 3)
+    leases[0].release()
+    await asyncio.sleep(9.0)
+    leases[1].release()
+    await asyncio.sleep(5.0)
+    assert pool.statistics().closed_by == {"idle": 1, "closed": 1, "revoked": 1}
+    assert (pool.closed, [wire.closes for wire in server.wires]) == (True, [1, 1, 1])
+    leases[2].release()

@@ -458,21 +458,27 @@ class PoolEngine(Generic[C]):
         self._sweep, self._sweep_at = None, math.inf
         entries, self.idle = self.idle, deque()
         spare = len(entries) - settings.min_idle
-        self._serving = True  # nothing is decided before it is known what is left
+        due: list[tuple[Entry[C], CloseReason | None]] = []
         for entry in entries:  # the one that was used longest ago is on the left
             if now >= entry.expires:
-                self.retire(entry, "lifetime")
+                due.append((entry, "lifetime"))
                 spare -= 1
             elif spare > 0 and now >= entry.idle_since + settings.idle_timeout:
-                self.retire(entry, "idle")
+                due.append((entry, "idle"))
                 spare -= 1
             elif self._check is not None and now >= entry.good + settings.check_interval:
-                self._begin_check(entry)
+                due.append((entry, None))
             else:
                 self.idle.append(entry)
+        self._serving = True  # nothing is decided while some of them are in nobody's hands
+        for entry, reason in due:
+            if reason is not None or self.stage >= Stage.CLOSING:  # what was called before may have closed the pool
+                self.retire(entry, reason or "closed")
+            else:
+                self._begin_check(entry)
         self._serving = False
         following = min(map(self._due, self.idle), default=math.inf)
-        if following < self._sweep_at:
+        if following < self._sweep_at and self.stage < Stage.CLOSING:
             self._look_at(following)
         self.serve()
 
