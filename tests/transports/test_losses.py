@@ -187,6 +187,24 @@ async def test_a_first_attempt_that_fails_is_an_error_of_connect_that_says_why()
                 await shop.connect("memory://other")
 
 
+@pytest.mark.leaks("exceptions")
+async def test_a_transport_that_fails_in_a_way_of_its_own_is_tried_again() -> None:
+    async with linked() as pair:
+        connect = type(pair.wire).connect
+        failures = [ZeroDivisionError("odd")]
+
+        async def odd(self: Any, *args: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return await connect(self, *args)
+
+        pair.wire.connect = odd.__get__(pair.wire)  # type: ignore[method-assign]
+        pair.wire.last.cut()
+        await until(lambda: not pair.node.is_up)
+        await pair.node.wait_up(30.0)
+        assert failures == []
+
+
 async def test_a_node_that_goes_in_order_says_so_and_its_refs_are_told() -> None:
     async with linked() as pair:
         await pair.bank.spawn(Counter)

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import pytest
 
-from understudy.transports._mcp_gate import GateRules
+from understudy.transports._web_gate import GateRules
 from understudy.transports.mcp import HttpBinding
 
 TOKEN = "a token of the tests"

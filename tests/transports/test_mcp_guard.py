@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from understudy import InvalidSpec
-from understudy.transports._mcp_guard import AddressRules, Origin, is_loopback_host
+from understudy.transports._mcp_guard import AddressRules, Origin
+from understudy.transports._security import is_loopback
 from understudy.transports.mcp import AddressBlocked
 
 
@@ -78,7 +79,7 @@ def test_a_name_for_loopback_is_not_followed_elsewhere() -> None:
 
 @pytest.mark.parametrize("host", ["localhost.evil.example", "127.0.0.1.evil.example", "2130706433", "0x7f.1", "evil"])
 def test_what_only_looks_like_loopback_is_none(host: str) -> None:
-    assert not is_loopback_host(host)
+    assert not is_loopback(host)
 
 
 @pytest.mark.parametrize(

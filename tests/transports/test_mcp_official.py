@@ -15,7 +15,8 @@ from mcp import Client, StdioServerParameters
 
 from tests.transports.mcp_cast import SOURCE, official_server, open_desk, open_session, quiet_sdk
 from understudy import ActorSystem
-from understudy.transports._mcp_http_service import Http, Server, end_watcher
+from understudy.transports._mcp_http_service import Server, end_watcher
+from understudy.transports._web_server import SocketLimits, bounded_protocol
 from understudy.transports.mcp import (
     CallTool,
     Dialect,
@@ -33,6 +34,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.real_time]
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = ("-m", "tests.transports.mcp_program")
 ENVIRONMENT = {"PYTHONPATH": SOURCE, "PYTHONDONTWRITEBYTECODE": "1"}
+SOCKETS = SocketLimits(head_timeout=30.0, total=100, per_address=100)
 dialects = pytest.mark.parametrize("dialect", ["auto", "legacy"])
 
 
@@ -42,7 +44,9 @@ async def official_http() -> AsyncGenerator[str, None]:
     app = official_server().streamable_http_app()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        server = Server(uvicorn.Config(app, http=Http, log_config=None, timeout_graceful_shutdown=1))
+        server = Server(
+            uvicorn.Config(app, http=bounded_protocol(SOCKETS), log_config=None, timeout_graceful_shutdown=1)
+        )
         up = asyncio.Event()
         server.on_started = up.set
         serving = asyncio.create_task(server.serve_all([listening]))

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pickle
+import random
 import socket
 import ssl
 import struct
@@ -393,7 +394,7 @@ async def test_compression_is_off_so_that_there_is_no_bomb() -> None:
         b"",
         b"\x00" * 50,
         b"{}",
-        os.urandom(100),
+        random.Random(7).randbytes(100),
     ],
 )
 async def test_bytes_that_are_no_batch_end_that_connection_only(data: bytes) -> None:

@@ -13,7 +13,8 @@ from tenacity import wait_fixed
 from tests.transports.cast import MESSAGES, Add, Count, Counter, Introduce, Total, Watch, Watcher, Watching
 from tests.transports.stage import Letters, until
 from understudy import ActorSystem
-from understudy.transports import ConnectionLost, LinkOptions, MissingExtra, Timing
+from understudy.exceptions import MissingExtra
+from understudy.transports import ConnectionLost, LinkOptions, Timing
 from understudy.transports._websocket import WebSocketTransport
 
 TOKEN = "a token of a good length"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from understudy.exceptions import MissingExtra
-from understudy.transports._errors import LinkError, MessageNotAccepted, ProtocolError
+from understudy.exceptions import MissingExtra, UnderstudyError
+from understudy.transports._errors import MessageNotAccepted, ProtocolError
 from understudy.transports._frames import FRAMES, Ask, Fault, Open, Stop
 from understudy.transports._limits import MAX_DEPTH, MAX_SIZE, check_json
 
@@ -205,7 +205,7 @@ class Codec:
             return adapter.validate_json(body, strict=True, context=self._carrier)
         except ValidationError as error:
             raise MessageNotAccepted(what=what, problem=_first(error, "a value")) from None
-        except LinkError:  # of a ref in it
+        except UnderstudyError:  # of a ref in it
             raise
         except Exception as error:  # of a validator of the user's
             raise MessageNotAccepted(what=what, problem=f"its validation raised {type(error).__name__}") from error

@@ -188,10 +188,12 @@ class Connector:
         try:
             connection = await self._transport.connect(self._url, self._options, self._env)
             session = await shake(connection, "client", self._node, self._terms)
-        except (LinkError, OSError) as error:
+        except Exception as error:
             if not self._first.done():
                 self._first.set_exception(error)
                 return None
+            if not isinstance(error, LinkError | OSError):  # of a transport that says too little; no reason to give up
+                self._node.runtime.complain(f"connecting to {self._url} failed", error)
             return str(error)
         self._link = link = Link(self._node, connection, session, self._terms, dialled=True)
         link.up.add_done_callback(self._came_up)

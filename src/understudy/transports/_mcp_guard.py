@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from understudy.exceptions import InvalidSpec
 from understudy.transports._mcp_errors import AddressBlocked
+from understudy.transports._security import is_loopback
 
-__all__ = ["AddressRules", "Origin", "is_loopback_host"]
+__all__ = ["AddressRules", "Origin"]
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -57,16 +58,6 @@ class Origin:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
-
-
-def is_loopback_host(host: str) -> bool:
-    """Whether *host* says itself that it is this machine: ``localhost``, or a loopback address."""
-    if host in ("localhost", "localhost."):
-        return True
-    address = _literal(host)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped  # Pythons differ in whether they look inside by themselves
-    return address is not None and address.is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +109,7 @@ class AddressRules:
         if any(address.version == network.version and address in network for network in self.allow):
             return None
         if address.is_loopback:
-            return None if is_loopback_host(host) else "it is this machine, and the URL does not say so"
+            return None if is_loopback(host) else "it is this machine, and the URL does not say so"
         for what, applies in (
             ("it is link-local", address.is_link_local),
             ("it is multicast", address.is_multicast),
@@ -127,13 +118,6 @@ class AddressRules:
         ):
             if applies:
                 return what
-        return None
-
-
-def _literal(host: str) -> Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
         return None
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import sse_starlette.sse
-import uvicorn
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from understudy.transports._mcp_gate import Gate
 from understudy.transports._mcp_service import sdk_server
 from understudy.transports._mcp_tasks import uncancel
+from understudy.transports._web_server import GRACE, SocketLimits, WebServer, web_config
 
 if TYPE_CHECKING:
     from understudy.transports._mcp_serving import HttpBinding
@@ -23,10 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_http"]
 
-GRACE = 1
-"""Seconds that calls in hand get at the end."""
-IDLE = 5
-"""Seconds that a connection is kept open for the next request."""
 SESSION_IDLE = 600.0
 """Seconds after which a session without requests is forgotten, for clients whose protocol has sessions."""
 
@@ -53,7 +47,8 @@ async def serve_http(tools: Tools, binding: HttpBinding, up: asyncio.Future[str]
             limit=binding.max_message_bytes,
             patience=binding.body_timeout,
         )
-        server = Server(_config(gate, binding))
+        sockets = SocketLimits(binding.body_timeout, 2 * binding.max_connections, 2 * binding.max_connections)
+        server = Server(web_config(gate, sockets, binding.tls(), busy=binding.max_connections))
         server.on_started = lambda: _tell(up, binding.url(port))
         try:
             async with manager.run():
@@ -65,42 +60,6 @@ async def serve_http(tools: Tools, binding: HttpBinding, up: asyncio.Future[str]
 def _tell(up: asyncio.Future[str], url: str) -> None:
     if not up.done():
         up.set_result(url)
-
-
-def _config(gate: Gate, binding: HttpBinding) -> uvicorn.Config:
-    return uvicorn.Config(
-        cast("Any", gate),
-        lifespan="off",
-        ws="none",
-        http=Http,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=binding.max_connections,
-        timeout_keep_alive=IDLE,
-        timeout_graceful_shutdown=GRACE,
-        ssl_certfile=binding.certificate,
-        ssl_keyfile=None if binding.key is None else str(binding.key),
-    )
-
-
-class Http(H11Protocol):
-    """uvicorn's protocol, without the timer that it forgets when a connection breaks under it."""
-
-    _lost = False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        super().connection_lost(exc)
-        self._lost = True
-        self._unset_keepalive_if_required()
-
-    def on_response_complete(self) -> None:
-        """A response is out, or there is nobody for it any more."""
-        super().on_response_complete()
-        if self._lost:
-            self._unset_keepalive_if_required()
 
 
 async def end_watcher() -> None:
@@ -119,23 +78,8 @@ async def end_watcher() -> None:
         await asyncio.wait(watchers, timeout=GRACE)
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server as a part of a program that has signals of its own, and that may end it at any time."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.on_started: Callable[[], None] = lambda: None
-        self.servers: list[Any] = []
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave signals to the program."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets)
-        self.on_started()
+class Server(WebServer):
+    """The server, for a task whose cancel is the wish to end in order."""
 
     async def main_loop(self) -> None:
         """Serve until cancelled; the first cancel is the wish to end in order, the next interrupts that."""
@@ -144,20 +88,3 @@ class Server(uvicorn.Server):
         except asyncio.CancelledError:
             uncancel()
         self.should_exit = True
-
-    async def serve_all(self, sockets: list[socket.socket]) -> None:
-        """Serve until cancelled; whatever is left when it ends is dropped at once."""
-        try:
-            await self.serve(sockets)
-        finally:
-            for server in self.servers:
-                server.close()
-            tasks = list(self.server_state.tasks)
-            for task in tasks:
-                task.cancel()
-            for connection in list(self.server_state.connections):
-                transport = getattr(connection, "transport", None)
-                if transport is not None:
-                    transport.abort()
-            if tasks:
-                await asyncio.wait(tasks, timeout=GRACE)

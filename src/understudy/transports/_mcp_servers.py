@@ -12,8 +12,9 @@ from understudy._plans._spec import check_count, check_seconds
 from understudy.exceptions import InvalidSpec
 from understudy.transports._mcp_extra import need
 from understudy.transports._mcp_frames import MAX_MESSAGE_BYTES
-from understudy.transports._mcp_guard import AddressRules, Origin, is_loopback_host
+from understudy.transports._mcp_guard import AddressRules, Origin
 from understudy.transports._mcp_link import MCPLink
+from understudy.transports._security import is_loopback
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -171,7 +172,7 @@ class HttpServer(_Server):
             if not _is_header(name) or not _is_header(value) or name.lower() in _OURS:
                 problem = f"must be printable ASCII, and not one of {', '.join(sorted(_OURS))}, in {name!r}"
                 raise InvalidSpec(child=self.name, field="headers", problem=problem)
-        if self.token is not None and origin.scheme == "http" and not is_loopback_host(origin.host):
+        if self.token is not None and origin.scheme == "http" and not is_loopback(origin.host):
             problem = "is not sent over plain http to another machine, where anybody could read it: use https"
             raise InvalidSpec(child=self.name, field="token", problem=problem)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Never
+from typing import TYPE_CHECKING, ClassVar, Never
 
 from tenacity import wait_exponential
 
@@ -16,10 +16,14 @@ from understudy.exceptions import InvalidSpec
 from understudy.messages import Message
 from understudy.transports._mcp_extra import need
 from understudy.transports._mcp_frames import MAX_MESSAGE_BYTES
-from understudy.transports._mcp_gate import GateRules
-from understudy.transports._mcp_guard import is_loopback_host
 from understudy.transports._mcp_tasks import until_up
 from understudy.transports._mcp_tools import Tools
+from understudy.transports._security import is_loopback
+from understudy.transports._tls import Tls
+from understudy.transports._web_gate import GateRules, host_headers
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["HttpBinding", "MCPHttpService", "MCPStdioService", "StdioBinding", "WhereServed"]
 
@@ -82,7 +86,7 @@ class HttpBinding:
             raise InvalidSpec(child=where, field="token", problem=problem)
         if (self.certificate is None) != (self.key is None):
             raise InvalidSpec(child=where, field="key", problem="and certificate go together: give both, or neither")
-        if is_loopback_host(self.host):
+        if is_loopback(self.host):
             return
         if token is None or self.certificate is None:
             problem = "is reached by others: that needs `token=` and `certificate=` with `key=`; or bind to 127.0.0.1"
@@ -93,15 +97,21 @@ class HttpBinding:
 
     def rules(self, port: int) -> GateRules:
         """Who may speak, at that port."""
-        named = {self.host, *self.hosts}
-        if is_loopback_host(self.host):
-            named |= {"127.0.0.1", "localhost", "::1"}
-        hosts = {each if _has_port(each) else f"{_bracketed(each)}:{port}" for each in named if each}
-        if port == (_HTTPS if self.certificate is not None else _HTTP):
-            hosts |= {_bracketed(each) for each in named if each and not _has_port(each)}
-        return GateRules(
-            frozenset(each.lower() for each in hosts), frozenset(each.lower() for each in self.origins), self.token
+        others = {"127.0.0.1", "localhost", "::1"} if is_loopback(self.host) else set[str]()
+        names = host_headers(
+            [self.host, *self.hosts, *others], port, default_port=_HTTP if self.certificate is None else _HTTPS
         )
+        return GateRules(names, frozenset(each.lower() for each in self.origins), self.token)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What encrypts it, if anything does.
+
+        Raises:
+            OSError: A file is not there, or is no certificate.
+        """
+        if self.certificate is None:
+            return None
+        return Tls(certificate=str(self.certificate), key=str(self.key)).for_server()
 
     def url(self, port: int) -> str:
         """How it is reached at that port from this machine."""
@@ -111,10 +121,6 @@ class HttpBinding:
 
 
 _PORTS, _HTTP, _HTTPS, _SHORTEST = 65535, 80, 443, 16
-
-
-def _has_port(host: str) -> bool:
-    return host.rpartition(":")[2].isdigit() and (host.count(":") == 1 or host.startswith("["))
 
 
 def _bracketed(host: str) -> str:

@@ -19,12 +19,15 @@ TOKEN_SIZE = 16
 
 def is_loopback(host: str) -> bool:
     """Whether *host* can only be this machine, without asking any name server."""
-    if host == "localhost":
+    if host in ("localhost", "localhost."):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # Pythons differ in whether they look inside by themselves
+    return address.is_loopback
 
 
 def check_token(token: object, url: str) -> str | None:

@@ -58,7 +58,7 @@ class SseTransport:
         host = parts.hostname or ""
 
         def rules(port: int) -> GateRules:
-            names = host_headers(host, port, options.hosts, default_port=443 if secure else 80)
+            names = host_headers([host, *options.hosts], port, default_port=443 if secure else 80)
             return GateRules(hosts=names, origins=frozenset(origin.lower() for origin in options.origins))
 
         listener = SseListener(parts.path or _PATH, serve, options.limits, env)

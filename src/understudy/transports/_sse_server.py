@@ -30,7 +30,7 @@ from understudy.transports._sse_wire import (
     to_json,
 )
 from understudy.transports._web_gate import GateRules, Receive, Refusal, Scope, Send, read_body, refuse
-from understudy.transports._web_server import WebServer, web_config
+from understudy.transports._web_server import SocketLimits, WebServer, web_config
 
 if TYPE_CHECKING:
     import ssl
@@ -232,7 +232,10 @@ class SseListener:
         self._rules = rules(chosen)
         self._scheme = "sse" if tls is None else "sses"
         self.url = f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{chosen}{self._path}"
-        self._server = WebServer(web_config(self._app, self._limits, tls))
+        # A connection is two sockets, its stream and its messages, and may be a third, which takes over.
+        total, per_address = 3 * self._limits.max_connections, 3 * self._limits.max_connections_per_address
+        sockets = SocketLimits(self._limits.open_timeout, total, per_address)
+        self._server = WebServer(web_config(self._app, sockets, tls))
         up: asyncio.Future[None] = self._env.loop.create_future()
         self._server.on_started = partial(_tell, up)
         self._task = self._env.start_task(self._run(listening), name=f"listener:{self.url}", context=Context())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-__all__ = ["App", "GateRules", "Receive", "Refusal", "Scope", "Send", "host_headers", "read_body", "refuse"]
+__all__ = ["App", "Event", "GateRules", "Receive", "Refusal", "Scope", "Send", "host_headers", "read_body", "refuse"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Event: TypeAlias = MutableMapping[str, Any]
@@ -58,22 +58,22 @@ class GateRules:
         return None
 
 
-def host_headers(host: str, port: int, others: Iterable[str], *, default_port: int) -> frozenset[str]:
-    """What clients that were given *host* and *port*, or one of the *others*, send as Host."""
+def host_headers(names: Iterable[str], port: int, *, default_port: int) -> frozenset[str]:
+    """What clients send as Host that know the server by one of *names*, which may have another port than *port*."""
     found: set[str] = set()
-    for name in (host, *others):
-        plain = name.lower()
-        if ":" in plain and not plain.startswith("["):
-            found.add(plain if _ends_with_port(plain) else f"[{plain}]:{port}")
-        else:
-            found.add(f"{plain}:{port}")
+    for name in filter(None, names):
+        host = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
+        if _has_port(host):
+            found.add(host.lower())
+            continue
+        found.add(f"{host}:{port}".lower())
         if port == default_port:
-            found.add(plain)
+            found.add(host.lower())
     return frozenset(found)
 
 
-def _ends_with_port(name: str) -> bool:
-    return name.count(":") == 1 and name.rpartition(":")[2].isdigit()
+def _has_port(host: str) -> bool:
+    return host.rpartition(":")[2].isdigit() and (host.count(":") == 1 or host.startswith("["))
 
 
 def _only(found: dict[bytes, list[str]], name: bytes) -> str | None:

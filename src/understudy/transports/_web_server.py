@@ -7,7 +7,8 @@ import contextlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -15,10 +16,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 if TYPE_CHECKING:
     import ssl
 
-    from understudy.transports._connection import ConnectionLimits
     from understudy.transports._web_gate import App
 
-__all__ = ["WebServer", "web_config"]
+__all__ = ["GRACE", "SocketLimits", "WebServer", "bounded_protocol", "web_config"]
 
 GRACE = 1
 """Seconds that requests in hand get at the end."""
@@ -26,22 +26,40 @@ IDLE = 5
 """Seconds that a connection is kept open for its next request."""
 
 
-def web_config(app: App, limits: ConnectionLimits, context: ssl.SSLContext | None) -> uvicorn.Config:
-    """How *app* is served: HTTP/1.1 and nothing else, no headers of proxies, nothing in the log."""
+def web_config(
+    app: App, sockets: SocketLimits, context: ssl.SSLContext | None, *, busy: int | None = None
+) -> uvicorn.Config:
+    """How *app* is served: HTTP/1.1 and nothing else, no headers of proxies, nothing in the log.
+
+    With *busy*, requests on more sockets than that are answered with 503.
+    """
     return uvicorn.Config(
         cast("Any", app),
         interface="asgi3",
         lifespan="off",
         ws="none",
-        http=_bounded(limits),
+        http=bounded_protocol(sockets),
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        limit_concurrency=busy,
         timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=GRACE,
         ssl_context_factory=None if context is None else lambda config, default: context,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SocketLimits:
+    """What peers may take of a server before they have said anything that makes sense."""
+
+    head_timeout: float
+    """Seconds for the head of a request to come, from its first byte or that of the socket."""
+    total: int
+    """Sockets; further ones are dropped at once."""
+    per_address: int
+    """Likewise, of one address."""
 
 
 class WebServer(uvicorn.Server):
@@ -84,59 +102,62 @@ class WebServer(uvicorn.Server):
                 await asyncio.wait(tasks, timeout=GRACE)
 
 
-def _bounded(limits: ConnectionLimits) -> type[H11Protocol]:
-    """A protocol class of one server, which counts its sockets and waits for a request no longer than it may."""
-    by_address: Counter[str] = Counter()
+def bounded_protocol(sockets: SocketLimits) -> type[H11Protocol]:
+    """The protocol of one server."""
+    return type("Protocol", (BoundedProtocol,), {"sockets": sockets, "by_address": Counter[str]()})
 
-    class BoundedProtocol(H11Protocol):
-        """HTTP/1.1 for a peer that has a deadline for each head of a request, and so many connections."""
 
-        _address = ""
-        _deadline: asyncio.TimerHandle | None = None
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 for a peer that has a deadline for each head of a request, and so many sockets."""
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            """Take the connection, or drop it at once."""
-            super().connection_made(transport)
-            self._address = self.client[0] if self.client else ""
-            by_address[self._address] += 1
-            # A connection of ours is two sockets, its stream and its messages, and may be a third, which takes over.
-            if (
-                by_address[self._address] > 3 * limits.max_connections_per_address
-                or by_address.total() > 3 * limits.max_connections
-            ):
-                transport.abort()
-                return
-            self._deadline = self.loop.call_later(limits.open_timeout, self._late)
+    sockets: ClassVar[SocketLimits]
+    by_address: ClassVar[Counter[str]]
+    """How many sockets there are of each address, for all of one server."""
 
-        def handle_events(self) -> None:
-            """Read what has come."""
-            super().handle_events()
-            if self._deadline is not None and self._is_busy():
-                self._deadline.cancel()
-                self._deadline = None
+    _address = ""
+    _lost = False
+    _deadline: asyncio.TimerHandle | None = None
 
-        def on_response_complete(self) -> None:
-            """The next request, if there is one, has a deadline of its own."""
-            super().on_response_complete()
-            if self._deadline is None and not self._is_busy() and not self.transport.is_closing():
-                self._deadline = self.loop.call_later(limits.open_timeout + IDLE, self._late)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or drop it at once."""
+        super().connection_made(transport)
+        self._address = self.client[0] if self.client else ""
+        self.by_address[self._address] += 1
+        if self.by_address[self._address] > self.sockets.per_address or self.by_address.total() > self.sockets.total:
+            transport.abort()
+            return
+        self._deadline = self.loop.call_later(self.sockets.head_timeout, self._late)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            """It has ended."""
-            super().connection_lost(exc)
-            self._unset_keepalive_if_required()  # uvicorn forgets to where the socket was lost with an error
-            by_address[self._address] -= 1
-            if not by_address[self._address]:
-                del by_address[self._address]
-            if self._deadline is not None:
-                self._deadline.cancel()
-
-        def _is_busy(self) -> bool:
-            cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request
-            return cycle is not None and not cycle.response_complete
-
-        def _late(self) -> None:
+    def handle_events(self) -> None:
+        """Read what has come."""
+        super().handle_events()
+        if self._deadline is not None and self._is_busy():
+            self._deadline.cancel()
             self._deadline = None
-            self.transport.abort()
 
-    return BoundedProtocol
+    def on_response_complete(self) -> None:
+        """The next request, if there is one, has a deadline of its own."""
+        super().on_response_complete()
+        if self._lost:
+            self._unset_keepalive_if_required()
+        elif self._deadline is None and not self._is_busy() and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(self.sockets.head_timeout + IDLE, self._late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended."""
+        super().connection_lost(exc)
+        self._lost = True
+        self._unset_keepalive_if_required()  # uvicorn forgets to where the socket was lost with an error
+        self.by_address[self._address] -= 1
+        if not self.by_address[self._address]:
+            del self.by_address[self._address]
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _is_busy(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request
+        return cycle is not None and not cycle.response_complete
+
+    def _late(self) -> None:
+        self._deadline = None
+        self.transport.abort()

@@ -18,7 +18,7 @@ try:
     from websockets.asyncio.client import ClientConnection, connect
     from websockets.asyncio.server import ServerConnection, serve
     from websockets.datastructures import Headers
-    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, SecurityError
+    from websockets.exceptions import ConnectionClosed, WebSocketException
     from websockets.http11 import Response
     from websockets.typing import Origin
 except ImportError:
@@ -94,7 +94,7 @@ class WebSocketTransport:
         )
         try:
             ws = await dial
-        except (OSError, TimeoutError, InvalidHandshake, InvalidMessage, SecurityError, EOFError) as error:
+        except (OSError, WebSocketException, EOFError) as error:
             raise ConnectionLost(peer=url, why=str(error) or type(error).__name__) from error
         return WebSocketConnection(ws, parts.scheme, limits, env, pinned=_is_mutual(options))
 
