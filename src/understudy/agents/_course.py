@@ -89,8 +89,7 @@ class Course(Hooks):
             elif not (self._asked and isinstance(error, StartError) and isinstance(error.reason, Shutdown)):
                 self._blame("initialize", str(error), error, first=not self._asked)
             return
-        if self._phase == "initialize":
-            self._next("execute")
+        self.up()
         thrown: BaseException | None = None
         try:
             await self._execute()
@@ -117,6 +116,10 @@ class Course(Hooks):
     async def open(self) -> None:
         self._opened = True
         await self.program.initialize()
+
+    def up(self) -> None:
+        if self._phase == "initialize":
+            self._next("execute")
 
     async def _end_execution(self) -> None:
         if self._phase != "clean_up":

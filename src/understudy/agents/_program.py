@@ -211,5 +211,8 @@ class Main(Actor[Never]):
 
     @handler
     async def _begin(self, message: Begin) -> None:
+        course = self.program._course  # pyright: ignore[reportPrivateUsage]
+        assert course is not None
+        course.up()
         result = await self.program.execute()
         self.program.stop(result)

@@ -48,6 +48,9 @@ class Hooks:
     async def open(self) -> None:
         """Before any agent starts."""
 
+    def up(self) -> None:
+        """All agents that were declared are up."""
+
     def ended(self, message: EndProgram) -> None:
         """An agent has ended the program."""
 
@@ -169,7 +172,7 @@ class StructuredAgentRuntime:
         )
         if final:
             self._awaited = {f"/user/{name}/{spec.name}" for spec in self._plan.children if spec.get("significant")}
-        self.system = ActorSystem(self.spec, name=self.name, settings=settings, instruments=(_Ends(self), *instruments))
+        self.system = ActorSystem(self.spec, name=self.name, settings=settings, instruments=(_News(self), *instruments))
         """The system in which the agents live."""
 
     @property
@@ -297,12 +300,16 @@ class DynamicAgents(DynamicSupervisor):
         self.context.register(DYNAMIC)
 
 
-class _Ends(Instrument):
-    """Hears of agents that have ended for good."""
+class _News(Instrument):
+    """Hears when all are up, and of agents that have ended for good."""
 
     def __init__(self, runtime: StructuredAgentRuntime) -> None:
         self._runtime = runtime
         self._prefix = f"/user/{runtime.name}/"
+
+    def actor_started(self, path: str, incarnation: int) -> None:
+        if path == f"/user/{self._runtime.name}":
+            self._runtime._hooks.up()  # pyright: ignore[reportPrivateUsage]
 
     def actor_stopped(self, path: str, reason: ExitReason) -> None:
         if path.startswith(self._prefix):
