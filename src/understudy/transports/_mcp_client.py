@@ -181,8 +181,7 @@ class Watched:
         return await self._inner.__aexit__(exc_type, exc_val, exc_tb)
 
     def _tell(self) -> None:
-        if not self._lost.done():
-            self._lost.set_result(self._why())
+        _lose(self._lost, self._why())
 
 
 class _WatchedRead:
