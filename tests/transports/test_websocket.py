@@ -33,10 +33,11 @@ class Kept(WebSocketTransport):
         return self.made[-1]
 
 
-async def test_all_that_refs_can_do_they_can_do_over_a_socket() -> None:
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:0", "sse://127.0.0.1:0"])
+async def test_all_that_refs_can_do_they_can_do_over_a_socket(url: str) -> None:
     async with ActorSystem(name="bank") as bank, ActorSystem(name="shop") as shop:
         await bank.spawn(Counter)
-        listening = await bank.listen(token=TOKEN, messages=MESSAGES, actors=[Counter])
+        listening = await bank.listen(url, token=TOKEN, messages=MESSAGES, actors=[Counter])
         node = await shop.connect(listening.url, token=TOKEN, messages=MESSAGES)
         await until(lambda: listening.peers == ("shop",), 5.0)
         ref = await node.lookup("counter", Counter)

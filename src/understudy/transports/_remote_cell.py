@@ -251,7 +251,7 @@ class RemoteCell(Intake):
 
     # Requests
 
-    def request_stop(self, reason: ExitReason, *, keep: bool = False) -> None:
+    def stop(self, reason: ExitReason) -> None:
         """Ask for its end; nothing happens where its node is out of reach."""
         self._request(Stop(self.at, "stop"))
 
