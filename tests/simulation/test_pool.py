@@ -167,11 +167,14 @@ class Model:
         # Those whose turn is granted and who have not run since are served as well.
         if len(earlier) > self.pool._engine.line.granted and not self.refusing:
             self.broken(f"order: {ticket} is served before {earlier}")
+        self.lent(wire, str(ticket))
+
+    def lent(self, wire: Wire, holder: str) -> None:
         if wire.holder is not None:
             self.broken(f"two borrowers: {wire} is lent while {wire.holder} has it")
         if self.sim.now < self.force_at and (not wire.open or wire.closes or wire.spoilt or wire.checking):
             self.broken(f"lent: {wire}, which is of no use")
-        wire.holder = str(ticket)
+        wire.holder = holder
 
     def give_back(self, lease: Lease[Wire], *, broken: bool) -> None:
         wire = lease.connection
@@ -204,9 +207,7 @@ class Model:
         for _ in range(times):
             with contextlib.suppress(PoolTimeout, PoolClosed, Oops):
                 async with self.pool.acquire(timeout=timeout) as wire:
-                    if wire.holder is not None:
-                        self.broken(f"two borrowers: {wire} is lent while {wire.holder} has it")
-                    wire.holder = "somebody"
+                    self.lent(wire, "somebody")
                     try:
                         await asyncio.sleep(self.sim.random.choice([0.0, 0.05]))
                         if self.chance(0.1):
@@ -273,7 +274,8 @@ SETTINGS: dict[str, Any] = {
 @simulate(schedules=200, faults=Faults(stall=0.3))
 async def test_no_rule_is_broken_whatever_happens(sim: Simulation) -> None:
     size = 1 + sim.random.randrange(3)
-    settings = PoolSettings(max_size=size, min_idle=sim.random.randrange(size + 1), **SETTINGS)
+    changes = {"min_idle": sim.random.randrange(size + 1), "check_after": sim.random.choice([0.0, 0.1])}
+    settings = PoolSettings(max_size=size, **(SETTINGS | changes))
     model = Model(sim, settings, harsh=sim.random.random() < 0.8)
     users = [asyncio.create_task(model.use(4, 0.2 + number), name=f"user {number}") for number in range(4)]
     users.append(asyncio.create_task(model.use_in_a_block(4, 1.0), name="block"))

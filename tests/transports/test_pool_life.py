@@ -177,6 +177,18 @@ async def test_what_has_lived_for_too_long_is_closed_when_it_is_not_lent() -> No
 
 
 @pytest.mark.asyncio
+async def test_what_comes_back_too_old_is_not_for_who_waits() -> None:
+    async with Server().pool(max_size=1, max_lifetime=100.0, lifetime_jitter=0.0) as pool:
+        (lease,) = await lent(pool, 1)
+        waiter = asyncio.ensure_future(pool.acquire(timeout=200.0)._lend())
+        await asyncio.sleep(100.0)
+        lease.release()
+        other = await waiter
+        assert other.number == 2
+        other.release()
+
+
+@pytest.mark.asyncio
 async def test_lifetimes_differ_by_chance() -> None:
     notes = Notes()
     ends: list[float] = []
