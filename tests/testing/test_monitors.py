@@ -216,6 +216,18 @@ def test_crashes_and_cancels_break_nothing(traffic: Test) -> None:
     assert violations(traffic, 10, faults=Faults(crash=0.05, cancel=0.1, stall=math.inf)) == []
 
 
+def patch_take(patch: pytest.MonkeyPatch, take: Callable[[AsyncMessageQueue[Any]], Any]) -> None:
+    """Put *take* in its place, and let nobody take past it, as a pump does while there is little in the queue."""
+    tune = AsyncMessageQueue[Any]._tune
+
+    def tuned(self: AsyncMessageQueue[Any], busy: bool) -> None:
+        tune(self, busy)
+        self.take_up_to = min(self.take_up_to, 0)
+
+    patch.setattr(AsyncMessageQueue, "take", take)
+    patch.setattr(AsyncMessageQueue, "_tune", tuned)
+
+
 def drops_in_silence(patch: pytest.MonkeyPatch) -> None:
     real = AsyncMessageQueue[Any].take
 
@@ -223,7 +235,7 @@ def drops_in_silence(patch: pytest.MonkeyPatch) -> None:
         item = real(self)
         return real(self) if getattr(item, "number", None) == 2 and self.items else item
 
-    patch.setattr(AsyncMessageQueue, "take", take)
+    patch_take(patch, take)
 
 
 def accepts_and_forgets(patch: pytest.MonkeyPatch) -> None:
@@ -245,7 +257,7 @@ def delivers_twice(patch: pytest.MonkeyPatch) -> None:
             self.push_front(item)
         return item
 
-    patch.setattr(AsyncMessageQueue, "take", take)
+    patch_take(patch, take)
 
 
 def reorders(patch: pytest.MonkeyPatch) -> None:
@@ -269,7 +281,7 @@ def is_both_handled_and_a_dead_letter(patch: pytest.MonkeyPatch) -> None:
             cell.runtime.dead_letter(item, cell.path, None, "planted")
         return item
 
-    patch.setattr(AsyncMessageQueue, "take", take)
+    patch_take(patch, take)
 
 
 def forgets_to_wake(patch: pytest.MonkeyPatch) -> None:

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable
 
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 
     from understudy.actors._cell import Cell
     from understudy.messages import Asks, Streams
     from understudy.reasons import ExitReason
 
-__all__ = ["ActorRef", "Carrier", "check_ref", "letter_from"]
+__all__ = ["REF_FORMAT", "ActorRef", "Carrier", "check_ref", "letter_from"]
 
 M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
@@ -468,6 +468,16 @@ class ActorRef(Generic[M_contra]):
                 _leave, info_arg=True, return_schema=core_schema.str_schema(), when_used="json"
             ),
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "format": REF_FORMAT}
+
+
+REF_FORMAT = "understudy-ref"
+"""What tells a ref from other strings in a JSON schema."""
 
 
 class Carrier(Protocol):

@@ -208,6 +208,11 @@ class _Mailbox(AsyncMessageQueue[Any]):
         """None: nobody appends past `offer`."""
         return 0
 
+    def _tune(self, busy: bool) -> None:
+        """Likewise nobody takes past `take`."""
+        super()._tune(busy)
+        self.take_up_to = min(self.take_up_to, 0)
+
     def offer(self, item: Any) -> bool:
         """Put *item* at the end if that is possible now."""
         accepted = super().offer(item)

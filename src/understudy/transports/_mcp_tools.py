@@ -14,7 +14,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from understudy._plans._spec import check_count, check_seconds, snake_case
-from understudy.actors._ref import ActorRef
+from understudy.actors._ref import REF_FORMAT, ActorRef
 from understudy.exceptions import (
     ActorFailed,
     ActorStopped,
@@ -247,10 +247,13 @@ def _reply_of(
 
 def _schema(where: str, make: Callable[[], dict[str, Any]]) -> dict[str, JsonValue]:
     try:
-        return make()
+        made = make()
     except PydanticUserError as error:
         problem = f"has a field or a reply that JSON has no schema for: {error.message}"
         raise InvalidSpec(child=where, field="message", problem=problem) from error
+    if f'"{REF_FORMAT}"' in json.dumps(made):
+        raise InvalidSpec(child=where, field="message", problem="has a ref in it, of which a client can make nothing")
+    return made
 
 
 def _described(message: type) -> str:
