@@ -376,6 +376,6 @@ def scenario(*parts: str, size: int = 1, **changes: Any) -> Callable[[Any], Any]
 )
 def test_no_rule_is_broken_in_any_order_of(parts: tuple[str, ...]) -> None:
     subject = Subject(scenario(*parts), Faults(stall=0.0), system=False)
-    report = search(subject, departures=DEPARTURES, at_most=200_000, name=f"all orders of {', '.join(parts)}")
+    report = search(subject, departures=DEPARTURES, at_most=500_000, name=f"all orders of {', '.join(parts)}")
     print(report.summary())
     assert report.complete
