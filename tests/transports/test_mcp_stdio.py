@@ -222,9 +222,9 @@ async def test_a_deadline_cancels_the_call_at_the_server() -> None:
     ("tool", "arguments", "problem"),
     [
         ("large", {"size": 5000}, "more than 4,096 bytes"),
-        ("raw", {"text": '{"jsonrpc": "2.0", "id": 1, "id": 2, "result": {}}'}, "stands twice"),
+        ("raw", {"text": '{"jsonrpc": "2.0", "id": 1, "id": 2, "result": {}}'}, "a duplicate key"),
         ("raw", {"text": '{"jsonrpc": "2.0", "id": 1, "result": {"a": NaN}}'}, "NaN"),
-        ("raw", {"text": "[" * 40 + "]" * 40}, "deeper than 32"),
+        ("raw", {"text": "[" * 40 + "]" * 40}, "more than 32 deep"),
         ("raw", {"text": '{"no": "message"}'}, "no message of JSON-RPC"),
     ],
 )

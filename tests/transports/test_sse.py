@@ -459,7 +459,7 @@ async def test_a_gap_is_the_end_for_a_client_of_ours() -> None:
         (b'id: 1\nevent: message\ndata: "!"\n\n', "no base64"),
         (b'id: one\nevent: message\ndata: "YQ=="\n\n', "invalid literal"),
         (b"event: end\ndata: []\n\n", "no JSON object"),
-        (b"event: end\ndata: " + b"[" * 100_000 + b"\n\n", "nested too deeply"),
+        (b"event: end\ndata: " + b"[" * 100_000 + b"\n\n", "more than 32 deep"),
         (b'id: 1\nevent: message\ndata: "' + b"A" * 400_000 + b'"\n\n', "exceeded"),
         (b"id: 1\nevent: message\ndata: " + b"A" * 400_000, "exceeded"),
     ],

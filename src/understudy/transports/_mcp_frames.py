@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
-from typing import Any, NoReturn
 
+from understudy.transports import _limits
+from understudy.transports._errors import ProtocolError
 from understudy.transports._mcp_errors import InvalidFrame, MessageTooLarge
 
 __all__ = ["MAX_MESSAGE_BYTES", "LineSplitter", "check_json", "printable"]
 
-MAX_MESSAGE_BYTES = 256 * 1024
+MAX_MESSAGE_BYTES = _limits.MAX_SIZE
 """What a message may have at most, unless somebody says otherwise."""
-
-MAX_DEPTH = 32
-_OPENING = re.compile(rb"[\[{]")
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def check_json(data: bytes, *, source: str, limit: int) -> None:
-    """Refuse *data* unless it is JSON that every reader understands alike.
-
-    The size is looked at before anything else, then the depth by counting brackets, then all that parsers disagree
-    on: duplicate names, NaN and infinities, lone surrogates.
+    """Refuse *data* unless it is JSON that every reader understands alike, and no more of it than *limit* bytes.
 
     Raises:
         MessageTooLarge: More than *limit* bytes.
@@ -32,38 +23,10 @@ def check_json(data: bytes, *, source: str, limit: int) -> None:
     """
     if len(data) > limit:
         raise MessageTooLarge(source=source, limit=limit)
-    if len(_OPENING.findall(data)) > MAX_DEPTH and _depth(data) > MAX_DEPTH:
-        raise InvalidFrame(source=source, problem=f"JSON that is nested deeper than {MAX_DEPTH}")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-        if _SURROGATE.search(data):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # a pair has become one character by now
-    except (ValueError, RecursionError) as error:
-        raise InvalidFrame(source=source, problem=f"no JSON: {_short(str(error))}") from None
-
-
-def _depth(data: bytes) -> int:
-    """How deep brackets are nested, those in strings not counted."""
-    depth = deepest = 0
-    for found in _BRACKETS.finditer(data):
-        each = found[0]
-        if each in (b"[", b"{"):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif each in (b"]", b"}"):
-            depth -= 1
-    return deepest
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a name stands twice in an object")
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+        _limits.check_json(data, max_size=limit)
+    except ProtocolError as error:
+        raise InvalidFrame(source=source, problem=error.problem) from None
 
 
 class LineSplitter:

@@ -22,6 +22,9 @@ import binascii
 import json
 from typing import Any, cast
 
+from understudy.transports._errors import ProtocolError
+from understudy.transports._limits import check_json
+
 __all__ = [
     "CLOSE",
     "CONNECTION",
@@ -82,9 +85,9 @@ def from_json(text: str | bytes) -> dict[str, Any]:
         ValueError: It is no JSON object.
     """
     try:
-        found: object = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("JSON that is nested too deeply") from error
+        found: object = check_json(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+    except ProtocolError as error:
+        raise ValueError(error.problem) from error
     if not isinstance(found, dict):
         raise ValueError("no JSON object")
     facts = cast("dict[str, Any]", found)
