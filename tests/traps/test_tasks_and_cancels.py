@@ -39,6 +39,7 @@ from understudy import (
     AskTimeout,
     Crashed,
     Killed,
+    Settings,
     Shutdown,
     StartTimeout,
     UnderstudyError,
@@ -479,7 +480,8 @@ def test_09_an_event_loop_ends_whatever_a_system_in_it_has_come_to(ticks: int) -
     journal: list[str] = []
 
     async def live() -> None:
-        async with ActorSystem() as system:
+        # What is done ahead of a turn is bounded by the slice, which on a slow machine is over before the system is up.
+        async with ActorSystem(settings=Settings(slice_seconds=10.0)) as system:
             journal.append("up")
             try:
                 await system.wait_stopped()
