@@ -9,11 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from understudy.transports._tls import Tls
 
-__all__ = ["Connection", "ConnectionLimits", "Listener", "PeerFacts", "Serve", "Transport", "TransportOptions"]
+if TYPE_CHECKING:
+    from understudy.environment import Environment
+
+__all__ = [
+    "Connection",
+    "ConnectionLimits",
+    "Listener",
+    "PeerFacts",
+    "Serve",
+    "Transport",
+    "TransportOptions",
+    "serve_out",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +134,17 @@ class Listener(Protocol):
 
 Serve: TypeAlias = Callable[[Connection], Awaitable[None]]
 """What a listener does with a connection: called once for each, in a task; the connection is closed when it returns."""
+
+
+async def serve_out(serve: Serve, connection: Connection, env: Environment) -> None:
+    """*serve* a connection to its end, and close it; an error is that of the event loop's exception handler."""
+    try:
+        await serve(connection)
+    except Exception as error:
+        problem = {"message": f"understudy: serving {connection.peer.address} failed", "exception": error}
+        env.loop.call_exception_handler(problem)
+    finally:
+        await connection.aclose()
 
 
 class Transport(Protocol):

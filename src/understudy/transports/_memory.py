@@ -8,7 +8,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from understudy.transports._connection import PeerFacts, TransportOptions
+from understudy.transports._connection import PeerFacts, TransportOptions, serve_out
 from understudy.transports._errors import ConnectionLost, UnsafeListener
 from understudy.transports._pipe import Pipe, PipedConnection
 
@@ -86,7 +86,9 @@ class MemoryListener:
         label = f"{self.url}#{self._made}"
         there, back = Pipe(self._env), Pipe(self._env)
         ours = MemoryConnection(label, back, there, self._limits)
-        task = self._env.start_task(self._run(ours), name=f"link:{label}", context=Context(), on_done=self._ended)
+        task = self._env.start_task(
+            serve_out(self._serve, ours, self._env), name=f"link:{label}", context=Context(), on_done=self._ended
+        )
         if not task.done():
             self._serving[task] = ours
         return MemoryConnection(self.url, there, back, limits)
@@ -101,15 +103,6 @@ class MemoryListener:
         pending = [task for task in self._serving if task is not asyncio.current_task()]
         if pending:
             await asyncio.wait(pending)
-
-    async def _run(self, connection: MemoryConnection) -> None:
-        try:
-            await self._serve(connection)
-        except Exception as error:
-            problem = {"message": f"understudy: serving {connection.peer.address} failed", "exception": error}
-            self._env.loop.call_exception_handler(problem)
-        finally:
-            await connection.aclose()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         connection = self._serving.pop(task, None)

@@ -14,7 +14,7 @@ from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 
-from understudy.transports._connection import PeerFacts
+from understudy.transports._connection import PeerFacts, serve_out
 from understudy.transports._event_stream import EventStream, Gap
 from understudy.transports._pipe import ROOM, Bell, Pipe, PipedConnection
 from understudy.transports._sse_wire import (
@@ -321,7 +321,7 @@ class SseListener:
         self._connections[name] = connection
         self._addresses[connection] = host
         task = self._env.start_task(
-            self._run_one(connection),
+            serve_out(self._serve, connection, self._env),
             name=f"link:{peer.address}",
             context=Context(),
             on_done=partial(self._ended, name),
@@ -331,15 +331,6 @@ class SseListener:
         else:
             self._serving[task] = connection
         return Response(to_json(connection=name), HTTPStatus.CREATED, {"Cache-Control": "no-store"}, "application/json")
-
-    async def _run_one(self, connection: SseServerConnection) -> None:
-        try:
-            await self._serve(connection)
-        except Exception as error:
-            problem = {"message": f"understudy: serving {connection.peer.address} failed", "exception": error}
-            self._env.loop.call_exception_handler(problem)
-        finally:
-            await connection.aclose()
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         connection = self._serving.pop(task, None)

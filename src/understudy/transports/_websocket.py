@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from understudy.exceptions import MissingExtra
-from understudy.transports._connection import PeerFacts
+from understudy.transports._connection import PeerFacts, serve_out
 from understudy.transports._errors import ConnectionLost
 from understudy.transports._security import check_client, check_server, is_loopback
 from understudy.transports._tls import names_of
@@ -193,13 +193,7 @@ class WebSocketListener:
     async def _handle(self, ws: ServerConnection) -> None:
         pinned = _is_mutual(self._options)
         connection = WebSocketConnection(ws, self._parts.scheme, self._options.limits, self._env, pinned=pinned)
-        try:
-            await self._serve(connection)
-        except Exception as error:
-            problem = {"message": f"understudy: serving {connection.peer.address} failed", "exception": error}
-            self._env.loop.call_exception_handler(problem)
-        finally:
-            await connection.aclose()
+        await serve_out(self._serve, connection, self._env)
 
 
 class WebSocketConnection:
