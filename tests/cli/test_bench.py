@@ -90,7 +90,7 @@ def test_it_reports_each_type_of_message_the_busiest_first(program: Callable[[st
 
     report = json.loads(capsys.readouterr().out)
     rows = {(row["actor"], row["message"]): row for row in report["handlers"]}
-    assert next(iter(rows)) == ("Worker", "Hot")
+    assert [row["busy"] for row in report["handlers"]] == sorted((row["busy"] for row in rows.values()), reverse=True)
     assert {key: row["handled"] for key, row in rows.items()} == {
         ("Worker", "Hot"): 11,
         ("Worker", "Cold"): 10,
@@ -101,8 +101,8 @@ def test_it_reports_each_type_of_message_the_busiest_first(program: Callable[[st
     for row in rows.values():
         assert 0 <= row["handling_p50"] <= row["handling_p99"]
         assert 0 < row["waiting_p50"] <= row["waiting_p99"]
-    # It waits for the worker nearly all the time, which keeps it in hand and the event loop free.
-    assert rows["Boss", "Go"]["busy"] < rows["Boss", "Go"]["handling_p50"]
+    # It waits for the worker, which keeps it in hand and the event loop free. (A duration is off by up to 1 in 32.)
+    assert rows["Boss", "Go"]["busy"] <= rows["Boss", "Go"]["handling_p50"] * 33 / 32
 
 
 def test_a_tree_that_runs_on_is_stopped_after_the_given_seconds(program: Callable[[str], str], capsys: Output) -> None:
