@@ -321,7 +321,7 @@ async def test_a_constructor_that_a_decorator_makes_sees_nothing_of_the_caller()
         def look(self, message: Look) -> list[Any]:
             return self.sight
 
-    class Called(type(Bare)):  # type: ignore[misc]
+    class Called(type(Bare)):
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
             seen.extend(_sight())
             return super().__call__(*args, **kwargs)

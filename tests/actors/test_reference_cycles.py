@@ -123,7 +123,7 @@ async def test_what_a_restart_leaves_does_not_grow(cls: type[Actor[Add | Fail]],
 
 
 async def _come_and_go(pool: object, cls: type[Actor[Add | Fail]], use: Callable[[Ref], Awaitable[None]]) -> None:
-    ref: Ref = await pool.start_child(cls)  # type: ignore[attr-defined]
+    ref: Ref = await pool.start_child(cls)
     await use(ref)
     ref.stop()
     await ref.wait_stopped()

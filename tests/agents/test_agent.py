@@ -217,7 +217,7 @@ class Plain(AsyncAgent[Say]):
 
 def test_an_instance_of_a_class_without_a_constructor_takes_no_arguments() -> None:
     with pytest.raises(TypeError, match="takes no arguments"):
-        Plain(1)  # type: ignore[call-arg]
+        Plain(1)
 
 
 # One another
@@ -317,9 +317,9 @@ async def test_any_of_a_class_that_does_not_start_is_an_error_unless_there_is_on
 def test_messages_of_a_conversation_are_frozen_and_checked() -> None:
     said = Said(text="TERMINATE <eom> JOINED", end_of_turn=False)
     with pytest.raises(ValidationError):
-        said.text = "other"  # type: ignore[misc]
+        said.text = "other"
     with pytest.raises(ValidationError):
-        Prompt(text="hi", signal="<eom>")  # type: ignore[call-arg]
+        Prompt(text="hi", signal="<eom>")
     assert Say(text="x").end_of_turn
 
 

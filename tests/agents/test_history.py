@@ -36,7 +36,7 @@ def test_whatever_is_done_in_whatever_order_every_call_gets_exactly_one_result(
         if kind == "user":
             history.add_user(str(value))
         elif kind == "model":
-            history.add_model("m", [call(str(name)) for name in value])  # type: ignore[attr-defined]
+            history.add_model("m", [call(str(name)) for name in value])
         elif kind == "result":
             history.add_result(result(str(value)))
         else:

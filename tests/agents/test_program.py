@@ -126,7 +126,7 @@ async def test_it_ends_when_it_is_asked_to_and_when_an_agent_stops_the_system() 
 @pytest.mark.asyncio
 async def test_its_own_work_begins_when_all_are_up_and_its_end_is_that_of_the_program() -> None:
     class Late(Echo):
-        async def initialize(self) -> None:  # type: ignore[override]
+        async def initialize(self) -> None:
             await asyncio.sleep(0.5)
 
     class Working(Recorded):
@@ -144,7 +144,7 @@ async def test_its_own_work_begins_when_all_are_up_and_its_end_is_that_of_the_pr
 @pytest.mark.asyncio
 async def test_a_hundred_agents_make_a_program_that_starts_in_the_time_of_one() -> None:
     class Slowly(Echo):
-        async def initialize(self) -> None:  # type: ignore[override]
+        async def initialize(self) -> None:
             await asyncio.sleep(0.01)
 
     class Working(Recorded):
@@ -165,7 +165,7 @@ async def test_an_end_that_comes_before_all_are_up_is_an_end_and_no_failure() ->
             self.end_program("early")
 
     class Late(Echo):
-        async def initialize(self) -> None:  # type: ignore[override]
+        async def initialize(self) -> None:
             await asyncio.sleep(5)
 
     program = Recorded(child(Hasty), child(Late))
@@ -177,7 +177,7 @@ async def test_an_end_that_comes_before_all_are_up_is_an_end_and_no_failure() ->
 @pytest.mark.asyncio
 async def test_agents_that_are_added_do_not_keep_it_from_ending() -> None:
     class Boss(Echo):
-        async def initialize(self) -> None:  # type: ignore[override]
+        async def initialize(self) -> None:
             await self.agents.any_of(Echo).ref()
             self.context.ref.tell(Finish())
 
@@ -367,7 +367,7 @@ async def test_a_second_cancel_shortens_the_end_and_leaves_nothing(where: str) -
     hold = asyncio.Event()
 
     class Lingering(Echo):
-        async def shutdown(self, reason: object) -> None:  # type: ignore[override]
+        async def shutdown(self, reason: object) -> None:
             if where == "agents":
                 await hold.wait()
 
@@ -454,7 +454,7 @@ async def test_what_is_not_allowed_is_refused_before_anything_starts(
 @pytest.mark.asyncio
 async def test_agents_that_resist_do_not_take_the_time_of_the_clean_up() -> None:
     class Stubborn(Echo):
-        async def shutdown(self, reason: object) -> None:  # type: ignore[override]
+        async def shutdown(self, reason: object) -> None:
             while not hold.is_set():
                 with contextlib.suppress(asyncio.CancelledError):
                     await hold.wait()

@@ -60,7 +60,7 @@ async def test_an_agent_that_depends_on_another_starts_after_it() -> None:
 
 
 class Logged(Echo):
-    async def initialize(self) -> None:  # type: ignore[override]
+    async def initialize(self) -> None:
         await asyncio.sleep(0.01)
         super().initialize()
 
@@ -242,7 +242,7 @@ async def test_a_cancel_is_an_orderly_end_and_a_kill_the_quickest() -> None:
 
 def test_what_is_not_allowed_is_refused_where_it_is_declared() -> None:
     with pytest.raises(InvalidSpec, match="strategy"):
-        agent_group("x", child(Echo), strategy="none")  # type: ignore[arg-type]
+        agent_group("x", child(Echo), strategy="none")
     with pytest.raises(InvalidSpec, match="must be unique"):
         StructuredAgentRuntime(echo("one"), echo("one"))
     with pytest.raises(InvalidSpec, match="must be unique"):
@@ -252,5 +252,5 @@ def test_what_is_not_allowed_is_refused_where_it_is_declared() -> None:
     with pytest.raises(InvalidSpec, match="name"):
         StructuredAgentRuntime(name="a b")
     with pytest.raises(InvalidSpec, match="subclass of Actor"):
-        StructuredAgentRuntime(int)  # type: ignore[arg-type]
+        StructuredAgentRuntime(int)
     assert Agents.__doc__

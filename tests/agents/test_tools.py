@@ -50,7 +50,7 @@ def test_the_schema_comes_from_the_annotations() -> None:
         (lambda: tool(_private), "must not begin with '_'"),
         (lambda: agent_tool("x", name="a b", description=""), "name"),
         (lambda: AIAgent(tools=[tool(_plain), tool(_plain)]), "has two with the name '_plain'"),
-        (lambda: AIAgent(tools=[_plain]), "must be what `tool` or `agent_tool` has made"),  # type: ignore[list-item]
+        (lambda: AIAgent(tools=[_plain]), "must be what `tool` or `agent_tool` has made"),
         (lambda: AIAgent(tools=[tool(name="final_answer")(_plain)]), "must not have the name 'final_answer'"),
         (lambda: ScriptedModel("just a text"), "must be a list of answers"),
     ],
@@ -63,7 +63,7 @@ def test_what_cannot_be_a_tool_is_refused_where_it_is_declared(declare: Callable
 def _plain() -> None: ...
 async def _coroutine() -> None: ...
 def _unwritable(x: object, y: Callable[[], int]) -> None: ...
-def _unresolvable(x: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+def _unresolvable(x: Nowhere) -> None: ...  # noqa: F821
 def _private(_x: int) -> None: ...
 
 
@@ -82,7 +82,7 @@ def test_methods_of_a_class_are_its_tools_and_those_of_its_bases_unless_they_are
         def one(self) -> str:
             return "derived"
 
-        two = None  # type: ignore[assignment]
+        two = None
 
     assert list(toolbox(Base, ())) == ["one", "two"]
     assert list(toolbox(Derived, ())) == ["uno"]

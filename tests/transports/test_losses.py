@@ -165,7 +165,7 @@ async def test_attempts_come_ever_more_rarely_and_not_all_at_once() -> None:
             tries.append(loop.time())
             return await connect(self, *args)
 
-        pair.wire.connect = counted.__get__(pair.wire)  # type: ignore[method-assign]
+        pair.wire.connect = counted.__get__(pair.wire)
         pair.wire.last.cut()
         await asyncio.sleep(120.0)
         gaps = [after - before for before, after in itertools.pairwise(tries)]
@@ -198,7 +198,7 @@ async def test_a_transport_that_fails_in_a_way_of_its_own_is_tried_again() -> No
                 raise failures.pop()
             return await connect(self, *args)
 
-        pair.wire.connect = odd.__get__(pair.wire)  # type: ignore[method-assign]
+        pair.wire.connect = odd.__get__(pair.wire)
         pair.wire.last.cut()
         await until(lambda: not pair.node.is_up)
         await pair.node.wait_up(30.0)

@@ -279,7 +279,7 @@ async def test_a_session_is_closed_by_the_task_that_has_opened_it() -> None:
             @asynccontextmanager
             async def noting() -> Any:
                 tasks.append(asyncio.current_task())
-                async with MemoryServer(official_server()).connect(log) as link:  # type: ignore[arg-type]
+                async with MemoryServer(official_server()).connect(log) as link:
                     yield link
                 tasks.append(asyncio.current_task())
 

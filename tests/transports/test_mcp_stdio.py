@@ -153,7 +153,7 @@ async def test_nothing_is_left_when_the_actor_is_killed() -> None:
 async def test_nothing_is_left_when_the_actor_is_killed_while_it_starts() -> None:
     started: list[int] = []
 
-    class Noted(type(few_lines())):  # type: ignore[misc]
+    class Noted(type(few_lines())):
         def connect(self, log: Any) -> Any:
             from understudy.transports import _mcp_client
 

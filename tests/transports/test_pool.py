@@ -128,7 +128,7 @@ async def test_functions_that_are_not_async_will_do() -> None:
 
 def test_what_cannot_be_called_is_refused_when_the_pool_is_made() -> None:
     with pytest.raises(InvalidSpec, match=r"close must be a function, got None \(pool 'x'\)"):
-        AsyncTransportPool(lambda: 7, close=None, name="x")  # type: ignore[arg-type]
+        AsyncTransportPool(lambda: 7, close=None, name="x")
 
 
 # Time
@@ -448,9 +448,9 @@ def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match=r"min_idle \(3\) must not be more than max_size \(2\)"):
         PoolSettings(max_size=2, min_idle=3)
     with pytest.raises(ValueError, match="maximum"):
-        PoolSettings(maximum=3)  # type: ignore[call-arg]
+        PoolSettings(maximum=3)
     with pytest.raises(ValueError, match="frozen"):
-        PoolSettings().max_size = 3  # type: ignore[misc]
+        PoolSettings().max_size = 3
 
 
 def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ def now() -> float:
 def timers() -> int:
     """How many timers are set."""
     loop = asyncio.get_running_loop()
-    return sum(not timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]
+    return sum(not timer.cancelled() for timer in loop._scheduled)
 
 
 async def lent(pool: AsyncTransportPool[Wire], count: int) -> list[Lease[Wire]]:

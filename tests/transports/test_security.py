@@ -88,7 +88,7 @@ class Stranger:
             NodeId(self._name, "f" * 16),
             token=self._token,
             nonce=os.urandom(32),
-            facts=Any,  # type: ignore[arg-type]
+            facts=Any,
         )
         handshake._facts = type("Facts", (), {"names": (), "address": "bank"})()
         said = handshake.begin()
@@ -532,7 +532,7 @@ async def test_debugging_from_elsewhere_is_for_nodes_that_were_opened_for_it() -
             else:
                 for verb in ("get_state", "statistics", "suspend", "resume"):
                     with pytest.raises(RemoteError, match="debug=True"):
-                        await node.debug(ref, verb)  # type: ignore[arg-type]
+                        await node.debug(ref, verb)
 
 
 async def test_a_name_with_a_newline_makes_no_line_of_its_own_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
