@@ -574,7 +574,7 @@ async def test_a_blocking_tool_does_not_block_the_loop() -> None:
     @tool(blocking=True)
     def block() -> str:
         threads.append(threading.get_ident())
-        time.sleep(0.05)
+        time.sleep(0.05)  # of a thread, as the tool is one that blocks
         return "done"
 
     model = ScriptedModel([[UseTool("block"), UseTool("block")], "ok"])

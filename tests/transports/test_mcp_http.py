@@ -72,7 +72,7 @@ async def web(answer: Callable[[str, dict[str, str], bytes], bytes]) -> AsyncGen
     finally:
         server.close()
         await server.wait_closed()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # before 3.12 that does not wait for the connections
 
 
 def reply(status: str, body: bytes = b"", **headers: str) -> bytes:

@@ -87,9 +87,9 @@ async def test_asks_in_hand_fail_at_once_and_queued_ones_wait_for_the_next_incar
         session = await open_session(system, few_lines(), backoff=wait_fixed(0.3), max_concurrency=2)
         pid = await pid_of(session)
         hanging = [asyncio.create_task(session.ask(CallTool(name="hang"), timeout=60.0)) for _ in range(2)]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # in real time: another process has to have them in hand
         queued = asyncio.create_task(session.ask(CallTool(name="pid"), timeout=60.0))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # it waits in the mailbox by now
         began = asyncio.get_running_loop().time()
         os.kill(pid, signal.SIGKILL)
         for each in hanging:

@@ -51,7 +51,9 @@ async def test_all_that_refs_can_do_they_can_do_over_a_socket(url: str) -> None:
         await watcher.ask(Watch(whom=ref))
         ref.stop()
         await ref.wait_stopped(5.0)
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(5.0):
+            while not await watcher.ask(Watching()):
+                pass
         assert await watcher.ask(Watching()) == ["//bank/user/counter: shut down (stopped by node shop)"]
         other = await node.spawn(Counter, 7)
         assert await other.ask(Total()) == 7
@@ -70,7 +72,7 @@ async def test_a_channel_loses_nothing_and_duplicates_nothing_over_fifty_broken_
             for _ in range(20):
                 await channel.send(Add(number=sent))
                 sent += 1
-            await asyncio.sleep(0.002 * (cycle % 4))
+            await asyncio.sleep(0.002 * (cycle % 4))  # so that it breaks at different moments
             transport.made[-1].transport.abort()
             await until(lambda: len(transport.made) == cycle + 2, 20.0)  # noqa: B023 - it is called at once
         await channel.flush(20.0)

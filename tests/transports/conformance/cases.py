@@ -107,6 +107,15 @@ class Stage:
         client = await self.connect()
         return client, await self.accepted.get()
 
+    async def pair_when_there_is_room(self) -> tuple[Connection, Connection]:
+        """Likewise, as soon as the listener has noticed that another has ended."""
+        async with asyncio.timeout(10.0):
+            while True:
+                try:
+                    return await self.pair()
+                except ConnectionLost:
+                    await asyncio.sleep(0.01)  # nobody tells
+
 
 async def lost(connection: Connection) -> ConnectionLost:
     """What the end of *connection* says; all that comes before it is passed over."""
