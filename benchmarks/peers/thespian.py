@@ -10,7 +10,7 @@ from thespian.actors import Actor, ActorExitRequest, ActorSystem
 
 from benchmarks.baselines.bare import BREATH, ONE, TICK, Add, Tick, Token
 from benchmarks.common import RING_SIZE
-from benchmarks.harness import Run, Stopwatch, expect
+from benchmarks.harness import PATIENCE, Run, Stopwatch, expect
 from benchmarks.peers.stage import (
     ASK,
     ASK_AT_ONCE,
@@ -23,8 +23,6 @@ from benchmarks.peers.stage import (
     Way,
     main,
 )
-
-PATIENCE = 60.0
 
 
 class Counter(Actor):
