@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-from benchmarks.baselines.bare import ASKERS, BREATH, FAIL, ONE, TICK, WHICH, Token
+from benchmarks.baselines.bare import ASKERS, BREATH, FAIL, ONE, TICK, WHICH, Add, Tick, Token
 from benchmarks.common import RING_SIZE
 from benchmarks.harness import Comparison, Run, Stopwatch, expect
 from benchmarks.peers.stage import ASK, ASK_AT_ONCE, BURST, COME_AND_GO, PACED, RING, Way
 
-__all__ = ["Actors", "Done", "Open", "actor_ways", "done", "restart_way"]
+__all__ = ["Actors", "Counting", "Done", "Open", "actor_ways", "done", "restart_way"]
 
 Done: TypeAlias = "asyncio.Future[int]"
 
@@ -41,6 +42,26 @@ class Actors(Protocol):
         ...
 
 
+class Counting:
+    """What a counter does, beside the class of actors of a package where one makes actors with arguments."""
+
+    def __init__(self, expected: int, done: Done) -> None:
+        super().__init__()
+        self.count = self.total = 0
+        self.expected = expected
+        self.done = done
+
+    async def take(self, message: object) -> int | None:
+        if isinstance(message, Add):
+            self.total += message.value
+            return self.total
+        if isinstance(message, Tick):
+            self.count += 1
+            if self.count == self.expected:
+                self.done.set_result(self.count)
+        return None
+
+
 Open: TypeAlias = Callable[[], AbstractAsyncContextManager[Actors]]
 
 
@@ -52,8 +73,8 @@ def done() -> Done:
 def actor_ways(open_: Open, shares: dict[Comparison, float] | None = None) -> dict[Comparison, Way]:
     """All workloads but the restart."""
     ways: dict[Comparison, Callable[[Open], Run]] = {
-        BURST: burst,
-        PACED: paced,
+        BURST: told,
+        PACED: partial(told, breath=BREATH),
         ASK: ask,
         ASK_AT_ONCE: ask_at_once,
         RING: ring,
@@ -80,41 +101,25 @@ def restart_way(open_: Callable[[], AbstractAsyncContextManager[tuple[Actors, An
     return Way(run, share)
 
 
-def burst(open_: Open) -> Run:
+def told(open_: Open, breath: int | None = None) -> Run:
+    """Messages at once; with *breath*, the sender lets others run after so many."""
+
     async def run(count: int, watch: Stopwatch) -> None:
         async with open_() as actors:
             counted = done()
             ref = await actors.counter(count, counted)
-            tell = actors.tell(ref)
+            tell, many = actors.tell(ref), breath or count
             with watch:
-                await _tell(tell, count, breath=count)
+                for number in range(count):
+                    sent = tell(TICK)
+                    if sent is not None:
+                        await sent
+                    if number % many == many - 1:
+                        await asyncio.sleep(0)
                 await counted
             expect("messages counted", counted.result(), count)
 
     return run
-
-
-def paced(open_: Open) -> Run:
-    async def run(count: int, watch: Stopwatch) -> None:
-        async with open_() as actors:
-            counted = done()
-            ref = await actors.counter(count, counted)
-            tell = actors.tell(ref)
-            with watch:
-                await _tell(tell, count, breath=BREATH)
-                await counted
-            expect("messages counted", counted.result(), count)
-
-    return run
-
-
-async def _tell(tell: Callable[[Any], Any], count: int, *, breath: int) -> None:
-    for number in range(count):
-        sent = tell(TICK)
-        if sent is not None:
-            await sent
-        if number % breath == breath - 1:
-            await asyncio.sleep(0)
 
 
 def ask(open_: Open) -> Run:

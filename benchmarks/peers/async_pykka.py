@@ -8,27 +8,13 @@ from typing import Any
 
 import async_pykka
 
-from benchmarks.baselines.bare import Add, Tick, Token
-from benchmarks.peers.actors import Done, actor_ways
+from benchmarks.baselines.bare import Token
+from benchmarks.peers.actors import Counting, Done, actor_ways
 from benchmarks.peers.stage import NO_EVENTS, RESTART, main
 
 
-class Counter(async_pykka.AsyncioActor):
-    def __init__(self, expected: int, done: Done) -> None:
-        super().__init__()
-        self.count = self.total = 0
-        self.expected = expected
-        self.done = done
-
-    async def on_receive(self, message: object) -> int | None:
-        if isinstance(message, Add):
-            self.total += message.value
-            return self.total
-        if isinstance(message, Tick):
-            self.count += 1
-            if self.count == self.expected:
-                self.done.set_result(self.count)
-        return None
+class Counter(Counting, async_pykka.AsyncioActor):
+    on_receive = Counting.take
 
 
 class Node(async_pykka.AsyncioActor):

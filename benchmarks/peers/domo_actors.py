@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
@@ -12,27 +11,13 @@ from domo_actors.actors.address import Uuid7Address
 from domo_actors.actors.protocol import ProtocolInstantiator
 from domo_actors.actors.supervisor import DefaultSupervisionStrategy, DefaultSupervisor
 
-from benchmarks.baselines.bare import Add, Fail, Oops, Tick, Token
-from benchmarks.peers.actors import Done, actor_ways, restart_way
+from benchmarks.baselines.bare import Fail, Oops, Token
+from benchmarks.peers.actors import Counting, Done, actor_ways, restart_way
 from benchmarks.peers.stage import BURST, NO_EVENTS, RESTART, main
 
 
-class Counter(Actor):
-    def __init__(self, expected: int, done: Done) -> None:
-        super().__init__()
-        self.count = self.total = 0
-        self.expected = expected
-        self.done = done
-
-    async def take(self, message: Any) -> int | None:
-        if isinstance(message, Add):
-            self.total += message.value
-            return self.total
-        if isinstance(message, Tick):
-            self.count += 1
-            if self.count == self.expected:
-                self.done.set_result(self.count)
-        return None
+class Counter(Counting, Actor):
+    pass
 
 
 class Node(Actor):
@@ -96,7 +81,6 @@ class Made(Protocol):
 class Actors:
     def __init__(self) -> None:
         self.stage = LocalStage(logger=Silent())
-        self.numbers = itertools.count()
 
     def make(self, cls: type, *arguments: Any, supervisor: str | None = None) -> Any:
         definition = Definition(cls.__name__, Uuid7Address(), arguments)

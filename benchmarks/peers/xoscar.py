@@ -8,9 +8,9 @@ from typing import Any
 
 import xoscar
 
-from benchmarks.baselines.bare import Add, Tick, Token
+from benchmarks.baselines.bare import Token
 from benchmarks.harness import Comparison
-from benchmarks.peers.actors import Done, actor_ways
+from benchmarks.peers.actors import Counting, Done, actor_ways
 from benchmarks.peers.stage import ASK, ASK_AT_ONCE, BURST, COME_AND_GO, NO_EVENTS, PACED, RESTART, RING, main
 
 SHARES: dict[Comparison, float] = {
@@ -18,21 +18,8 @@ SHARES: dict[Comparison, float] = {
 }  # fmt: skip
 
 
-class Counter(xoscar.Actor):
-    def __init__(self, expected: int, done: Done) -> None:
-        self.count = self.total = 0
-        self.expected = expected
-        self.done = done
-
-    async def take(self, message: Any) -> int | None:
-        if isinstance(message, Add):
-            self.total += message.value
-            return self.total
-        if isinstance(message, Tick):
-            self.count += 1
-            if self.count == self.expected:
-                self.done.set_result(self.count)
-        return None
+class Counter(Counting, xoscar.Actor):
+    pass
 
 
 class Node(xoscar.Actor):
