@@ -17,8 +17,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,7 +32,7 @@ from benchmarks.harness import expect
 from benchmarks.peers.environments import interpreters
 from benchmarks.restarts import ANY_NUMBER, FAIL, WHICH, Player, unwritten
 from benchmarks.spawning import Idle, Ping, Pool
-from understudy import ActorSystem, child, supervisor
+from understudy import ActorSystem, ChildSpec, Supervisor, child, supervisor
 
 __all__ = ["FIGURES", "MARGIN", "OPERATIONS", "compare", "count", "main"]
 
@@ -108,22 +108,21 @@ class StillLoop(asyncio.SelectorEventLoop):
         return 1_000.0
 
 
-@contextmanager
-def still(system: ActorSystem) -> Generator[None]:
-    """No time passes for the dispatcher of *system* either."""
-    env = system._running().env
-    env.stopwatch = lambda: 1_000.0
-    yield
+@asynccontextmanager
+async def still(tree: type[Supervisor] | ChildSpec[Any] | None = None) -> AsyncGenerator[ActorSystem]:
+    """A system for whose dispatcher no time passes either."""
+    async with ActorSystem(tree) as system:
+        system._running().env.stopwatch = lambda: 1_000.0
+        yield system
 
 
 async def tell(meter: Meter) -> None:
-    async with ActorSystem() as system:
-        with still(system):
-            ref, ping, before = await system.spawn(Idle), Ping(), Idle.pings
+    async with still() as system:
+        ref, ping, before = await system.spawn(Idle), Ping(), Idle.pings
+        await _told(ref, ping)
+        with meter.on():
             await _told(ref, ping)
-            with meter.on():
-                await _told(ref, ping)
-            expect("handled", Idle.pings - before, 2 * FEW)
+        expect("handled", Idle.pings - before, 2 * FEW)
 
 
 async def _told(ref: Any, message: object) -> None:
@@ -135,24 +134,22 @@ async def _told(ref: Any, message: object) -> None:
 
 def ask(cls: type[Adder] | type[AsyncAdder]) -> Operation:
     async def operation(meter: Meter) -> None:
-        async with ActorSystem() as system:
-            with still(system):
-                ref = await system.spawn(cls)
-                await ref.ask(ONE)
-                with meter.on():
-                    for _ in range(FEW):
-                        await ref.ask(ONE)
+        async with still() as system:
+            ref = await system.spawn(cls)
+            await ref.ask(ONE)
+            with meter.on():
+                for _ in range(FEW):
+                    await ref.ask(ONE)
 
     return operation
 
 
 async def come_and_go(meter: Meter) -> None:
-    async with ActorSystem(Pool) as system:
-        with still(system):
-            pool = system.lookup("pool", Pool)
-            await _come_and_go(pool, 2)
-            with meter.on():
-                await _come_and_go(pool, FEW)
+    async with still(Pool) as system:
+        pool = system.lookup("pool", Pool)
+        await _come_and_go(pool, 2)
+        with meter.on():
+            await _come_and_go(pool, FEW)
 
 
 async def _come_and_go(pool: Any, times: int) -> None:
@@ -165,12 +162,11 @@ async def _come_and_go(pool: Any, times: int) -> None:
 async def crash(meter: Meter) -> None:
     tree = supervisor("top", child(Player).options(name="player"), max_restarts=ANY_NUMBER)
     with unwritten():
-        async with ActorSystem(tree) as system:
-            with still(system):
-                ref = system.lookup("top/player", Player)
-                await _crash(ref, 2)
-                with meter.on():
-                    await _crash(ref, FEW)
+        async with still(tree) as system:
+            ref = system.lookup("top/player", Player)
+            await _crash(ref, 2)
+            with meter.on():
+                await _crash(ref, FEW)
 
 
 async def _crash(ref: Any, times: int) -> None:
@@ -181,14 +177,13 @@ async def _crash(ref: Any, times: int) -> None:
 
 async def publish(meter: Meter) -> None:
     counter = Deliveries(10)
-    async with ActorSystem() as system:
-        with still(system):
-            for _ in range(counter.subscribers):
-                system.events.subscribe(Event, plain(counter))
-            await system.events.publish(EVENT)
-            with meter.on():
-                for _ in range(FEW):
-                    await system.events.publish(EVENT)
+    async with still() as system:
+        for _ in range(counter.subscribers):
+            system.events.subscribe(Event, plain(counter))
+        await system.events.publish(EVENT)
+        with meter.on():
+            for _ in range(FEW):
+                await system.events.publish(EVENT)
     expect("deliveries", counter.count, (FEW + 1) * counter.subscribers)
 
 
