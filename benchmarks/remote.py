@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from benchmarks.harness import Comparison, Run, Side, Stopwatch, expect
@@ -77,19 +79,26 @@ async def tells(ref: Any, count: int, watch: Stopwatch) -> None:
     expect("messages that came", seen, count)
 
 
+@asynccontextmanager
+async def raw(handle: Callable[[ServerConnection], Awaitable[None]]) -> AsyncGenerator[ClientConnection]:
+    """A connection to a server that hands its end of it to *handle*."""
+    async with serve(handle, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with connect(f"ws://127.0.0.1:{port}", compression=None, proxy=None, ping_interval=None) as client:
+            yield client
+
+
 async def raw_echo(count: int, watch: Stopwatch) -> None:
     async def echo(connection: ServerConnection) -> None:
         async for message in connection:
             await connection.send(message)
 
     reply: str | bytes = b""
-    async with serve(echo, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        async with connect(f"ws://127.0.0.1:{port}", compression=None, proxy=None, ping_interval=None) as client:
-            with watch:
-                for _ in range(count):
-                    await client.send(TEXT.encode())
-                    reply = await client.recv()
+    async with raw(echo) as client:
+        with watch:
+            for _ in range(count):
+                await client.send(TEXT.encode())
+                reply = await client.recv()
     expect("the reply", reply, TEXT.encode())
 
 
@@ -103,13 +112,11 @@ async def raw_count(count: int, watch: Stopwatch) -> None:
             if seen == count:
                 done.set_result(seen)
 
-    async with serve(take, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        async with connect(f"ws://127.0.0.1:{port}", compression=None, proxy=None, ping_interval=None) as client:
-            with watch:
-                for _ in range(count):
-                    await client.send(TEXT.encode())
-                seen = await done
+    async with raw(take) as client:
+        with watch:
+            for _ in range(count):
+                await client.send(TEXT.encode())
+            seen = await done
     expect("messages that came", seen, count)
 
 
