@@ -196,17 +196,29 @@ class Comparison:
                 continue
             own = seconds[side.name]
             speeds = [theirs / ours for theirs, ours in zip(reference, own, strict=True)]
-            yield Row(
-                workload=self.workload,
-                label=side.label,
-                what=words,
-                value=Spread.of(speeds if self.ratio == "speed" else (1 / speed for speed in speeds)),
-                unit="x" if self.ratio == "speed" else "x time",
-                baseline=self.figure(statistics.median(reference)),
-                own=self.figure(statistics.median(own)),
-                samples={"Q": reference, side.contender: own},
-                contender=side.contender,
-            )
+            yield self.row(words, side.label, side.contender, reference, own, speeds)
+
+    def row(
+        self,
+        what: str,
+        label: str,
+        contender: str,
+        reference: Sequence[float],
+        own: Sequence[float],
+        speeds: Iterable[float],
+    ) -> Row:
+        """The line of a contender: seconds for one, of Q and its own, and how many times as fast it was."""
+        return Row(
+            workload=self.workload,
+            label=label,
+            what=what,
+            value=Spread.of(speeds if self.ratio == "speed" else (1 / speed for speed in speeds)),
+            unit="x" if self.ratio == "speed" else "x time",
+            baseline=self.figure(statistics.median(reference)),
+            own=self.figure(statistics.median(own)),
+            samples={"Q": reference, contender: own},
+            contender=contender,
+        )
 
     def figure(self, seconds: float) -> str:
         """*seconds* for one, as it is shown."""

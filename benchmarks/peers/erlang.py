@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ASK, ASK_AT_ONCE, BURST, COME_AND_GO, DELIVER, PACED, PUBLISH, RESTART, RING
-from benchmarks.harness import Comparison, Plan, Row, Side, Spread, compete
+from benchmarks.harness import Comparison, Plan, Row, Side, compete
 from benchmarks.peers.environments import Skipped
 from benchmarks.peers.stage import Outcome
 
@@ -81,15 +81,5 @@ def _rows(
         reference = before[line["workload"]] + after[line["workload"]]
         middle = statistics.median(reference)
         own: list[float] = line["seconds"]
-        speeds = [middle / each for each in own]
-        yield Row(
-            workload=workload.workload,
-            label="",
-            what=workload.what.format(count=plan.count(workload.count)),
-            value=Spread.of(speeds if workload.ratio == "speed" else (1 / speed for speed in speeds)),
-            unit="x" if workload.ratio == "speed" else "x time",
-            baseline=workload.figure(middle),
-            own=workload.figure(statistics.median(own)),
-            samples={"Q": reference, NAME: own},
-            contender=NAME,
-        )
+        what = workload.what.format(count=plan.count(workload.count))
+        yield workload.row(what, "", NAME, reference, own, (middle / each for each in own))
