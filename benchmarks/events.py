@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from benchmarks.baselines.bare_lives import queues
 from benchmarks.buses import Bus, Latency, deliveries, publications
 from benchmarks.common import DELIVER, MANY, PUBLISH
 from benchmarks.counter import Counter, awaited, plain
 from benchmarks.harness import Plan, Row, Side, Stopwatch, expect
-from benchmarks.other_buses import GATHERING, bare_queues, gathering, installed
+from benchmarks.other_buses import GATHERING, gathering, installed
 from benchmarks.targets import ASYNC, SYNC
 from understudy import Actor, ActorSystem, AsyncEventBus, Event, handler
 
@@ -119,7 +120,7 @@ class Latencies:
 
     def rows(self, plan: Plan) -> Iterator[Row]:
         yield from Latency(until_handled(plain)).rows(plan)
-        yield from Latency(bare_queues, "Q").rows(plan)
+        yield from Latency(queues, "Q").rows(plan)
         for name, bus in installed():
             yield from Latency(bus, name).rows(plan)
 

@@ -15,35 +15,12 @@ from benchmarks.buses import Bus
 from benchmarks.counter import Counter, awaited, plain
 from benchmarks.harness import say
 
-__all__ = ["GATHERING", "bare_queues", "gathering", "installed"]
+__all__ = ["GATHERING", "gathering", "installed"]
 
 Publish: TypeAlias = Callable[[], Awaitable[object]]
 
 GATHERING = "list and gather"
 """The name under which the design of old is in the table."""
-
-
-@asynccontextmanager
-async def bare_queues(counter: Counter) -> AsyncGenerator[Publish]:
-    """Q."""
-
-    async def consume(queue: asyncio.Queue[object]) -> None:
-        while True:
-            await queue.get()
-            counter.one()
-
-    queues: list[asyncio.Queue[object]] = [asyncio.Queue() for _ in range(counter.subscribers)]
-    tasks = [asyncio.create_task(consume(queue)) for queue in queues]
-    await asyncio.sleep(0)
-
-    def publish() -> asyncio.Future[None]:
-        reached = counter.next_event()
-        for queue in queues:
-            queue.put_nowait(TICK)
-        return reached
-
-    yield publish
-    await end(*tasks)
 
 
 def gathering(make: Callable[[Counter], Callable[[Any], object]]) -> Bus:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.baselines.bare import FAIL, TICK, WHICH, Fail, Oops, Tick, end
@@ -15,6 +16,7 @@ __all__ = [
     "come_and_go_at_once",
     "consume_until_told",
     "deliver",
+    "queues",
     "restarted",
     "serve_until_failure",
     "supervise",
@@ -99,27 +101,39 @@ async def restarted(count: int, watch: Stopwatch) -> None:
 # --- Events -----------------------------------------------------------------------------------------------------------
 
 
-def deliver(subscribers: int, *, each: bool) -> Run:
-    """A queue and a task for each; *each*: what is counted is deliveries, else events."""
+@asynccontextmanager
+async def queues(counter: Counter) -> AsyncGenerator[Callable[[], asyncio.Future[None]]]:
+    """A queue and a task for each subscriber; gives what publishes."""
 
-    async def consume(queue: asyncio.Queue[object], counter: Counter) -> None:
+    async def consume(queue: asyncio.Queue[object]) -> None:
         while True:
             await queue.get()
             counter.one()
 
+    each: list[asyncio.Queue[object]] = [asyncio.Queue() for _ in range(counter.subscribers)]
+    tasks = [asyncio.create_task(consume(queue)) for queue in each]
+    await asyncio.sleep(0)
+
+    def publish() -> asyncio.Future[None]:
+        reached = counter.next_event()
+        for queue in each:
+            queue.put_nowait(TICK)
+        return reached
+
+    yield publish
+    await end(*tasks)
+
+
+def deliver(subscribers: int, *, each: bool) -> Run:
+    """To so many; *each*: what is counted is deliveries, else events."""
+
     async def run(count: int, watch: Stopwatch) -> None:
         counter = Counter(subscribers)
-        queues: list[asyncio.Queue[object]] = [asyncio.Queue() for _ in range(subscribers)]
-        tasks = [asyncio.create_task(consume(queue, counter)) for queue in queues]
         events = max(count // subscribers, 1) if each else count
-        await asyncio.sleep(0)
-        with watch:
-            for _ in range(events):
-                reached = counter.next_event()
-                for queue in queues:
-                    queue.put_nowait(TICK)
-                await reached
-        expect("deliveries", counter.count, events * subscribers)
-        await end(*tasks)
+        async with queues(counter) as publish:
+            with watch:
+                for _ in range(events):
+                    await publish()
+            expect("deliveries", counter.count, events * subscribers)
 
     return run
