@@ -6,7 +6,7 @@ import asyncio
 import math
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -95,9 +95,9 @@ class Turn:
                     async with aclosing(self._use_tools(turn)) as steps:
                         async for step in steps:
                             yield step
-                elif self._adapter is not None:
+                elif self._answer_type is not None:
                     history.add_user(f"Give your answer by calling the tool {ANSWER}.")
-                if self.value is not _NOTHING or (not turn.calls and self._adapter is None):
+                if self.value is not _NOTHING or (not turn.calls and self._answer_type is None):
                     yield TurnEnded(said=self._said(turn))
                     return
             raise ModelFailed(
@@ -109,6 +109,10 @@ class Turn:
     @property
     def _model(self) -> Model:
         return self.agent.model
+
+    @cached_property
+    def _answer_type(self) -> AnswerType | None:
+        return None if self._adapter is None else AnswerType(self._adapter)
 
     def _said(self, turn: ModelTurn) -> Said:
         return Said(text=turn.text, speaker=self.agent.id, conversation=self._prompt.conversation)
@@ -181,8 +185,8 @@ class Turn:
 
     def _request(self) -> ModelRequest:
         tools = [tool.schema for tool in self._tools.values()]
-        if self._adapter is not None:
-            tools.append(AnswerType(self._adapter).schema)
+        if self._answer_type is not None:
+            tools.append(self._answer_type.schema)
         instructions = self.agent.instructions
         return ModelRequest(instructions=instructions, history=self._history.items, tools=tuple(tools))
 
@@ -235,8 +239,8 @@ class Turn:
 
     async def _use(self, call: ToolCall) -> ToolResult:
         """The one result of *call*, whatever happens to it; only what a budget does not allow is an error."""
-        if call.tool == ANSWER and self._adapter is not None:
-            return self._take_answer(call, self._adapter)
+        if call.tool == ANSWER and self._answer_type is not None:
+            return self._take_answer(call, self._answer_type)
         tool = self._tools.get(call.tool)
         if tool is None:
             known = ", ".join(self._tools) or "none"
@@ -297,11 +301,11 @@ class Turn:
         except Exception as error:
             return Decision(status="rejected", comment=f"nobody could be asked: {type(error).__name__}: {error}")
 
-    def _take_answer(self, call: ToolCall, adapter: TypeAdapter[Any]) -> ToolResult:
+    def _take_answer(self, call: ToolCall, answer_type: AnswerType) -> ToolResult:
         if self.value is not _NOTHING:
             return _result(call, "error", "there was an answer already", "runtime")
         try:
-            self.value = AnswerType(adapter).value(call.arguments)
+            self.value = answer_type.value(call.arguments)
         except ValidationError as error:
             return _result(call, "error", told_validation(error), "runtime")
         return _result(call, "ok", "taken", "runtime")
