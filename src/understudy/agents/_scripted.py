@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -38,14 +37,6 @@ class UseTool:
 Part: TypeAlias = "str | UseTool | Exception"
 Answer: TypeAlias = "Part | Sequence[Part]"
 """What a script says for one answer: a text, a call, an error to be raised, or several of these in their order."""
-
-
-@dataclass
-class _Script:
-    """The answers of a script that are left; shared by all incarnations of an agent, so that none is given twice."""
-
-    answers: list[Answer]
-    next: int = 0
 
 
 class ScriptedModel:
@@ -83,7 +74,8 @@ class ScriptedModel:
             problem = f"must be a list of answers, or a function, got {script!r}: put it into a list"
             raise InvalidSpec(child="ScriptedModel", field="script", problem=problem)
         self._function = script if callable(script) else None
-        self._script = _Script([] if callable(script) else list(script))
+        # What is left; all incarnations of an agent share it, so that none is given twice.
+        self._answers: deque[Answer] = deque(() if callable(script) else script)
         self._pace = pace
         self._delay = delay
         self._ids = count(1)
@@ -132,12 +124,10 @@ class ScriptedModel:
         return usage.input_tokens * self.prices[0] + usage.output_tokens * self.prices[1]
 
     def _next(self, request: ModelRequest) -> Sequence[Part]:
-        script = self._script
         if self._function is not None:
             answer = self._function(request)
-        elif script.next < len(script.answers):
-            script.next += 1
-            answer = script.answers[script.next - 1]
+        elif self._answers:
+            answer = self._answers.popleft()
         else:
             answer = _confession(request)
         return [answer] if isinstance(answer, str | UseTool | Exception) else answer
