@@ -122,8 +122,7 @@ class Course(Hooks):
             self._next("execute")
 
     async def _end_execution(self) -> None:
-        if self._phase != "clean_up":
-            self._next("clean_up")
+        self._next("clean_up")
         if not self._executed.done():
             self._executed.set_result(None)
 

@@ -14,6 +14,7 @@ from understudy._plans._spec import check_count, number_of
 from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
 from understudy.actors._reply import Reply
+from understudy.actors._runtime import runtime_of
 from understudy.exceptions import InvalidSpec
 from understudy.messages import Message, Terminated
 
@@ -165,7 +166,7 @@ class RateLimiter(Actor[Acquire | Release]):
         self._serve()
 
     def _serve(self) -> None:
-        now = self._understudy_cell.runtime.env.now()
+        now = runtime_of(self.context.system).env.now()
         while self._waiting and len(self._leases) < self._most:
             message, reply, holder = self._waiting[0]
             if not reply.open:  # he has given up
