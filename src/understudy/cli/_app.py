@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import io
 import sys
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,7 @@ from understudy.cli._trees import declared, draw
 from understudy.exceptions import StartError, SystemCollapsed, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 __all__ = ["run_app"]
 
@@ -97,23 +98,16 @@ def _run(
 
     Exit codes: 0, it ended in order, also by Ctrl-C; 1, it failed; 2, it cannot be run; 130 or 143, it was killed.
     """
-    with logs_to_stderr(log_format, quiet=quiet):
-        try:
-            found = declare(load(target), args or ())
-            if tree:
-                print(draw(spec_of(found, target), target))
-            else:
-                progress = progress_on(quiet=quiet, plain=log_format == "json")
-                settings = _settings(watchdog)
-                if isinstance(found, AsyncProgram):
-                    raise typer.Exit(run_program(found, progress, settings))
-                raise typer.Exit(run_tree(found, progress, settings))
-        except UsageError as error:
-            _complain(log_format, [str(error)])
-            raise typer.Exit(2) from None
-        except (ProgramFailed, StartError, SystemCollapsed) as error:
-            _complain(log_format, list(causes(error)))
-            raise typer.Exit(1) from None
+    with logs_to_stderr(log_format, quiet=quiet), _told_failures(log_format):
+        found = declare(load(target), args or ())
+        if tree:
+            print(draw(spec_of(found, target), target))
+        else:
+            progress = progress_on(quiet=quiet, plain=log_format == "json")
+            settings = _settings(watchdog)
+            if isinstance(found, AsyncProgram):
+                raise typer.Exit(run_program(found, progress, settings))
+            raise typer.Exit(run_tree(found, progress, settings))
 
 
 def _settings(watchdog: float | None) -> Settings:
@@ -133,18 +127,11 @@ def _bench(
     as_object: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Run TARGET for some seconds and report what its handlers take; all that is measured costs some speed."""
-    with logs_to_stderr("console", quiet=True):
-        try:
-            found, profile = declare(load(target), args or ()), Profile()
-            if isinstance(found, AsyncProgram):
-                raise UsageError(f"{target} is a program of agents, whose phases have no place here: bench a tree")
-            code = run_tree(found, progress_on(quiet=True, plain=False), Settings(), profile, seconds)
-        except UsageError as error:
-            _complain("console", [str(error)])
-            raise typer.Exit(2) from None
-        except (StartError, SystemCollapsed) as error:
-            _complain("console", list(causes(error)))
-            raise typer.Exit(1) from None
+    with logs_to_stderr("console", quiet=True), _told_failures():
+        found, profile = declare(load(target), args or ()), Profile()
+        if isinstance(found, AsyncProgram):
+            raise UsageError(f"{target} is a program of agents, whose phases have no place here: bench a tree")
+        code = run_tree(found, progress_on(quiet=True, plain=False), Settings(), profile, seconds)
     report = Report.of(target, profile)
     if as_object:
         print(as_json(report))
@@ -168,16 +155,13 @@ def _tree(
     output: Annotated[TreeFormat, typer.Option("--format", "-f", help="How it is written.")] = TreeFormat.TEXT,
 ) -> None:
     """Draw the supervision tree that TARGET declares; nothing is started."""
-    try:
+    with _told_misuse():
         spec = spec_of(declare(load(target), args or ()), target)
         if output is TreeFormat.TEXT:
             print(draw(spec, target))
         else:
             tree = declared(spec, target)
             print(tree.mermaid() if output is TreeFormat.MERMAID else tree.json())
-    except UsageError as error:
-        _complain("console", [str(error)])
-        raise typer.Exit(2) from None
 
 
 @app.command("replay")
@@ -197,12 +181,29 @@ def _shrink(
 
 
 def _on_tape(action: Callable[[], int]) -> None:
+    with _told_misuse():
+        raise typer.Exit(action())
+
+
+@contextmanager
+def _told_misuse(log_format: LogFormat = "console") -> Generator[None]:
+    """What cannot be done is said on stderr, and is the exit code 2."""
     try:
-        code = action()
+        yield
     except UsageError as error:
-        _complain("console", [str(error)])
+        _complain(log_format, [str(error)])
         raise typer.Exit(2) from None
-    raise typer.Exit(code)
+
+
+@contextmanager
+def _told_failures(log_format: LogFormat = "console") -> Generator[None]:
+    """So is what has failed, which is the exit code 1."""
+    with _told_misuse(log_format):
+        try:
+            yield
+        except (ProgramFailed, StartError, SystemCollapsed) as error:
+            _complain(log_format, list(causes(error)))
+            raise typer.Exit(1) from None
 
 
 def _complain(log_format: LogFormat, lines: Sequence[str]) -> None:
