@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, ove
 
 import typing_extensions
 
-from understudy.actors._asks import Ask, Letter, Private
-from understudy.actors._monitors import News
+from understudy.actors._asks import Letter
 from understudy.actors._recall import run_cancellable
 from understudy.actors._reply import Reply
-from understudy.actors._streams import StreamAsk, run_stream
+from understudy.actors._streams import run_stream
 from understudy.exceptions import InvalidActor
 from understudy.messages import Continue, Signal, part_type, reply_type
 
@@ -146,7 +145,7 @@ class HandlerTable(dict[type, "Handler | None"]):
     """The spec of all actors of the class that are made without arguments and options; frozen, so one will do."""
 
     def __init__(self) -> None:
-        super().__init__({Ask: None, Letter: None, News: None, Private: None, StreamAsk: None})
+        super().__init__()
         self.direct = {}
         self.private = self.signals = self.batch = self
         self.fallback = self.initialize = self.shutdown = None
@@ -179,7 +178,9 @@ class HandlerTable(dict[type, "Handler | None"]):
         return table
 
     def __missing__(self, message: type) -> Handler | None:
-        found = next((entry for base in message.__mro__ if (entry := self.get(base)) is not None), None)
+        # An envelope is no message: who takes any object takes what is in it.
+        bases = () if issubclass(message, Letter) else message.__mro__
+        found = next((entry for base in bases if (entry := self.get(base)) is not None), None)
         self.put(message, found)
         return found
 
