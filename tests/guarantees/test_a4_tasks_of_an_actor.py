@@ -128,6 +128,19 @@ async def test_a_task_that_fails_is_the_failure_of_its_actor() -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_report_of_a_task_that_fails_says_where() -> None:
+    async def fail() -> None:
+        raise ValueError("on request")
+
+    async with ActorSystem() as system:
+        ref = await system.spawn(child(Worker, []).options(restart="temporary"))
+        await ref.ask(Do(what=lambda actor: bool(actor.context.start_task(fail()))))
+        reason = await ref.wait_stopped()
+    assert isinstance(reason, Crashed)
+    assert [where.rpartition(".")[2] for _, _, where in reason.frames] == ["fail"]
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("awaited", [True, False])
 async def test_a_system_exit_in_a_task_is_the_failure_of_its_actor_and_not_the_end_of_the_event_loop(
     awaited: bool,

@@ -323,7 +323,8 @@ class Mortal(Inbox):
             return
         if isinstance(error, KeyboardInterrupt):
             self.runtime.interrupt()
-        reason = Crashed(without_traceback(error), self.frames(error))
+        frames = self.frames(error)  # before they are cut off
+        reason = Crashed(without_traceback(error), frames)
         self.report_crash(reason, name)
         self.end(reason, hook=True).directive = self.directive(error)
 
