@@ -121,7 +121,7 @@ class Instruments:
             self.tell(event, *args, **kwargs)
 
     def tell(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Tell of what has been noted."""
+        """Call the method *event* of those who override it; for who has counted it already."""
         for method in (self._tallies.get(event) or self._tally(event)).methods:
             try:
                 method(*args, **kwargs)

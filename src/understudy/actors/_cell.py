@@ -9,8 +9,9 @@ life that may run code of a user's is made in :meth:`Cell.activate`, in the disp
 never run in the caller of ``stop``. Whatever changes something sets a field and puts the cell into the run queue; where
 no such code has a part in a start or an end, its steps are made at once: see :meth:`Cell.start` and :meth:`Cell.stop`.
 
-At most one *job*, a task, belongs to a cell at a time: the pump of its ``async def`` handlers, or a hook. After any
-await a job looks whether it is still its cell's job; if not it has been abandoned and returns in silence.
+At most one *job*, a task, belongs to a cell at a time: the pump of its ``async def`` handlers, a hook, or, for a
+callback of a bus, the task in which it has its turn after others. After any await a job looks whether it is still its
+cell's job; if not it has been abandoned and returns in silence.
 """
 
 from __future__ import annotations

@@ -154,13 +154,11 @@ class HandlerTable(dict[type, "Handler | None"]):
         self.shortcuts = True
 
     def is_silent(self, actor: Any) -> bool:
-        """Whether no code of a user's runs when an instance of *actor*, whose table this is, is made and started."""
-        silent = self.silent
-        if silent is None:  # not found out before: a decorator of the class may still give it a constructor
-            made = actor.__init__ is object.__init__ and actor.__new__ is object.__new__
-            called: Any = type(actor).__call__
-            silent = made and called is type.__call__ and self.initialize is None and not actor.supervises
-            self.silent = silent
+        """Find out whether it is ``silent``, for the class *actor*, whose table this is."""
+        # Not when the class is made: a decorator may still give it a constructor.
+        made = actor.__init__ is object.__init__ and actor.__new__ is object.__new__
+        called: Any = type(actor).__call__
+        self.silent = silent = made and called is type.__call__ and self.initialize is None and not actor.supervises
         return silent
 
     @property

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from understudy.actors._life import Ending, Job
     from understudy.actors._runtime import Runtime
     from understudy.actors._standing import Standing
+    from understudy.actors._turns import Turns
     from understudy.mailbox._queue import AsyncMessageQueue
 
 __all__ = ["Inbox"]
@@ -110,7 +111,8 @@ class Inbox(Intake):
         self.spec = spec
         self.actor: Any = None
         self.table: HandlerTable = NO_HANDLERS
-        # The end of the incarnation is under way, and is to be looked at before the next message.
+        # Before the next message something else is to be looked at: the end of the incarnation, an order that stands,
+        # or another set of handlers.
         self.attention = False
         self.ending: Ending | None = None
         self.job: Job | None = None
@@ -489,9 +491,14 @@ class Inbox(Intake):
             self.dead_letter(message, sender_of(item), "unhandled", told=is_plain(item))
 
     @property
+    def turns(self) -> Turns | None:
+        """The reentrant handlers under way."""
+        return None if self.belongings is None else self.belongings.turns
+
+    @property
     def hands(self) -> list[Any]:
         """What is being handled, by the pump or a ``def`` handler, None if by neither, and beside that."""
-        turns = None if self.belongings is None else self.belongings.turns
+        turns = self.turns
         return [self.hand] if turns is None else [self.hand, *turns.hands]
 
     def _envelope_of(self, message: Any) -> Any:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from understudy.actors._cell import Cell
     from understudy.actors._family import Family
     from understudy.actors._runtime import Runtime
-    from understudy.actors._turns import Turns
 
 __all__ = ["Mortal"]
 
@@ -167,11 +166,6 @@ class Mortal(Inbox):
     def _works(self) -> bool:
         """Whether a task of this incarnation runs."""
         return self.job is not None or (self.belongings is not None and self.belongings.busy)
-
-    @property
-    def turns(self) -> Turns | None:
-        """The reentrant handlers under way."""
-        return None if self.belongings is None else self.belongings.turns
 
     def cancel_all(self) -> None:
         """Cancel whatever of this incarnation runs, once more."""
