@@ -561,8 +561,7 @@ class ActorSystem:
         self.stop("killed")
         if not self._forced:
             self._forced, self._forced_at = True, self._running().env.now()
-            if not self._force_requested.done():
-                self._force_requested.set_result(None)
+            self._force_requested.set_result(None)
         if self._phase_now == "actors":
             self._guardians["user"].force(keep=False)
 

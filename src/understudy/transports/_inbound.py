@@ -245,7 +245,7 @@ class Inbound:
         seconds = math.inf if frame.left is None else frame.left
         answer = Answer(partial(self._answered, frame.id, wire), self._runtime.env.loop)
         ask = LocalAsk(message, sender, answer, cell, seconds, now + seconds)
-        waiters = self._node.waiters_of(frame.chain, self._peer)
+        waiters = self._node.waiters_of(frame.chain)
         for each in waiters:
             each.waits[ask] = cell
         self._asks[frame.id] = _Asked(ask, waiters)

@@ -277,7 +277,7 @@ class Link:
                 if self._over:  # ended by the writer while this was on its way, or by what came before
                     return
                 self.inbound.take(packed)
-            self.node.channels.confirm(self)
+            self.node.channels.confirm()
             # Who is told something handles it now, if it is quick, and not in the next turn of the event loop.
             dispatcher.run_ahead()
             if self._protocol.waiting:

@@ -123,9 +123,7 @@ class Node:
         """The addresses of those who wait for *ask*, outermost first, as far as it is known here."""
         chain: list[str] = []
         sender = ask.sender
-        while sender is not None and len(chain) < _CHAIN:
-            if type(sender) is RemoteCell or not isinstance(sender, Cell):
-                break
+        while isinstance(sender, Cell) and len(chain) < _CHAIN:
             chain.insert(0, str(Address(self.id.name, self.id.run, sender.path, sender.uid)))
             hand = sender.hand
             if not isinstance(hand, Ask) or not hand.in_hand:
@@ -136,7 +134,7 @@ class Node:
             sender = hand.sender
         return tuple(chain)
 
-    def waiters_of(self, chain: Iterable[str], peer: Peer) -> list[RemoteCell]:
+    def waiters_of(self, chain: Iterable[str]) -> list[RemoteCell]:
         """The remote ones of those who wait for something, as far as anybody here may come to wait for them."""
         found: list[RemoteCell] = []
         for address in chain:
@@ -158,11 +156,6 @@ class Node:
     def link_with(self, name: str) -> Link | None:
         """The link with the node of that name, if there is one."""
         return self._links.get(name)
-
-    @property
-    def linked(self) -> list[str]:
-        """The names of the nodes with which there are links."""
-        return list(self._links)
 
     def link_up(self, link: Link) -> bool:
         """*link* is up, unless it is one too many.

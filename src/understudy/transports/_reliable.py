@@ -243,13 +243,13 @@ class Channels:
             self._received.popitem(last=False)
         self._news[link, frame.channel] = (last, missing)
 
-    def confirm(self, link: Link) -> None:
+    def confirm(self) -> None:
         """Tell the peer what has come; called when all of a batch has."""
         if not self._news:
             return
         news, self._news = self._news, {}
-        for (where, channel), (number, missing) in news.items():
-            where.put(Confirm(channel, number, missing))
+        for (link, channel), (number, missing) in news.items():
+            link.put(Confirm(channel, number, missing))
 
     def _accept(self, link: Link, frame: Letter, body: bytes) -> bool:
         """Whether it need not come again."""
