@@ -7,7 +7,7 @@ there is no way to write down a sender that is somebody else's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from understudy.transports._address import Place
 
@@ -271,26 +271,5 @@ Frame: TypeAlias = (
     | Confirm
 )
 
-FRAMES: dict[int, type[Any]] = {
-    each.code: each
-    for each in (
-        Letter,
-        Ask,
-        Open,
-        Reply,
-        Fault,
-        Part,
-        Taken,
-        Cancel,
-        Watch,
-        Unwatch,
-        Ended,
-        Stop,
-        Credit,
-        Call,
-        Goodbye,
-        Offer,
-        Confirm,
-    )
-}
+FRAMES: dict[int, type[Any]] = {each.code: each for each in get_args(Frame)}
 """The classes by their numbers."""
