@@ -328,16 +328,12 @@ class Inbound:
     # Answers
 
     def _reply(self, frame: Reply, body: bytes) -> None:
-        following = self._following.pop(frame.id, None)
-        if following is not None:
-            self._peer.answered(frame.id)
-            following.ended(None)
-            return
+        self._following.pop(frame.id, None)
         ask = self._peer.answered(frame.id)
         if ask is None:
             self._returned(frame, body)
             return
-        if isinstance(ask, StreamAsk):  # it had no part
+        if isinstance(ask, StreamAsk):
             ask.reply(None)
             return
         try:
@@ -355,13 +351,9 @@ class Inbound:
     def _fault(self, frame: Fault, body: bytes) -> None:
         ask = self._peer.answered(frame.id)
         node = self._peer.id.name
-        following = self._following.pop(frame.id, None)
+        self._following.pop(frame.id, None)
         if ask is not None:
-            error = error_of(frame, ask.cell.path, ask.message, node)
-            if following is not None:
-                following.ended(error)
-            else:
-                ask.fail(error)
+            ask.fail(error_of(frame, ask.cell.path, ask.message, node))
             return
         future = self._peer.returned(frame.id)
         if future is not None:
@@ -401,7 +393,6 @@ class Inbound:
             part = self.link.codec.load(wire_type(type(ask.message)).answer, body, "the part")
         except MessageNotAccepted as error:
             self._peer.answered(frame.id)
-            self._following.pop(frame.id, None)
             self.link.cancel(frame.id)
             ask.fail(error)
         else:

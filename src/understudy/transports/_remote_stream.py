@@ -107,15 +107,7 @@ class Following:
         self._arrived += 1
         ask.arrive(part)
         if ask.room is None or ask.room.done():
-            ask.room = self._inbound.link.node.runtime.env.loop.create_future()
-            ask.room.add_done_callback(self._some_taken)
-
-    def ended(self, error: BaseException | None) -> None:
-        """There are no more."""
-        if error is None:
-            self._ask.reply(None)
-        else:
-            self._ask.fail(error)
+            self._await_room()
 
     def _some_taken(self, future: asyncio.Future[None]) -> None:
         ask = self._ask
@@ -124,5 +116,8 @@ class Following:
             self._told += taken
             self._inbound.link.put(Taken(self._number, taken))
         if ask.parts and not ask.future.done():
-            ask.room = self._inbound.link.node.runtime.env.loop.create_future()
-            ask.room.add_done_callback(self._some_taken)
+            self._await_room()
+
+    def _await_room(self) -> None:
+        self._ask.room = room = self._inbound.link.node.runtime.env.loop.create_future()
+        room.add_done_callback(self._some_taken)
