@@ -230,17 +230,13 @@ class Inbound:
             del self._doors[at]
 
     def _ask(self, frame: Ask, body: bytes) -> None:
-        sender = self._sender(frame.sender)
-        if frame.id in self._asks or frame.id in self.forwarding:
-            raise ProtocolError(problem="a question with the number of another")
+        sender = self._asker(frame)
         if len(self._asks) >= _MANY_ASKS or (frame.left is not None and frame.left < 0):
             raise ProtocolError(problem="more questions than anybody has, or one that is over")
-        cell = self.find(frame.to)
-        problem, wire, message = self._asked(cell, frame, body)
-        if problem is not None or cell is None:
-            self.link.put(fault_of(frame.id, problem or _nobody(frame)))
-            self.placed(frame.to)
+        question = self._question(frame, body)
+        if question is None:
             return
+        cell, wire, message = question
         now = self._runtime.env.now()
         seconds = math.inf if frame.left is None else frame.left
         answer = Answer(partial(self._answered, frame.id, wire), self._runtime.env.loop)
@@ -253,22 +249,37 @@ class Inbound:
         self._runtime.asks.add(ask, now)
         self.deliver(cell, frame.to, ask)
 
-    def _asked(self, cell: Cell | None, frame: Ask | Open, body: bytes) -> tuple[Exception | None, Any, Any]:
-        """Why a question cannot be put, or the message and what it is on the wire."""
+    def _asker(self, frame: Ask | Open) -> RemoteCell | None:
+        """Whoever the peer says has put a question, whose number must be its own."""
+        sender = self._sender(frame.sender)
+        if frame.id in self._asks or frame.id in self.forwarding:
+            raise ProtocolError(problem="a question with the number of another")
+        return sender
+
+    def _question(self, frame: Ask | Open, body: bytes) -> tuple[Cell, WireType, Any] | None:
+        """Who is asked, the message, and what that is on the wire; None: it cannot be put, and the peer is told why."""
+        cell = self.find(frame.to)
         try:
             wire, message = self.message(frame.tag, body)
         except MessageNotAccepted as error:
-            return error, None, None
+            self._decline(frame, error)
+            return None
         if len(frame.chain) > _LONG_CHAIN:
             raise ProtocolError(problem="a chain of askers longer than any")
         if cell is None:
-            return _nobody(frame), wire, message
+            self._decline(frame, ActorStopped(path=frame.to[0], reason=NotFound()))
+            return None
         me = Address(self._node.id.name, self._node.id.run, cell.path, cell.uid)
         if str(me) in frame.chain:
             start = frame.chain.index(str(me))
             chain = [self._node.shown(each) for each in (*frame.chain[start:], str(me))]
-            return AskCycle(chain=chain, message=message), wire, message
-        return None, wire, message
+            self._decline(frame, AskCycle(chain=chain, message=message))
+            return None
+        return cell, wire, message
+
+    def _decline(self, frame: Ask | Open, error: Exception) -> None:
+        self.link.put(fault_of(frame.id, error))
+        self.placed(frame.to)
 
     def _answered(self, number: int, wire: WireType, answer: Answer) -> None:
         asked = self._asks.pop(number, None)
@@ -366,20 +377,18 @@ class Inbound:
         self._following.pop(number, None)
 
     def _open(self, frame: Open, body: bytes) -> None:
-        self._sender(frame.sender)
-        if frame.id in self._asks or frame.id in self.forwarding:
-            raise ProtocolError(problem="a question with the number of another")
+        self._asker(frame)
         if not 1 <= frame.limit <= 1_000_000 or (frame.patience is not None and frame.patience <= 0):
             raise ProtocolError(problem="a stream that nobody could ask for")
-        cell = self.find(frame.to)
-        problem, wire, message = self._asked(cell, frame, body)
-        if problem is None and len(self.forwarding) >= self.link.terms.options.max_streams:
-            problem = MessageNotAccepted(what=frame.tag, problem="too many streams are open")
-        if problem is not None or cell is None:
-            self.link.put(fault_of(frame.id, problem or _nobody(frame)))
-        else:
-            self.forwarding[frame.id] = Forwarding(self, frame, cell, wire, message)
-            self.forwarding[frame.id].start()
+        question = self._question(frame, body)
+        if question is None:
+            return
+        if len(self.forwarding) >= self.link.terms.options.max_streams:
+            self._decline(frame, MessageNotAccepted(what=frame.tag, problem="too many streams are open"))
+            return
+        cell, wire, message = question
+        forwarding = self.forwarding[frame.id] = Forwarding(self, frame, cell, wire, message)
+        forwarding.start()
         self.placed(frame.to)
 
     def _part(self, frame: Part, body: bytes) -> None:
@@ -467,7 +476,3 @@ class Inbound:
 
     def _goodbye(self, frame: Goodbye, body: bytes) -> None:
         self.link.goodbye = frame.why[:100] or "it went in order"
-
-
-def _nobody(frame: Ask | Open) -> ActorStopped:
-    return ActorStopped(path=frame.to[0], reason=NotFound())
