@@ -120,13 +120,10 @@ class MemoryConnection(PipedConnection):
     async def send(self, data: bytes) -> None:
         """Hand *data* over; waits for room."""
         self._check_size(data)
-        if self._out.is_full():
-            try:
-                async with asyncio.timeout(self._limits.frame_timeout):
-                    while self._out.is_full():
-                        await self._out.room.wait()
-            except TimeoutError:
-                self.cut("the peer took nothing in time")
+        try:
+            await self._out.room.wait_while(self._out.is_full, self._limits.frame_timeout)
+        except TimeoutError:
+            self.cut("the peer took nothing in time")
         if self._out.ended is not None:
             raise self._lost(*self._out.ended)
         self._out.put(data)

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from understudy.transports._bell import Bell
 from understudy.transports._errors import ConnectionLost
 
 if TYPE_CHECKING:
     from understudy.environment import Environment
     from understudy.transports._connection import ConnectionLimits, PeerFacts
 
-__all__ = ["ROOM", "Bell", "Pipe", "PipedConnection"]
+__all__ = ["ROOM", "Pipe", "PipedConnection"]
 
 ROOM = 16
 """Messages that may wait in one direction."""
-
-
-class Bell:
-    """What one task waits for until another, or a callback, rings it."""
-
-    __slots__ = ("_env", "_waiting")
-
-    def __init__(self, env: Environment) -> None:
-        self._env = env
-        self._waiting: asyncio.Future[None] | None = None
-
-    async def wait(self) -> None:
-        """Wait for the next ring; whoever has waited before is forgotten."""
-        self._waiting = self._env.loop.create_future()
-        await self._waiting
-
-    def ring(self) -> None:
-        """Wake who waits, if anybody does."""
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
 
 
 class Pipe:
@@ -85,13 +65,10 @@ class PipedConnection:
 
     async def receive(self) -> bytes:
         """The next message."""
-        if self._in.is_dry():
-            try:
-                async with asyncio.timeout(self._limits.idle_timeout):
-                    while self._in.is_dry():
-                        await self._in.news.wait()
-            except TimeoutError:
-                self.cut("the peer sent nothing in time")
+        try:
+            await self._in.news.wait_while(self._in.is_dry, self._limits.idle_timeout)
+        except TimeoutError:
+            self.cut("the peer sent nothing in time")
         if not self._in.items:
             assert self._in.ended is not None
             raise self._lost(*self._in.ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from contextvars import Context
 from http import HTTPStatus
@@ -12,9 +13,10 @@ import httpx2
 from tenacity import wait_exponential_jitter
 
 from understudy._plans._backoff import next_delay
+from understudy.transports._bell import Bell
 from understudy.transports._connection import PeerFacts
 from understudy.transports._errors import ConnectionLost
-from understudy.transports._pipe import Bell, Pipe, PipedConnection
+from understudy.transports._pipe import Pipe, PipedConnection
 from understudy.transports._sse_wire import (
     CLOSE,
     CONNECTION,
@@ -265,9 +267,6 @@ class SseClientConnection(PipedConnection):
         return False
 
     async def _pause(self, attempts: int) -> None:
-        try:
-            async with asyncio.timeout(next_delay(_BACKOFF, attempts - 1, 0.0, math.inf).seconds):
-                while self._in.ended is None:
-                    await self._over.wait()
-        except TimeoutError:
-            pass
+        seconds = next_delay(_BACKOFF, attempts - 1, 0.0, math.inf).seconds
+        with contextlib.suppress(TimeoutError):
+            await self._over.wait_while(lambda: self._in.ended is None, seconds)

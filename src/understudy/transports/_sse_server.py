@@ -14,9 +14,10 @@ from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 
+from understudy.transports._bell import Bell
 from understudy.transports._connection import PeerFacts, serve_out
 from understudy.transports._event_stream import EventStream, Gap
-from understudy.transports._pipe import ROOM, Bell, Pipe, PipedConnection
+from understudy.transports._pipe import ROOM, Pipe, PipedConnection
 from understudy.transports._sse_wire import (
     CLOSE,
     CONNECTION,
@@ -88,13 +89,10 @@ class SseServerConnection(PipedConnection):
     async def send(self, data: bytes) -> None:
         """Put *data* into the stream; waits while the client does not read on."""
         self._check_size(data)
-        if self._said.unsent >= self._window and self.ended is None:
-            try:
-                async with asyncio.timeout(self._limits.frame_timeout):
-                    while self._said.unsent >= self._window and self.ended is None:
-                        await self._room.wait()
-            except TimeoutError:
-                self.cut("the peer took nothing in time")
+        try:
+            await self._room.wait_while(self._is_full, self._limits.frame_timeout)
+        except TimeoutError:
+            self.cut("the peer took nothing in time")
         if self.ended is not None:
             raise self._lost(*self.ended)
         self._said.add(data)
@@ -122,9 +120,7 @@ class SseServerConnection(PipedConnection):
             if number <= self._taken or self.ended is not None:
                 return True
             try:
-                async with asyncio.timeout(self._limits.frame_timeout):
-                    while self._in.is_full():
-                        await self._in.room.wait()
+                await self._in.room.wait_while(self._in.is_full, self._limits.frame_timeout)
             except TimeoutError:
                 return False
             if self.ended is None:
@@ -173,6 +169,10 @@ class SseServerConnection(PipedConnection):
         finally:
             if self._reading == mine:
                 self._miss(self._limits.frame_timeout)
+
+    def _is_full(self) -> bool:
+        """Who sends has to wait."""
+        return self._said.unsent >= self._window and self.ended is None
 
     async def _turn(self) -> None:
         """Let the event loop find out whether the client is still there, before the next event."""
