@@ -11,6 +11,7 @@ from understudy.actors._asks import Ask as LocalAsk
 from understudy.actors._asks import Letter as LocalLetter
 from understudy.actors._asks import message_of, sender_of
 from understudy.actors._streams import StreamAsk
+from understudy.transports._bell import Bell
 from understudy.transports._codec import Codec, JsonHeaders, MsgpackHeaders
 from understudy.transports._errors import ConnectionLost, LinkError, MessageNotAccepted, ProtocolError
 from understudy.transports._frames import Ask, Cancel, Goodbye, Letter, Offer, Open
@@ -69,7 +70,7 @@ class Link:
         self._why: str | None = None
         self._over = False
         # What the writer waits for, and when it looks again anyway.
-        self._news: asyncio.Future[None] | None = None
+        self._news = Bell(env)
         self._timer: asyncio.TimerHandle | None = None
         self._flushed: asyncio.Future[None] | None = None
 
@@ -83,7 +84,7 @@ class Link:
         """
         if not self._over:
             self._protocol.put_packed(self._out.pack(frame, body))
-            self._wake()
+            self._news.ring()
 
     def admits(self, cell: RemoteCell) -> bool:
         """Whether a message for *cell* may be sent now; if not, *cell* is told when it may."""
@@ -215,7 +216,7 @@ class Link:
         if self._flushed is None and not self._over:
             self.put(Goodbye(why))
             self._flushed = self._env.loop.create_future()
-            self._wake()
+            self._news.ring()
         if self._flushed is not None:
             await asyncio.wait({self._flushed}, timeout=_FLUSH)
         self._end(why)
@@ -281,7 +282,7 @@ class Link:
             # Who is told something handles it now, if it is quick, and not in the next turn of the event loop.
             dispatcher.run_ahead()
             if self._protocol.waiting:
-                self._wake()
+                self._news.ring()
             else:
                 self._arm()
 
@@ -314,13 +315,8 @@ class Link:
         """Until there is something to be written, or due."""
         if self._flushed is not None and not self._flushed.done():
             self._flushed.set_result(None)
-        self._news = news = self._env.loop.create_future()
         self._arm()
-        await news
-
-    def _wake(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        await self._news.wait()
 
     def _arm(self) -> None:
         """Have the writer woken when something is due; a timer that fires too early does no harm."""
@@ -335,4 +331,4 @@ class Link:
 
     def _ring(self) -> None:
         self._timer = None
-        self._wake()
+        self._news.ring()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors._supervisor_ref import ref_of
 from understudy.exceptions import AskTimeout
+from understudy.transports._bell import Bell
 from understudy.transports._errors import MessageNotAccepted, ProtocolError
 from understudy.transports._frames import Part, Reply, Taken
 from understudy.transports._reasons import fault_of
@@ -33,7 +34,7 @@ class Forwarding:
         self._message = message
         # Parts that may be sent; one more is in the buffer of the actor.
         self._room = max(frame.limit - 1, 1)
-        self._news: asyncio.Future[None] | None = None
+        self._news = Bell(self._link.node.runtime.env)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -45,8 +46,7 @@ class Forwarding:
         if count < 1 or self._room + count > max(self._frame.limit - 1, 1):
             raise ProtocolError(problem="more parts taken than were sent")
         self._room += count
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        self._news.ring()
 
     def cancel(self) -> None:
         """Nobody reads any more."""
@@ -78,8 +78,7 @@ class Forwarding:
                 self._link.put(Part(self._frame.id), body)
                 # Before the next is taken, or the actor would be one part further ahead.
                 while self._room < 1:
-                    self._news = self._link.node.runtime.env.loop.create_future()
-                    await self._news
+                    await self._news.wait()
 
     def _fail(self, error: BaseException) -> None:
         if self._inbound.forwarding.pop(self._frame.id, None) is None:
