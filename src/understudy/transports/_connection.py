@@ -24,6 +24,7 @@ __all__ = [
     "Serve",
     "Transport",
     "TransportOptions",
+    "check_size",
     "serve_out",
 ]
 
@@ -134,6 +135,16 @@ class Listener(Protocol):
 
 Serve: TypeAlias = Callable[[Connection], Awaitable[None]]
 """What a listener does with a connection: called once for each, in a task; the connection is closed when it returns."""
+
+
+def check_size(data: bytes, limits: ConnectionLimits) -> None:
+    """What ``send`` looks at first.
+
+    Raises:
+        ValueError: *data* is larger than ``max_size``.
+    """
+    if len(data) > limits.max_size:
+        raise ValueError(f"a message of {len(data):,} bytes is larger than max_size ({limits.max_size:,})")
 
 
 async def serve_out(serve: Serve, connection: Connection, env: Environment) -> None:

@@ -8,7 +8,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from understudy.transports._connection import PeerFacts, TransportOptions, serve_out
+from understudy.transports._connection import PeerFacts, TransportOptions, check_size, serve_out
 from understudy.transports._errors import ConnectionLost, UnsafeListener
 from understudy.transports._pipe import Pipe, PipedConnection
 
@@ -119,7 +119,7 @@ class MemoryConnection(PipedConnection):
 
     async def send(self, data: bytes) -> None:
         """Hand *data* over; waits for room."""
-        self._check_size(data)
+        check_size(data, self._limits)
         try:
             await self._out.room.wait_while(self._out.is_full, self._limits.frame_timeout)
         except TimeoutError:

@@ -83,9 +83,5 @@ class PipedConnection:
         """End both directions, at once."""
         raise NotImplementedError
 
-    def _check_size(self, data: bytes) -> None:
-        if len(data) > self._limits.max_size:
-            raise ValueError(f"a message of {len(data):,} bytes is larger than max_size ({self._limits.max_size:,})")
-
     def _lost(self, why: str, clean: bool) -> ConnectionLost:
         return ConnectionLost(peer=self.peer.address, why=why, clean=clean)

@@ -14,7 +14,7 @@ from tenacity import wait_exponential_jitter
 
 from understudy._plans._backoff import next_delay
 from understudy.transports._bell import Bell
-from understudy.transports._connection import PeerFacts
+from understudy.transports._connection import PeerFacts, check_size
 from understudy.transports._errors import ConnectionLost
 from understudy.transports._pipe import Pipe, PipedConnection
 from understudy.transports._sse_wire import (
@@ -146,7 +146,7 @@ class SseClientConnection(PipedConnection):
 
     async def send(self, data: bytes) -> None:
         """Post *data*; waits until the listener has taken it."""
-        self._check_size(data)
+        check_size(data, self._limits)
         if self._in.ended is None:
             self._sequence += 1
             try:

@@ -15,7 +15,7 @@ from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 
 from understudy.transports._bell import Bell
-from understudy.transports._connection import PeerFacts, serve_out
+from understudy.transports._connection import PeerFacts, check_size, serve_out
 from understudy.transports._event_stream import EventStream, Gap
 from understudy.transports._pipe import ROOM, Pipe, PipedConnection
 from understudy.transports._sse_wire import (
@@ -88,7 +88,7 @@ class SseServerConnection(PipedConnection):
 
     async def send(self, data: bytes) -> None:
         """Put *data* into the stream; waits while the client does not read on."""
-        self._check_size(data)
+        check_size(data, self._limits)
         try:
             await self._room.wait_while(self._is_full, self._limits.frame_timeout)
         except TimeoutError:

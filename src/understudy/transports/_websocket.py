@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from understudy.exceptions import MissingExtra
-from understudy.transports._connection import PeerFacts, serve_out
+from understudy.transports._connection import PeerFacts, check_size, serve_out
 from understudy.transports._errors import ConnectionLost
 from understudy.transports._security import check_client, check_server, is_loopback
 from understudy.transports._tls import names_of
@@ -229,8 +229,7 @@ class WebSocketConnection:
 
     async def send(self, data: bytes) -> None:
         """Hand *data* over as one message."""
-        if len(data) > self._limits.max_size:
-            raise ValueError(f"a message of {len(data):,} bytes is larger than max_size ({self._limits.max_size:,})")
+        check_size(data, self._limits)
         try:
             # Where there is room nothing waits, and a deadline would cost as much as the rest.
             if self.transport.get_write_buffer_size() + len(data) < _WRITE_LIMIT // 2:
