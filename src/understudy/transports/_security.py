@@ -11,7 +11,7 @@ from understudy.transports._errors import UnsafeListener
 if TYPE_CHECKING:
     from understudy.transports._connection import TransportOptions
 
-__all__ = ["TOKEN_SIZE", "check_client", "check_server", "check_token", "is_loopback"]
+__all__ = ["TOKEN_SIZE", "check_client", "check_server", "check_token", "is_loopback", "url_at"]
 
 TOKEN_SIZE = 16
 """Characters that a token must have at least; who makes them by chance should take twice as many."""
@@ -82,6 +82,11 @@ def _check(url: str, options: TransportOptions, schemes: tuple[str, str]) -> Spl
     if parts.scheme == plain and options.tls is not None:
         raise UnsafeListener(url=url, problem=f"is not encrypted, though tls= was given: use {encrypted}://")
     return parts
+
+
+def url_at(scheme: str, host: str, port: int, path: str) -> str:
+    """The URL under which a listener is to be reached."""
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
 def _without_secrets(parts: SplitResult) -> str:

@@ -18,6 +18,7 @@ from understudy.transports._bell import Bell
 from understudy.transports._connection import PeerFacts, check_size, serve_out
 from understudy.transports._event_stream import EventStream, Gap
 from understudy.transports._pipe import ROOM, Pipe, PipedConnection
+from understudy.transports._security import url_at
 from understudy.transports._sse_wire import (
     CLOSE,
     CONNECTION,
@@ -231,7 +232,7 @@ class SseListener:
         chosen: int = listening.getsockname()[1]
         self._rules = rules(chosen)
         self._scheme = "sse" if tls is None else "sses"
-        self.url = f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{chosen}{self._path}"
+        self.url = url_at(self._scheme, host, chosen, self._path)
         # A connection is two sockets, its stream and its messages, and may be a third, which takes over.
         total, per_address = 3 * self._limits.max_connections, 3 * self._limits.max_connections_per_address
         sockets = SocketLimits(self._limits.open_timeout, total, per_address)

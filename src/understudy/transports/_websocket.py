@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from understudy.exceptions import MissingExtra
 from understudy.transports._connection import PeerFacts, check_size, serve_out
 from understudy.transports._errors import ConnectionLost
-from understudy.transports._security import check_client, check_server, is_loopback
+from understudy.transports._security import check_client, check_server, is_loopback, url_at
 from understudy.transports._tls import names_of
 
 try:
@@ -144,8 +144,8 @@ class WebSocketListener:
     @property
     def url(self) -> str:
         """Where others connect."""
-        host = self._parts.hostname or ""
-        return f"{self._parts.scheme}://{f'[{host}]' if ':' in host else host}:{self._port}{self._parts.path}"
+        parts = self._parts
+        return url_at(parts.scheme, parts.hostname or "", self._port, parts.path)
 
     async def aclose(self) -> None:
         """Accept no more, and end all connections."""
@@ -177,7 +177,7 @@ class WebSocketListener:
             names += ["localhost", "127.0.0.1", "::1"]
         known: list[str] = []
         for name in names:
-            bare = f"[{name}]" if ":" in name and not name.startswith("[") and name.count(":") > 1 else name.lower()
+            bare = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name.lower()
             known += [bare, f"{bare}:{self._port}"]
         return known
 
