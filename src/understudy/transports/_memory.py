@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from contextvars import Context
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from understudy.transports._connection import PeerFacts, TransportOptions, check_size, serve_out
+from understudy.transports._connection import PeerFacts, TransportOptions, check_size
 from understudy.transports._errors import ConnectionLost, UnsafeListener
 from understudy.transports._pipe import Pipe, PipedConnection
+from understudy.transports._serving import Serving
 
 if TYPE_CHECKING:
     from understudy.environment import Environment
@@ -67,10 +67,9 @@ class MemoryListener:
 
     def __init__(self, name: str, serve: Serve, limits: ConnectionLimits, env: Environment) -> None:
         self._name = name
-        self._serve = serve
         self._limits = limits
         self._env = env
-        self._serving: dict[asyncio.Task[None], MemoryConnection] = {}
+        self._serving: Serving[MemoryConnection] = Serving(serve, env)
         self._made = 0
 
     @property
@@ -86,11 +85,7 @@ class MemoryListener:
         label = f"{self.url}#{self._made}"
         there, back = Pipe(self._env), Pipe(self._env)
         ours = MemoryConnection(label, back, there, self._limits)
-        task = self._env.start_task(
-            serve_out(self._serve, ours, self._env), name=f"link:{label}", context=Context(), on_done=self._ended
-        )
-        if not task.done():
-            self._serving[task] = ours
+        self._serving.start(ours, label)
         return MemoryConnection(self.url, there, back, limits)
 
     async def aclose(self) -> None:
@@ -98,16 +93,9 @@ class MemoryListener:
         names = _listeners.get(self._env.loop, {})
         if names.get(self._name) is self:
             del names[self._name]
-        for connection in list(self._serving.values()):
+        for connection in self._serving.connections:
             await connection.aclose("the listener was closed")
-        pending = [task for task in self._serving if task is not asyncio.current_task()]
-        if pending:
-            await asyncio.wait(pending)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        connection = self._serving.pop(task, None)
-        if connection is not None:
-            connection.cut("the listener was closed", clean=True)
+        await self._serving.join()
 
 
 class MemoryConnection(PipedConnection):

@@ -15,10 +15,11 @@ from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 
 from understudy.transports._bell import Bell
-from understudy.transports._connection import PeerFacts, check_size, serve_out
+from understudy.transports._connection import PeerFacts, check_size
 from understudy.transports._event_stream import EventStream, Gap
 from understudy.transports._pipe import ROOM, Pipe, PipedConnection
 from understudy.transports._security import url_at
+from understudy.transports._serving import Serving
 from understudy.transports._sse_wire import (
     CLOSE,
     CONNECTION,
@@ -208,11 +209,10 @@ class SseListener:
     """See :class:`understudy.transports._connection.Listener`; begin it with :meth:`start`."""
 
     def __init__(self, path: str, serve: Serve, limits: ConnectionLimits, env: Environment) -> None:
-        self._serve = serve
         self._limits = limits
         self._env = env
         self._path = path
-        self._serving: dict[asyncio.Task[None], SseServerConnection] = {}
+        self._serving: Serving[SseServerConnection] = Serving(serve, env)
         # By their secret names; one that has ended stays until the client has been told, or had the time for it.
         self._connections: dict[str, SseServerConnection] = {}
         self._addresses: dict[SseServerConnection, str] = {}
@@ -253,10 +253,8 @@ class SseListener:
     async def aclose(self) -> None:
         """Accept no more, end all connections and wait until their ``serve`` has returned."""
         self._closing = True
-        await _end(list(self._serving.values()), "the listener was closed", self._limits.close_timeout)
-        pending = [task for task in self._serving if task is not asyncio.current_task()]
-        if pending:
-            await asyncio.wait(pending)
+        await _end(self._serving.connections, "the listener was closed", self._limits.close_timeout)
+        await self._serving.join()
         self._server.leave()
         await asyncio.wait({self._task})
 
@@ -321,23 +319,8 @@ class SseListener:
         name = self._env.token_bytes(16).hex()
         self._connections[name] = connection
         self._addresses[connection] = host
-        task = self._env.start_task(
-            serve_out(self._serve, connection, self._env),
-            name=f"link:{peer.address}",
-            context=Context(),
-            on_done=partial(self._ended, name),
-        )
-        if task.done():
-            self._forget(name, connection)
-        else:
-            self._serving[task] = connection
+        self._serving.start(connection, peer.address, partial(self._forget, name, connection))
         return Response(to_json(connection=name), HTTPStatus.CREATED, {"Cache-Control": "no-store"}, "application/json")
-
-    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
-        connection = self._serving.pop(task, None)
-        if connection is not None:
-            connection.cut("the listener was closed", clean=True)
-            self._forget(name, connection)
 
     def _forget(self, name: str, connection: SseServerConnection) -> None:
         self._connections.pop(name, None)
