@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter
@@ -108,22 +108,17 @@ class Registry:
         for actor in actors:
             for cls in vocabulary(actor):
                 self.add(cls)
-            self._check_free(self.actors, actor, tag_of(actor))
-            self.actors[tag_of(actor)] = actor
+            tag = tag_of(actor)
+            _check_free(self.actors.get(tag), actor, tag)
+            self.actors[tag] = actor
 
     def add(self, cls: type[Any]) -> WireType:
         """Decode *cls* as well."""
         found = wire_type(cls)
-        self._check_free({tag: each.cls for tag, each in self._types.items()}, cls, found.tag)
+        other = self._types.get(found.tag)
+        _check_free(None if other is None else other.cls, cls, found.tag)
         self._types[found.tag] = found
         return found
-
-    def _check_free(self, taken: Mapping[str, type], cls: type, tag: str) -> None:
-        other = taken.get(tag)
-        if other is not None and other is not cls:
-            both = f"{other.__module__}.{other.__qualname__} and {cls.__module__}.{cls.__qualname__}"
-            problem = f"two classes have the tag {tag!r}, {both}: give one of them another `wire_name`"
-            raise InvalidSpec(child="messages", field="wire_name", problem=problem)
 
     def get(self, tag: str) -> WireType | None:
         """The class with that tag, if it is one that may be decoded."""
@@ -133,6 +128,14 @@ class Registry:
     def hashes(self) -> dict[str, str]:
         """The hashes of the schemas, by tag."""
         return {tag: each.hash for tag, each in sorted(self._types.items())}
+
+
+def _check_free(other: type | None, cls: type, tag: str) -> None:
+    """*tag* is to be that of *cls*, and is that of *other* if there is one."""
+    if other is not None and other is not cls:
+        both = f"{other.__module__}.{other.__qualname__} and {cls.__module__}.{cls.__qualname__}"
+        problem = f"two classes have the tag {tag!r}, {both}: give one of them another `wire_name`"
+        raise InvalidSpec(child="messages", field="wire_name", problem=problem)
 
 
 def _is_message(cls: object) -> bool:
