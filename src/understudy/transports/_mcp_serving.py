@@ -18,9 +18,9 @@ from understudy.transports._mcp_extra import need
 from understudy.transports._mcp_frames import MAX_MESSAGE_BYTES
 from understudy.transports._mcp_tasks import until_up
 from understudy.transports._mcp_tools import Tools
-from understudy.transports._security import is_loopback
+from understudy.transports._security import TOKEN_SIZE, is_loopback
 from understudy.transports._tls import Tls
-from understudy.transports._web_gate import GateRules, host_headers
+from understudy.transports._web_gate import GateRules, bracketed, host_headers
 
 if TYPE_CHECKING:
     import ssl
@@ -81,8 +81,8 @@ class HttpBinding:
 
     def _check_protection(self, where: str) -> None:
         token = self.token
-        if token is not None and (len(token) < _SHORTEST or not token.isascii() or not token.isprintable()):
-            problem = f"must be {_SHORTEST} or more printable ASCII characters"
+        if token is not None and (len(token) < TOKEN_SIZE or not token.isascii() or not token.isprintable()):
+            problem = f"must be {TOKEN_SIZE} or more printable ASCII characters"
             raise InvalidSpec(child=where, field="token", problem=problem)
         if (self.certificate is None) != (self.key is None):
             raise InvalidSpec(child=where, field="key", problem="and certificate go together: give both, or neither")
@@ -117,14 +117,10 @@ class HttpBinding:
         """How it is reached at that port from this machine."""
         scheme = "http" if self.certificate is None else "https"
         host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        return f"{scheme}://{_bracketed(host)}:{port}{self.path}"
+        return f"{scheme}://{bracketed(host)}:{port}{self.path}"
 
 
-_PORTS, _HTTP, _HTTPS, _SHORTEST = 65535, 80, 443, 16
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+_PORTS, _HTTP, _HTTPS = 65535, 80, 443
 
 
 class MCPHttpService(Actor[WhereServed]):

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-__all__ = ["App", "Event", "GateRules", "Receive", "Refusal", "Scope", "Send", "host_headers", "read_body", "refuse"]
+__all__ = [
+    "App",
+    "Event",
+    "GateRules",
+    "Receive",
+    "Refusal",
+    "Scope",
+    "Send",
+    "bracketed",
+    "host_headers",
+    "read_body",
+    "refuse",
+]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Event: TypeAlias = MutableMapping[str, Any]
@@ -62,7 +74,7 @@ def host_headers(names: Iterable[str], port: int, *, default_port: int) -> froze
     """What clients send as Host that know the server by one of *names*, which may have another port than *port*."""
     found: set[str] = set()
     for name in filter(None, names):
-        host = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
+        host = bracketed(name)
         if _has_port(host):
             found.add(host.lower())
             continue
@@ -70,6 +82,11 @@ def host_headers(names: Iterable[str], port: int, *, default_port: int) -> froze
         if port == default_port:
             found.add(host.lower())
     return frozenset(found)
+
+
+def bracketed(host: str) -> str:
+    """*host* as it stands in a URL, where a port may follow: an IPv6 address in brackets."""
+    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
 def _has_port(host: str) -> bool:
