@@ -198,4 +198,4 @@ _OURS = {"accept", "accept-encoding", "connection", "content-length", "content-t
 
 
 def _is_header(text: str) -> bool:
-    return text.isascii() and (text == "" or text.isprintable())
+    return text.isascii() and text.isprintable()
