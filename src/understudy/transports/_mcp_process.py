@@ -36,10 +36,6 @@ async def child_process(server: StdioServer, log: FilteringBoundLogger) -> Async
     try:
         await process.start()
         yield process
-    except asyncio.CancelledError:  # this task is to end now
-        process.kill()
-        raise
-    else:
         await process.end(server.grace)
     finally:
         await process.reaped()
@@ -95,24 +91,16 @@ class ChildProcess(asyncio.SubprocessProtocol):
         self.writer.pipe = _pipe(transport, 0)
 
     async def end(self, grace: float) -> None:
-        """Close its standard input, then terminate its group, then kill it, with *grace* seconds in between."""
-        try:
-            if self.writer.pipe is not None:
-                self.writer.pipe.close()
+        """Close its standard input, then terminate its group, and wait *grace* seconds after each; it may resist."""
+        if self.writer.pipe is not None:
+            self.writer.pipe.close()
+        await asyncio.wait([self.exited], timeout=grace)
+        if not self.exited.done():
+            self._signal(signal.SIGTERM)
             await asyncio.wait([self.exited], timeout=grace)
-            if not self.exited.done():
-                self._signal(signal.SIGTERM)
-                await asyncio.wait([self.exited], timeout=grace)
-        finally:
-            self.kill()
-
-    def kill(self) -> None:
-        """Kill its whole group, at once; what has outlived its leader too."""
-        self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        if self._transport is None:
-            return
+        assert self._transport is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if hasattr(os, "killpg"):
                 os.killpg(self.pid, number)
@@ -120,15 +108,16 @@ class ChildProcess(asyncio.SubprocessProtocol):
                 self._transport.kill()
 
     async def reaped(self) -> None:
-        """Wait until it is gone, which cannot take long any more, and let go of its pipes.
+        """Kill its whole group at once, also what has outlived its leader; wait until it is gone; let go of its pipes.
 
-        A cancel is put off until then: it would leave a process that nobody has waited for.
+        That cannot take long any more. A cancel is put off until then: it would leave a process that nobody has waited
+        for.
         """
         if self._transport is None:
             return
         cancelled: asyncio.CancelledError | None = None
         deadline = self._loop.time() + REAP
-        self.kill()
+        self._signal(signal.SIGKILL)
         while not self.exited.done() and (left := deadline - self._loop.time()) > 0:
             try:
                 await asyncio.wait([self.exited], timeout=left)
