@@ -20,9 +20,10 @@ from mcp.server.context import ServerRequestContext
 import understudy
 from tests.cast import Gate
 from understudy import Actor, ActorRef, ActorSystem, Message, Refused, StreamMessage, child, handler
-from understudy.transports._mcp_client import Given, SDKLink, Watched
+from understudy.transports._mcp_client import SDKLink
 from understudy.transports._mcp_lines import LineReader, LineWriter
 from understudy.transports._mcp_stdio_service import Reading, Writing
+from understudy.transports._mcp_streams import given, watched
 from understudy.transports.mcp import MCPServerAddress, MCPSession, MCPSessionMessage, StdioServer, Tools, expose
 
 SOURCE = str(Path(understudy.__file__).parent.parent)
@@ -355,7 +356,7 @@ class Wire:
         reader.pipe, _ = await loop.connect_read_pipe(lambda: Reading(reader), os.fdopen(read, "rb", 0))
         lost: asyncio.Future[str] = loop.create_future()
         try:
-            async with Client(Watched(Given((reader, writer)), lost, lambda: "gone"), cache=None) as client:
+            async with Client(watched(given((reader, writer)), lost, lambda: "gone"), cache=None) as client:
                 yield SDKLink(client, self.name, lost)
         finally:
             reader.pipe.close()

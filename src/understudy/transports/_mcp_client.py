@@ -9,15 +9,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
-import anyio
 import mcp_types
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
-from mcp.shared.message import SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
@@ -29,8 +26,9 @@ from understudy.transports._mcp_errors import (
     MCPRefused,
     root_of,
 )
-from understudy.transports._mcp_http import guarded_client
-from understudy.transports._mcp_process import child_process
+from understudy.transports._mcp_http import GuardedTransport, guarded_client
+from understudy.transports._mcp_process import ChildProcess, child_process
+from understudy.transports._mcp_streams import given, lose, watched
 from understudy.transports._mcp_values import (
     AudioContent,
     BinaryResource,
@@ -51,7 +49,7 @@ from understudy.transports._mcp_values import (
 )
 
 if TYPE_CHECKING:
-    from mcp.client._transport import ReadStream, TransportStreams
+    from mcp.client._transport import TransportStreams
     from mcp_types import RequestParamsMeta
     from structlog.typing import FilteringBoundLogger
 
@@ -92,142 +90,58 @@ async def open_stdio(server: StdioServer, log: FilteringBoundLogger) -> AsyncGen
     """A connection with a child process, which is started and ended with it."""
     async with child_process(server, log) as process:
         lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        watched = Watched(Given(process.streams), lost, lambda: process.why)
-        try:
-            async with Client(watched, mode=server.protocol, cache=None) as client:
-                yield SDKLink(client, server.name, lost)
-        except Exception as error:
-            if not isinstance(refusal := root_of(error), MCPError):
-                raise
-            problem = f"it answers the handshake with: {refusal}"
-            if refusal.code == mcp_types.CONNECTION_CLOSED:
-                problem = process.why
-            raise MCPConnectionFailed(server=server.name, problem=problem) from refusal
+        transport = watched(given(process.streams), lost, lambda: process.why)
+        async with _connected(server, transport, lost, partial(_stdio_problem, process)) as link:
+            yield link
 
 
-def _lose(lost: asyncio.Future[str], why: str) -> None:
-    if not lost.done():
-        lost.set_result(why)
+def _stdio_problem(process: ChildProcess, refusal: MCPError) -> str:
+    if refusal.code == mcp_types.CONNECTION_CLOSED:
+        return process.why
+    return f"it answers the handshake with: {refusal}"
 
 
 @asynccontextmanager
 async def open_http(server: HttpServer, log: FilteringBoundLogger) -> AsyncGenerator[SDKLink, None]:
     """A connection over streamable HTTP."""
-    client, transport = guarded_client(server)
+    client, guard = guarded_client(server)
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with client:
         streams = streamable_http_client(server.url, http_client=client, max_sse_event_size=server.max_message_bytes)
-        watched = Watched(streams, lost, lambda: "the connection was closed")
-        transport.on_forgotten = partial(_lose, lost, "it has forgotten the session")
-        try:
-            async with Client(watched, mode=server.protocol, cache=None) as session:
-                yield SDKLink(session, server.name, lost)
-        except Exception as error:
-            if not isinstance(refusal := root_of(error), MCPError):
-                raise
-            problem = _http_problem(transport.status, refusal)
-            raise MCPConnectionFailed(server=server.name, problem=problem) from refusal
+        transport = watched(streams, lost, lambda: "the connection was closed")
+        guard.on_forgotten = partial(lose, lost, "it has forgotten the session")
+        async with _connected(server, transport, lost, partial(_http_problem, guard)) as link:
+            yield link
 
 
-def _http_problem(status: int, error: MCPError) -> str:
+def _http_problem(guard: GuardedTransport, refusal: MCPError) -> str:
+    status = guard.status
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return f"it answers {status} {HTTPStatus(status).phrase}: check `token=`"
     if status >= HTTPStatus.BAD_REQUEST:
-        return f"it answers with status {status}: {error}"
-    return str(error)
+        return f"it answers with status {status}: {refusal}"
+    return str(refusal)
 
 
-class Given:
-    """Streams that are there already, as something to enter."""
+@asynccontextmanager
+async def _connected(
+    server: StdioServer | HttpServer,
+    transport: AbstractAsyncContextManager[TransportStreams],
+    lost: asyncio.Future[str],
+    problem_of: Callable[[MCPError], str],
+) -> AsyncGenerator[SDKLink, None]:
+    """A session over *transport*; *problem_of* says in words what it means that there is none.
 
-    def __init__(self, streams: Any) -> None:
-        self._streams = streams
-
-    async def __aenter__(self) -> TransportStreams:
-        streams: TransportStreams = self._streams
-        return streams
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        for stream in self._streams:
-            await stream.aclose()
-
-
-class Watched:
-    """A transport of the SDK, and word when what it reads has come to an end."""
-
-    def __init__(
-        self, inner: AbstractAsyncContextManager[TransportStreams], lost: asyncio.Future[str], why: Callable[[], str]
-    ) -> None:
-        self._inner = inner
-        self._lost = lost
-        self._why = why
-
-    async def __aenter__(self) -> TransportStreams:
-        read, write = await self._inner.__aenter__()
-        return _WatchedRead(read, self._tell), write
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> bool | None:
-        self._lost.cancel()  # from here on it is no loss
-        return await self._inner.__aexit__(exc_type, exc_val, exc_tb)
-
-    def _tell(self) -> None:
-        _lose(self._lost, self._why())
-
-
-class _WatchedRead:
-    """A stream to read from, and word of its end."""
-
-    def __init__(self, inner: ReadStream[SessionMessage | Exception], ended: Callable[[], None]) -> None:
-        self._inner = inner
-        self._ended = ended
-
-    @property
-    def last_context(self) -> Any:
-        """Of streams that carry the sender's context variables."""
-        return getattr(self._inner, "last_context", None)
-
-    async def receive(self) -> SessionMessage | Exception:
-        """The next message."""
-        try:
-            return await self.__anext__()
-        except StopAsyncIteration:
-            raise anyio.EndOfStream from None
-
-    def __aiter__(self) -> _WatchedRead:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self._inner.__anext__()
-        except StopAsyncIteration:
-            self._ended()
+    Raises:
+        MCPConnectionFailed: The server, or the SDK in its name, has answered with an error of the protocol.
+    """
+    try:
+        async with Client(transport, mode=server.protocol, cache=None) as client:
+            yield SDKLink(client, server.name, lost)
+    except Exception as error:
+        if not isinstance(refusal := root_of(error), MCPError):
             raise
-
-    async def aclose(self) -> None:
-        """Take no more."""
-        await self._inner.aclose()
-
-    async def __aenter__(self) -> _WatchedRead:
-        await self._inner.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> bool | None:
-        return await self._inner.__aexit__(exc_type, exc_val, exc_tb)
+        raise MCPConnectionFailed(server=server.name, problem=problem_of(refusal)) from refusal
 
 
 class SDKLink:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import anyio
 import mcp_types
@@ -14,6 +12,7 @@ from mcp.shared.message import SessionMessage
 
 from understudy.transports._mcp_errors import InvalidFrame, MessageTooLarge
 from understudy.transports._mcp_frames import LineSplitter, check_json
+from understudy.transports._mcp_streams import MessageReader, MessageStream
 
 __all__ = ["LineReader", "LineWriter"]
 
@@ -21,25 +20,7 @@ ENOUGH = 64
 """Messages that wait to be taken, from which on no more bytes are read."""
 
 
-class _Stream:
-    """The frame of both: closed when left."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """No more."""
-
-
-class LineReader(_Stream):
+class LineReader(MessageReader):
     """What a peer sends: bytes are fed, messages are taken.
 
     A line that is no JSON at all is passed to *stray*: programs print to where they should not. One that looks like
@@ -93,11 +74,7 @@ class LineReader(_Stream):
         self._wake()
 
     async def receive(self) -> SessionMessage | Exception:
-        """The next message; for one at a time.
-
-        Raises:
-            anyio.EndOfStream: There are no more.
-        """
+        """See :class:`MessageReader`."""
         while not self._messages:
             if self._ended:
                 raise anyio.EndOfStream
@@ -110,15 +87,6 @@ class LineReader(_Stream):
                 self.pipe.resume_reading()
         return message
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
     async def aclose(self) -> None:
         """Take no more."""
         self._messages.clear()
@@ -129,7 +97,7 @@ class LineReader(_Stream):
             self._news.set_result(None)
 
 
-class LineWriter(_Stream):
+class LineWriter(MessageStream):
     """What is sent to a peer; waits while the pipe is full."""
 
     def __init__(self) -> None:
