@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import httpx2
 from understudy.transports._mcp_errors import AddressBlocked, InvalidFrame, MessageTooLarge
 from understudy.transports._mcp_frames import check_json
 from understudy.transports._mcp_guard import AddressRules, Origin
+from understudy.transports._tls import Tls
 
 if TYPE_CHECKING:
     from understudy.transports._mcp_servers import HttpServer
@@ -43,7 +43,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._origin = server.origin
         self._rules = AddressRules.of(server.allow, server.name)
         self._secrets = server.secret_headers
-        verify = ssl.create_default_context(cafile=server.ca_file) if self._origin.scheme == "https" else False
+        ca = None if server.ca_file is None else str(server.ca_file)
+        verify = Tls(ca=ca).for_client() if self._origin.scheme == "https" else False
         self._inner = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False)
         # Those that the origin's name stands for, from the first request on: it is not resolved again.
         self._addresses: list[str] = []
