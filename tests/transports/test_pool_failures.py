@@ -76,6 +76,20 @@ async def test_who_waits_in_vain_learns_why() -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_last_failure_keeps_nothing_alive_of_what_its_cause_had_in_hand() -> None:
+    server = Server()
+    server.fail = error = OSError("nobody there")
+    try:
+        raise ValueError("the name has no address")
+    except ValueError as cause:
+        error.__cause__ = cause
+    async with server.pool(backoff=fixed(1.0)) as pool:
+        with pytest.raises(PoolTimeout):
+            await pool.acquire(timeout=0.5)
+        assert error.__cause__.__traceback__ is None
+
+
+@pytest.mark.asyncio
 async def test_a_factory_that_hangs_is_cancelled_in_time() -> None:
     server, notes = Server(), Notes()
     server.gate = Gate()

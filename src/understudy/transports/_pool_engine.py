@@ -21,6 +21,7 @@ from understudy.environment import environment_of, running_loop
 from understudy.exceptions import InvalidContext
 from understudy.instrument import Instrument
 from understudy.mailbox._line import Line
+from understudy.reasons import without_traceback
 from understudy.transports._pool_backoff import Backoff
 from understudy.transports._pool_instrument import PoolInstrument
 from understudy.transports._pool_jobs import Job
@@ -367,8 +368,7 @@ class PoolEngine(Generic[C]):
         self.counts["connect_failures"] += 1
         delay = self._hold_off(epoch)
         self.tell(PoolInstrument.connect_failed, error, self._backoff.attempts, delay)
-        error.__traceback__ = None  # it would keep alive what the factory had in hand
-        self.failure = error
+        self.failure = without_traceback(error)
 
     def _came_late(self, value: C) -> None:
         """An attempt that was abandoned has made a connection after all; its place is taken."""
