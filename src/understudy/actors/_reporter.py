@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from understudy.instrument import CrashReport, LoopBlocked
     from understudy.reasons import ExitReason
 
-__all__ = ["Line", "LogInstrument", "Reporter", "facts_of", "render"]
+__all__ = ["Line", "LogInstrument", "Reporter", "facts_of", "printable", "render"]
 
 _LONG = 30.0
 """Seconds: the window for what goes on and on once it has begun, and is told soon enough the second time."""
@@ -191,7 +191,7 @@ class LogInstrument(Instrument):
         facts = recipient, type(message).__name__, _TEXT.sub(r"\1\2", why).rstrip()
         key = ("dead letter", *facts)
         if not self._suppressed(key) and not self._too_many():
-            where, kind, cause = map(_printable, facts)
+            where, kind, cause = map(printable, facts)
             fields = {"recipient": where, "message": kind, "why": cause}
             self._put(key, "info", "dead letter", fields, window=_LONG)
 
@@ -278,7 +278,7 @@ def facts_of(report: LoopBlocked) -> dict[str, Any]:
         "at": f"{report.file}:{report.line} in {report.function}",
         "source": _source(report.file, report.line) or None,
     }
-    shown: dict[str, Any] = {name: _printable(fact) for name, fact in facts.items() if fact is not None}
+    shown: dict[str, Any] = {name: printable(fact) for name, fact in facts.items() if fact is not None}
     return {**shown, "seconds": round(report.seconds, 3)}
 
 
@@ -286,5 +286,6 @@ def _source(file: str, number: int) -> str:
     return linecache.getline(file, number).strip()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """*text* for a log: control characters escaped, so that none of them moves a terminal."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

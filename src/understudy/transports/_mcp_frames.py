@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from understudy.actors import _reporter
 from understudy.transports import _limits
 from understudy.transports._errors import ProtocolError
 from understudy.transports._mcp_errors import InvalidFrame, MessageTooLarge
@@ -74,8 +75,4 @@ class LineSplitter:
 
 def printable(text: str, limit: int = 2_000) -> str:
     """*text* for a log: control characters escaped, and no longer than *limit* characters."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in _short(text, limit))
-
-
-def _short(text: str, limit: int = 200) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit:,} more)"
+    return _reporter.printable(text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit:,} more)")
