@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from understudy.environment import Environment
-
 __all__ = ["Bell"]
 
 
 class Bell:
     """What one task waits for until another, or a callback, rings it."""
 
-    __slots__ = ("_env", "_waiting")
+    __slots__ = ("_loop", "_waiting")
 
-    def __init__(self, env: Environment) -> None:
-        self._env = env
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._waiting: asyncio.Future[None] | None = None
 
     async def wait(self) -> None:
         """Wait for the next ring; whoever has waited before is forgotten."""
-        self._waiting = self._env.loop.create_future()
+        self._waiting = self._loop.create_future()
         await self._waiting
 
     async def wait_while(self, held: Callable[[], bool], seconds: float) -> None:

@@ -70,7 +70,7 @@ class Link:
         self._why: str | None = None
         self._over = False
         # What the writer waits for, and when it looks again anyway.
-        self._news = Bell(env)
+        self._news = Bell(env.loop)
         self._timer: asyncio.TimerHandle | None = None
         self._flushed: asyncio.Future[None] | None = None
 

@@ -10,6 +10,7 @@ import anyio
 import mcp_types
 from mcp.shared.message import SessionMessage
 
+from understudy.transports._bell import Bell
 from understudy.transports._mcp_errors import InvalidFrame, MessageTooLarge
 from understudy.transports._mcp_frames import LineSplitter, check_json
 from understudy.transports._mcp_streams import MessageReader, MessageStream
@@ -33,7 +34,7 @@ class LineReader(MessageReader):
         self._stray = stray
         self._splitter = LineSplitter(source=source, limit=limit)
         self._messages: deque[SessionMessage] = deque()
-        self._news: asyncio.Future[None] | None = None
+        self._news = Bell(asyncio.get_running_loop())
         self._paused = False
         # No more bytes are taken; messages that have come are.
         self._ended = False
@@ -55,7 +56,7 @@ class LineReader(MessageReader):
         if len(self._messages) >= ENOUGH and not self._paused and self.pipe is not None:
             self._paused = True
             self.pipe.pause_reading()
-        self._wake()
+        self._news.ring()
 
     def _take(self, line: bytes) -> None:
         if line.lstrip()[:1] not in (b"{", b"["):
@@ -71,15 +72,14 @@ class LineReader(MessageReader):
     def feed_eof(self) -> None:
         """No bytes will come any more."""
         self._ended = True
-        self._wake()
+        self._news.ring()
 
     async def receive(self) -> SessionMessage | Exception:
         """See :class:`MessageReader`."""
         while not self._messages:
             if self._ended:
                 raise anyio.EndOfStream
-            self._news = asyncio.get_running_loop().create_future()
-            await self._news
+            await self._news.wait()
         message = self._messages.popleft()
         if self._paused and len(self._messages) < ENOUGH // 2 and self.pipe is not None:
             self._paused = False
@@ -91,10 +91,6 @@ class LineReader(MessageReader):
         """Take no more."""
         self._messages.clear()
         self.feed_eof()
-
-    def _wake(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
 
 
 class LineWriter(MessageStream):

@@ -15,6 +15,7 @@ from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
 from understudy.actors._waiting import Waiting
 from understudy.messages import Message, StreamMessage
+from understudy.transports._bell import Bell
 from understudy.transports._mcp_errors import MCPConnectionFailed, MCPConnectionLost, root_of
 from understudy.transports._mcp_tasks import uncancel
 from understudy.transports._mcp_values import (
@@ -258,18 +259,18 @@ class News:
     """News of one call, from whoever makes it to whoever follows it."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         # Never more than MAX_PROGRESS.
         self._parts: deque[ToolProgress] = deque(maxlen=MAX_PROGRESS)
-        self._wake: asyncio.Future[None] | None = None
-        self.outcome: asyncio.Future[ToolResult] = self._loop.create_future()
+        self._bell = Bell(loop)
+        self.outcome: asyncio.Future[ToolResult] = loop.create_future()
         """The result, or what the call has failed with."""
 
     def add(self, progress: ToolProgress) -> None:
         """There is news; none counts after the end."""
         if not self.outcome.done():
             self._parts.append(progress)
-            self._notify()
+            self._bell.ring()
 
     def end(self, outcome: ToolResult | Exception) -> None:
         """The call has ended."""
@@ -278,17 +279,12 @@ class News:
             self.outcome.exception()  # the stream may have been left, and then nobody wants to know
         else:
             self.outcome.set_result(outcome)
-        self._notify()
+        self._bell.ring()
 
     async def next(self) -> ToolProgress | None:
         """The next news; None when there will be no more. For one at a time."""
         while not self._parts:
             if self.outcome.done():
                 return None
-            self._wake = self._loop.create_future()
-            await self._wake
+            await self._bell.wait()
         return self._parts.popleft()
-
-    def _notify(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)

@@ -25,8 +25,8 @@ class Pipe:
         self.items: deque[bytes] = deque()
         # Why, and whether it was meant.
         self.ended: tuple[str, bool] | None = None
-        self.news = Bell(env)
-        self.room = Bell(env)
+        self.news = Bell(env.loop)
+        self.room = Bell(env.loop)
 
     def is_full(self) -> bool:
         """The sender has to wait."""

@@ -34,7 +34,7 @@ class Forwarding:
         self._message = message
         # Parts that may be sent; one more is in the buffer of the actor.
         self._room = max(frame.limit - 1, 1)
-        self._news = Bell(self._link.node.runtime.env)
+        self._news = Bell(self._link.node.runtime.env.loop)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

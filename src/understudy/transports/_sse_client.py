@@ -126,7 +126,7 @@ class SseClientConnection(PipedConnection):
         # The number of the latest event that was read.
         self._read_to = 0
         # Rung at the end, for who would wait longer.
-        self._over = Bell(env)
+        self._over = Bell(env.loop)
         self._open = env.loop.create_future()
         self._reader: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None

@@ -70,8 +70,8 @@ class SseServerConnection(PipedConnection):
         self._hears = hears
         self._window = WINDOW if hears else ROOM
         self._said = EventStream(keep=KEEP, keep_bytes=KEEP_SIZES * limits.max_size)
-        self._news = Bell(env)
-        self._room = Bell(env)
+        self._news = Bell(env.loop)
+        self._room = Bell(env.loop)
         # The number of the stream that is read now. A new one takes over: the client has lost the one before.
         self._reading = 0
         # Runs while nobody reads the stream; who does not come back has gone.
@@ -178,7 +178,7 @@ class SseServerConnection(PipedConnection):
 
     async def _turn(self) -> None:
         """Let the event loop find out whether the client is still there, before the next event."""
-        turn = Bell(self._env)
+        turn = Bell(self._env.loop)
         self._env.loop.call_soon(turn.ring)
         await turn.wait()
 
