@@ -177,7 +177,7 @@ class HandlerTable(dict[type, "Handler | None"]):
 
     def __missing__(self, message: type) -> Handler | None:
         # An envelope is no message: who takes any object takes what is in it.
-        bases = () if issubclass(message, Letter) else message.__mro__
+        bases = () if Letter in message.__mro__ else message.__mro__
         found = next((entry for base in bases if (entry := self.get(base)) is not None), None)
         self.put(message, found)
         return found
