@@ -53,7 +53,7 @@ test: $(TEST) ## Run the tests; ARGS go to pytest
 	@echo 'test: pytest -n auto --dist worksteal $(ARGS) (Python $(VERSION))'
 	@$(RUN) -m pytest -q -n auto --dist worksteal $(ARGS)
 
-test-peers: $(PEERS) ## Run what the pages say of Pykka and AutoGen with these, in $(VENV)-peers
+test-peers: $(PEERS) ## Run what the pages say of other packages with these, in $(VENV)-peers
 	@echo 'test-peers: pytest tests/peers $(ARGS) (Python $(VERSION))'
 	@$(VENV)-peers/bin/python -m pytest -q tests/peers $(ARGS)
 
@@ -126,7 +126,7 @@ $(TEST): pyproject.toml $(MADE)
 	@touch $@
 
 $(PEERS): pyproject.toml
-	@echo 'setup: installing understudy, Pykka and AutoGen into $(VENV)-peers'
+	@echo 'setup: installing understudy, and what its pages compare it with, into $(VENV)-peers'
 	@$(PYTHON) -m venv --clear $(VENV)-peers
 	@$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	@$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cli]' --group peers
