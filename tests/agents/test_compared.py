@@ -11,10 +11,10 @@ from tests.cast import settle
 from understudy import ActorFailed, ActorSystem, AskTimeout, child, handler
 from understudy.agents import (
     AIAgent,
+    ApprovalRequested,
     Approvals,
     AsyncAgent,
     Decide,
-    ListPending,
     ModelFailed,
     ModelUnavailable,
     Prompt,
@@ -166,10 +166,9 @@ async def test_an_approval_waits_beside_the_run_and_nothing_is_done_twice() -> N
         model = ScriptedModel([CALL, "done"])
         agent = await system.spawn(AIAgent, model, tools=[look_up])
         asking = asyncio.create_task(agent.ask(Prompt(text="go")))
-        while not (pending := await approvals.ask(ListPending())):
-            await asyncio.sleep(0.01)
+        requested = await system.events.wait_for(ApprovalRequested)
         assert done == []
-        await approvals.ask(Decide(number=pending[0].number, approve=True, by="nina"))
+        await approvals.ask(Decide(number=requested.number, approve=True, by="nina"))
         await asking
     assert done == ["castle"]
     assert len(model.requests) == 2
@@ -189,4 +188,4 @@ async def test_a_mailbox_has_a_bound() -> None:
         guide.tell(Prompt(text="further"))
         await settle()
         assert [guide.tell(Prompt(text="castle")) for _ in range(4)] == [True, True, True, False]
-        await guide.kill()
+        guide.kill()
