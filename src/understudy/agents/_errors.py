@@ -64,11 +64,15 @@ class BudgetExceeded(UnderstudyError):
 
 
 class ModelUnavailable(UnderstudyError):
-    """A model did not answer, and may do so another time; to be raised by models. It is tried again, after a delay."""
+    """A model did not answer, and may do so another time; to be raised by models. It is tried again, after a delay.
 
-    def __init__(self, problem: str, *, model: str = "the model") -> None:
+    ``retry_after`` is for how many seconds it wants to be left alone, if it has said so: the delay is no shorter.
+    """
+
+    def __init__(self, problem: str, *, model: str = "the model", retry_after: float | None = None) -> None:
         self.model = model
         self.problem = problem
+        self.retry_after = retry_after
         super().__init__(f"{model} is not available: {problem}")
 
 

@@ -33,8 +33,8 @@ _MAY_WORK_LATER = (
 class PydanticAIModel:
     """A model of pydantic-ai's model layer: ``PydanticAIModel("openai:gpt-5-mini")``, or one of its ``Model`` objects.
 
-    Only its model layer is used: the loop over tools, retries and limits are ours. Retries of the provider's client are
-    switched off where it has the usual attribute for that. What a provider says may work later (it is overloaded, out
+    Only its model layer is used: the loop over tools, retries and limits are ours, and those of the provider's client
+    are switched off, unless *settings* say otherwise. What a provider says may work later (it is overloaded, out
     of reach, or limits the rate) is a ``ModelUnavailable``; all else is raised as it is.
 
     Args:
@@ -68,14 +68,14 @@ class PydanticAIModel:
                 raise
             raise MissingExtra(what="PydanticAIModel", package="pydantic-ai-slim", extra="ai") from None
         self._model: Any = self._models.infer_model(model) if isinstance(model, str) else model
-        client: Any = getattr(self._model, "client", None)
-        if hasattr(client, "max_retries"):
-            client.max_retries = 0
         self.name: str = self._model.model_name
         self.provider: str = provider or self._model.system
         self.max_tokens = max_tokens
         self.prices = prices
         self._settings = dict(settings or {})
+        if "max_retries" not in self._model.unsupported_settings:
+            # Our loop tries again by itself, and knows what was heard already.
+            self._settings.setdefault("max_retries", 0)
         self._later = tuple(getattr(self._exceptions, name) for name in _MAY_WORK_LATER)
 
     async def respond(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
@@ -95,7 +95,8 @@ class PydanticAIModel:
                 response = stream.get()
                 usage = response.usage
         except self._later as error:
-            raise ModelUnavailable(f"{type(error).__name__}: {error}", model=self.name) from error
+            problem = f"{type(error).__name__}: {error}"
+            raise ModelUnavailable(problem, model=self.name, retry_after=error.retry_after) from error
         except (ConnectionError, TimeoutError) as error:
             raise ModelUnavailable(f"{type(error).__name__}: {error}", model=self.name) from error
         for part in response.parts:

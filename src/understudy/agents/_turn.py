@@ -132,12 +132,15 @@ class Turn:
                         yield text
                 return
             except ModelUnavailable as error:
-                if heard or attempt >= agent.attempts:
+                wanted = error.retry_after or 0.0
+                if heard or attempt >= agent.attempts or wanted > agent.model_timeout:
                     problem = f"{error.problem} (attempt {attempt} of {agent.attempts}"
                     problem += ", and a part was heard already)" if heard else ")"
+                    if wanted > agent.model_timeout:
+                        problem += f"; it wants to be left alone for {wanted:g} s, longer than model_timeout allows"
                     raise ModelFailed(model=self._model.name, problem=problem) from error
                 agent.log.warning("model not available", model=self._model.name, problem=error.problem, attempt=attempt)
-            await pause(next_delay(agent.retry_wait, attempt - 1, 0.0, math.inf).seconds)
+            await pause(max(wanted, next_delay(agent.retry_wait, attempt - 1, 0.0, math.inf).seconds))
 
     async def _attempt(self) -> AsyncGenerator[str, None]:
         """Call the model once."""
