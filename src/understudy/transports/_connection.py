@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from understudy.transports._tls import Tls
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Connection",
     "ConnectionLimits",
+    "DirectConnection",
     "Listener",
     "PeerFacts",
     "Serve",
@@ -116,6 +117,37 @@ class Connection(Protocol):
         """End it, within ``close_timeout``. It may be called again, in any task, and raises nothing.
 
         *reason* is a word or two that the other side finds in its ``ConnectionLost``.
+        """
+        ...
+
+
+@runtime_checkable
+class DirectConnection(Connection, Protocol):
+    """A connection that can also do without tasks, whose turns cost as much as all else that is done with a message.
+
+    A transport may leave this out. While :meth:`receive_each` runs nobody calls `receive`, and while `send` does nobody
+    calls :meth:`write`.
+    """
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it is open, and so little waits to be sent that `send` would not have to wait."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """What `send` does, at once; only while it :attr:`has_room`.
+
+        Raises:
+            ValueError: *data* is larger than ``max_size``.
+        """
+        ...
+
+    async def receive_each(self, take: Callable[[bytes], bool]) -> None:
+        """Call *take* with each message that comes, right when it does, until it returns False.
+
+        Raises:
+            ConnectionLost: As `receive` does.
+            Exception: What *take* has raised; nothing that has come after that is looked at.
         """
         ...
 

@@ -13,6 +13,7 @@ from understudy.actors._asks import message_of, sender_of
 from understudy.actors._streams import StreamAsk
 from understudy.transports._bell import Bell
 from understudy.transports._codec import Codec, JsonHeaders, MsgpackHeaders
+from understudy.transports._connection import DirectConnection
 from understudy.transports._errors import ConnectionLost, LinkError, MessageNotAccepted, ProtocolError
 from understudy.transports._frames import Ask, Cancel, Goodbye, Letter, Offer, Open
 from understudy.transports._inbound import Inbound
@@ -50,8 +51,12 @@ class Link:
         """Whether this side has connected."""
         self.up: asyncio.Future[None] = node.runtime.env.loop.create_future()
         """Done when it is up."""
+        self.path = f"//{session.peer.name}"
+        """For people: where it leads."""
         self._connection = connection
+        self._direct = connection if isinstance(connection, DirectConnection) else None
         self._env = env = node.runtime.env
+        self._dispatcher = node.runtime.dispatcher
         options = terms.options
         headers = MsgpackHeaders() if session.format == "msgpack" else JsonHeaders()
         self.codec = Codec(headers, node.carrier, max_size=options.max_size, max_depth=options.max_depth)
@@ -69,6 +74,10 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
         self._why: str | None = None
         self._over = False
+        # In the run queue, to write what waits behind all who may have something to add to it.
+        self._queued = False
+        # The writer has a batch in hand, and whatever else waits has to be behind that.
+        self._writing = False
         # What the writer waits for, and when it looks again anyway.
         self._news = Bell(env.loop)
         self._timer: asyncio.TimerHandle | None = None
@@ -84,7 +93,41 @@ class Link:
         """
         if not self._over:
             self._protocol.put_packed(self._out.pack(frame, body))
+            self._write_soon()
+
+    def _write_soon(self) -> None:
+        """Have what waits written, in this turn of the event loop if that is possible."""
+        if self._direct is None or self._dispatcher.closed:
             self._news.ring()
+        elif not self._queued:
+            self._queued = True
+            self._dispatcher.push(self)
+
+    def activate(self, limit: int) -> int:
+        """Write what waits, as far as that needs no waiting; the rest is the writer's."""
+        self._queued = False
+        direct, protocol = self._direct, self._protocol
+        if direct is None or self._over:
+            return 0
+        now = self._env.now()
+        while protocol.waiting:
+            if self._writing or not direct.has_room:
+                self._news.ring()
+                return 0
+            batch = protocol.next_batch(now)
+            if batch is not None:
+                self._write_now(direct, batch)
+        self._arm()
+        return 0
+
+    def _write_now(self, direct: DirectConnection, batch: bytes) -> None:
+        try:
+            direct.write(batch)
+        except ValueError as error:  # larger than the connection takes, which the limits do not let happen
+            self._end(str(error))
+            self.own(self._connection.aclose("broken"), "close")
+        if self._parked and self._protocol.waiting < _HIGH:
+            self._unpark()
 
     def admits(self, cell: RemoteCell) -> bool:
         """Whether a message for *cell* may be sent now; if not, *cell* is told when it may."""
@@ -271,20 +314,26 @@ class Link:
     # Reading
 
     async def _read(self) -> None:
-        dispatcher = self.node.runtime.dispatcher
-        while not self._over:
-            data = await self._connection.receive()
-            for packed in self._protocol.receive(data, self._env.now()):
-                if self._over:  # ended by the writer while this was on its way, or by what came before
-                    return
-                self.inbound.take(packed)
-            self.node.channels.confirm()
-            # Who is told something handles it now, if it is quick, and not in the next turn of the event loop.
-            dispatcher.run_ahead()
-            if self._protocol.waiting:
-                self._news.ring()
-            else:
-                self._arm()
+        if self._direct is not None:
+            await self._direct.receive_each(self._take)
+            return
+        while self._take(await self._connection.receive()):
+            pass
+
+    def _take(self, data: bytes) -> bool:
+        """Deal with a batch that has come; False: no other is wanted."""
+        if self._over:  # ended by the writer while this was on its way
+            return False
+        for packed in self._protocol.receive(data, self._env.now()):
+            self.inbound.take(packed)
+            if self._over:
+                return False
+        self.node.channels.confirm()
+        # Who is told something handles it now, if it is quick, and not in the next turn of the event loop.
+        self._dispatcher.run_ahead()
+        if not self._protocol.waiting:
+            self._arm()
+        return not self._over
 
     # Writing
 
@@ -298,7 +347,9 @@ class Link:
                 if batch is None:
                     await self._wait()
                     continue
+                self._writing = True
                 await self._connection.send(batch)
+                self._writing = False
                 if self._parked and self._protocol.waiting < _HIGH:
                     self._unpark()
         except LinkError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from understudy.exceptions import MissingExtra
@@ -15,16 +16,19 @@ from understudy.transports._security import check_client, check_server, is_loopb
 from understudy.transports._tls import names_of
 
 try:
-    from websockets.asyncio.client import ClientConnection, connect
     from websockets.asyncio.server import ServerConnection, serve
     from websockets.datastructures import Headers
     from websockets.exceptions import ConnectionClosed, WebSocketException
     from websockets.http11 import Response
+    from websockets.protocol import State
     from websockets.typing import Origin
+
+    from understudy.transports._websocket_ends import ClientEnd, Connect, End, ServerEnd
 except ImportError:
     raise MissingExtra(what="a WebSocket", package="websockets", extra="websocket") from None
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from urllib.parse import SplitResult
 
     from websockets.asyncio.server import Server
@@ -37,8 +41,6 @@ __all__ = ["WebSocketTransport"]
 
 _SCHEMES = ("ws", "wss")
 _WRITE_LIMIT = 64 * 1024
-_QUEUE = 4
-"""Messages that have come and have not been taken, from which on nothing more is read."""
 _CODES = {"unauthorized": 4401, "refused": 4403}
 
 _log = logging.getLogger("understudy.transports.websocket")
@@ -82,13 +84,13 @@ class WebSocketTransport:
             if options.tls is not None and options.tls.server_name is not None:
                 tls["server_hostname"] = options.tls.server_name
         limits = options.limits
-        dial = _Connect(
+        dial = Connect(
             url,
             compression=None,
             proxy=None,
             user_agent_header=None,
             open_timeout=limits.open_timeout,
-            create_connection=_Client,
+            create_connection=ClientEnd,
             **_common(limits),
             **tls,
         )
@@ -96,7 +98,7 @@ class WebSocketTransport:
             ws = await dial
         except (OSError, WebSocketException, EOFError) as error:
             raise ConnectionLost(peer=url, why=str(error) or type(error).__name__) from error
-        return WebSocketConnection(ws, parts.scheme, limits, env, pinned=_is_mutual(options))
+        return WebSocketConnection(cast("ClientEnd", ws), parts.scheme, limits, env, pinned=_is_mutual(options))
 
 
 class WebSocketListener:
@@ -121,9 +123,6 @@ class WebSocketListener:
             tls["ssl"] = options.tls.for_server()
         limits = options.limits
 
-        def create(*args: Any, **kwargs: Any) -> _Server:
-            return _Server(self, *args, **kwargs)
-
         self._server = await serve(
             self._handle,
             parts.hostname,
@@ -133,7 +132,7 @@ class WebSocketListener:
             process_request=self._check_request,
             server_header=None,
             open_timeout=limits.open_timeout,
-            create_connection=create,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            create_connection=partial(ServerEnd, self.admit, self.release),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
             **_common(limits),
             **tls,
         )
@@ -192,7 +191,8 @@ class WebSocketListener:
 
     async def _handle(self, ws: ServerConnection) -> None:
         pinned = _is_mutual(self._options)
-        connection = WebSocketConnection(ws, self._parts.scheme, self._options.limits, self._env, pinned=pinned)
+        end, limits = cast("ServerEnd", ws), self._options.limits
+        connection = WebSocketConnection(end, self._parts.scheme, limits, self._env, pinned=pinned)
         await serve_out(self._serve, connection, self._env)
 
 
@@ -200,13 +200,7 @@ class WebSocketConnection:
     """See :class:`understudy.transports._connection.Connection`."""
 
     def __init__(
-        self,
-        ws: ClientConnection | ServerConnection,
-        scheme: str,
-        limits: ConnectionLimits,
-        env: Environment,
-        *,
-        pinned: bool,
+        self, ws: End, scheme: str, limits: ConnectionLimits, env: Environment, *, pinned: bool
     ) -> None:
         self._ws = ws
         self.transport = ws.transport
@@ -227,38 +221,89 @@ class WebSocketConnection:
         self._last = env.now()
         self._timer: asyncio.TimerHandle | None = None
 
+    # Out
+
+    @property
+    def has_room(self) -> bool:
+        """Whether :meth:`write` may be called: the connection is open, and little waits to be sent."""
+        return self._ws.protocol.state is State.OPEN and self.transport.get_write_buffer_size() < _WRITE_LIMIT // 2
+
+    def write(self, data: bytes) -> None:
+        """Hand *data* over as one message, at once; only where there is room."""
+        check_size(data, self._limits)
+        protocol = self._ws.protocol
+        protocol.send_binary(data)
+        for piece in protocol.data_to_send():
+            self.transport.write(piece)
+
     async def send(self, data: bytes) -> None:
         """Hand *data* over as one message."""
+        if self.has_room:
+            self.write(data)
+            return
         check_size(data, self._limits)
         try:
-            # Where there is room nothing waits, and a deadline would cost as much as the rest.
-            if self.transport.get_write_buffer_size() + len(data) < _WRITE_LIMIT // 2:
-                await self._ws.send(data)
-                return
             async with asyncio.timeout(self._limits.frame_timeout):
                 await self._ws.send(data)
         except TimeoutError:
             self._abort("the peer took nothing in time")
-            raise self._lost(None) from None
-        except ConnectionClosed as closed:
-            raise self._lost(closed) from None
+            raise self._lost() from None
+        except ConnectionClosed:
+            raise self._lost() from None
+
+    # In
 
     async def receive(self) -> bytes:
         """The next message."""
-        self._waiting = self._env.now()
-        self._watch(self._waiting)
+        ws = self._ws
+        self._wait_from_now()
         try:
-            data = await self._ws.recv()
-        except ConnectionClosed as closed:
-            raise self._lost(closed) from None
+            while not ws.came:
+                if ws.protocol.state is State.CLOSED:
+                    raise self._lost()
+                await ws.news.wait()
         finally:
             self._waiting = None
         self._last = self._env.now()
-        if isinstance(data, str):
-            self._why = "text came, where bytes were due"
-            await self._ws.close(1003)
-            raise self._lost(None)
+        data = ws.next_message()
+        if data is None:
+            raise await self._refuse_text()
         return data
+
+    async def receive_each(self, take: Callable[[bytes], bool]) -> None:
+        """Call *take* with each message as it comes, until it says False."""
+        ws = self._ws
+        taking = _Taking(take)
+        self._wait_from_now()
+        try:
+            while ws.came and taking.on:
+                self._last = self._env.now()
+                taking.take(ws.next_message())
+            ws.taker = partial(self._taken, taking)
+            while taking.on and ws.protocol.state is not State.CLOSED:
+                await ws.news.wait()
+        finally:
+            ws.taker = _pass_over
+            self._waiting = None
+        if taking.error is not None:
+            raise taking.error
+        if taking.was_text:
+            raise await self._refuse_text()
+        if taking.on:
+            raise self._lost()
+
+    def _taken(self, taking: _Taking, message: bytes | None) -> None:
+        self._last = self._env.now()
+        taking.take(message)
+        if not taking.on:
+            self._ws.news.ring()
+
+    async def _refuse_text(self) -> ConnectionLost:
+        self._why = "text came, where bytes were due"
+        await self._ws.close(1003)
+        return self._lost()
+
+    # Its end
 
     async def aclose(self, reason: str = "") -> None:
         """End it."""
@@ -267,6 +312,10 @@ class WebSocketConnection:
         await self._ws.close(_CODES.get(reason, 1000), said)
 
     # Deadlines: one timer for all messages, which is moved when it fires
+
+    def _wait_from_now(self) -> None:
+        self._waiting = self._env.now()
+        self._watch(self._waiting)
 
     def _watch(self, now: float) -> None:
         if self._timer is None:
@@ -284,7 +333,7 @@ class WebSocketConnection:
             return
         now = self._env.now()
         quiet = now - max(self._waiting, self._last)
-        half = self._ws.half_since if isinstance(self._ws, _Client | _Server) else None
+        half = self._ws.half_since
         if quiet >= self._limits.idle_timeout - _EARLY:
             self._abort("the peer sent nothing in time")
         elif half is not None and now - max(half, self._waiting, self._last) >= self._limits.frame_timeout - _EARLY:
@@ -296,73 +345,48 @@ class WebSocketConnection:
         self._why = why
         self.transport.abort()
 
-    def _lost(self, closed: ConnectionClosed | None) -> ConnectionLost:
+    def _lost(self) -> ConnectionLost:
         self._unwatch()
-        if self._why is not None or closed is None:
+        protocol = self._ws.protocol
+        if self._why is not None or protocol.state is not State.CLOSED:
             return ConnectionLost(peer=self.peer.address, why=self._why or "it was closed")
-        said = closed.rcvd if closed.rcvd is not None else closed.sent
+        said = protocol.close_rcvd if protocol.close_rcvd is not None else protocol.close_sent
         if said is None or said.code == 1006:
             return ConnectionLost(peer=self.peer.address, why="the network has lost it")
-        clean = closed.rcvd is not None and closed.sent is not None
+        clean = protocol.close_rcvd is not None and protocol.close_sent is not None
         why = said.reason or f"it was closed ({said.code})"
         return ConnectionLost(peer=self.peer.address, why=why, clean=clean)
 
 
+class _Taking:
+    """What hands messages to somebody, until he wants no more, fails, or text comes."""
+
+    def __init__(self, take: Callable[[bytes], bool]) -> None:
+        self._take = take
+        self.on = True
+        self.was_text = False
+        self.error: BaseException | None = None
+
+    def take(self, message: bytes | None) -> None:
+        """One more."""
+        if not self.on:
+            return
+        if message is None:
+            self.was_text = True
+            self.on = False
+            return
+        try:
+            self.on = self._take(message)
+        except BaseException as error:  # for whoever waits for the end; here it would be the event loop's
+            self.error = error
+            self.on = False
+
+
+def _pass_over(message: bytes | None) -> None:
+    """Nobody wants any more."""
+
+
 _EARLY = 1e-6
-
-
-class _Halves:
-    """The part of a connection that notes since when half a message has been there."""
-
-    half_since: float | None = None
-    protocol: Any
-    loop: asyncio.AbstractEventLoop
-
-    def note(self) -> None:
-        """Bytes have come."""
-        protocol = self.protocol
-        if protocol.reader.buffer or protocol.current_size is not None:
-            if self.half_since is None:
-                self.half_since = self.loop.time()
-        else:
-            self.half_since = None
-
-
-class _Client(ClientConnection, _Halves):
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self.note()
-
-
-class _Server(ServerConnection, _Halves):
-    def __init__(self, listener: WebSocketListener, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._listener = listener
-        self._address: str | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        address = str((transport.get_extra_info("peername") or ("?",))[0])
-        if self._listener.admit(address):
-            self._address = address
-        else:
-            self.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._address is not None:
-            self._listener.release(self._address)
-            self._address = None
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self.note()
-
-
-class _Connect(connect):
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """Where a server sends us, nobody has checked."""
-        return exc
 
 
 def _common(limits: ConnectionLimits) -> dict[str, Any]:
@@ -370,7 +394,6 @@ def _common(limits: ConnectionLimits) -> dict[str, Any]:
         "ping_interval": None,
         "close_timeout": limits.close_timeout,
         "max_size": limits.max_size,
-        "max_queue": _QUEUE,
         "write_limit": _WRITE_LIMIT,
         "logger": _log,
     }
