@@ -142,7 +142,7 @@ def frames() -> st.SearchStrategy[Any]:
 @given(st.lists(st.tuples(frames(), st.binary(max_size=50)), max_size=4))
 def test_frames_come_out_as_they_went_in_one_after_the_other(headers: Any, sent: list[Any]) -> None:
     data = b"".join(codec(headers).pack(frame, body) for frame, body in sent)
-    assert [(each.frame, each.body) for each in codec(headers).unpack(data)] == sent
+    assert codec(headers).unpack(data) == sent
 
 
 # What JSON must not be
@@ -247,8 +247,10 @@ def test_a_ref_becomes_json_over_a_link_only() -> None:
         to: ActorRef[Any]
 
     adapter = wire_type(Carries).adapter
-    with pytest.raises(InvalidContext, match="over a link"):
+    with pytest.raises(MessageNotAccepted) as refused:
         codec().load(adapter, b'{"to": "//a@0123456789abcdef/user/x#1"}', "Carries")
+    assert isinstance(refused.value.__cause__, InvalidContext)
+    assert "over a link" in str(refused.value.__cause__)
     assert wire_type(Carries).hash
 
 
@@ -422,8 +424,8 @@ def test_mutated_frames_make_a_frame_or_an_error_and_nothing_else(headers: Any) 
         for number in range(share):
             data = _mutated(bytearray(chance.choice(seeds)), chance, corpus)
             try:
-                for packed in reader.unpack(data):
-                    reader.load(adapter, packed.body, "Order")
+                for _, found in reader.unpack(data):
+                    reader.load(adapter, found, "Order")
                 outcomes["read"] += 1
             except (ProtocolError, MessageNotAccepted):
                 outcomes["refused"] += 1

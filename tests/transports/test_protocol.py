@@ -185,7 +185,7 @@ def test_frames_of_one_moment_go_together_and_come_in_order(keys: bool) -> None:
     for number in range(10):
         client.put(Cancel(number))
     assert client.due() < 0
-    frames = [packed.frame for packed in server.receive(batch(client), 0.0)]
+    frames = [frame for frame, _ in server.receive(batch(client), 0.0)]
     assert frames == [Cancel(number) for number in range(10)]
     assert client.next_batch(0.0) is None
 

@@ -122,7 +122,7 @@ class Stranger:
                 while True:
                     data = await self.ws.recv()
                     assert isinstance(data, bytes)
-                    found += [packed.frame for packed in self.protocol.receive(data, 0.0)]
+                    found += [frame for frame, _ in self.protocol.receive(data, 0.0)]
         except TimeoutError:
             return found
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from understudy.transports._errors import ProtocolError
 
-__all__ = ["Address", "Place", "check_node_name", "check_path"]
+__all__ = ["Address", "NoAddress", "Place", "check_node_name", "check_path"]
 
 Place: TypeAlias = tuple[str, int]
 """Path and uid of an actor on a node that goes without saying."""
@@ -16,6 +16,10 @@ Place: TypeAlias = tuple[str, int]
 _NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_.-]{1,255}){1,64}")
 _ADDRESS = re.compile(rf"//({_NODE.pattern})@([0-9a-f]{{16}})({_PATH.pattern})#([0-9]{{1,18}})")
+
+
+class NoAddress(ProtocolError):
+    """A text that is no address where one was due; it tells apart what a ref has raised and what a user's check has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,11 @@ class Address:
         """The address that *text* is.
 
         Raises:
-            ProtocolError: It is none.
+            NoAddress: It is none.
         """
         found = _ADDRESS.fullmatch(text)
         if found is None:
-            raise ProtocolError(problem="what should be the address of an actor is not")
+            raise NoAddress(problem="what should be the address of an actor is not")
         node, run, path, uid = found.groups()
         return cls(node, run, path, int(uid))
 

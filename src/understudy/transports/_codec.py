@@ -1,8 +1,8 @@
 """Frames and messages into bytes, and back; no I/O.
 
 A packed frame is its number (one byte), the lengths of header and body (four bytes each, big-endian), the header and
-the body. The header is the frame itself, in JSON or, where both sides have it, in MessagePack; the body is a message, a
-reply or a part of a stream, always JSON as pydantic writes it.
+the body. The header is the frame itself, in JSON or, where both sides have it, in MessagePack; the body is a message, an
+array of messages, a reply or a part of a stream, always JSON as pydantic writes it.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ from __future__ import annotations
 import importlib
 import math
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from understudy.exceptions import MissingExtra, UnderstudyError
+from understudy.exceptions import MissingExtra
+from understudy.transports._address import NoAddress
 from understudy.transports._errors import MessageNotAccepted, ProtocolError
-from understudy.transports._frames import FRAMES, Ask, Fault, Open, Stop
-from understudy.transports._limits import MAX_DEPTH, MAX_SIZE, check_json
+from understudy.transports._frames import FRAMES, Ask, Fault, Goodbye, Open, Stop
+from understudy.transports._limits import MAX_DEPTH, MAX_SIZE, check_json, elements_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from understudy.actors._ref import Carrier
     from understudy.transports._frames import Frame
+    from understudy.transports._wire import WireType
 
 __all__ = ["HEADER_SIZE", "Codec", "JsonHeaders", "MsgpackHeaders", "Packed", "has_msgpack"]
 
@@ -34,12 +33,8 @@ HEADER_SIZE = _HEAD.size
 """Bytes before the header of each frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A frame that has come, with its body, which nobody has looked at."""
-
-    frame: Frame
-    body: bytes
+Packed: TypeAlias = "tuple[Frame, bytes]"
+"""A frame that has come, with its body, which nobody has looked at."""
 
 
 class JsonHeaders:
@@ -139,6 +134,8 @@ class Codec:
         self._carrier = carrier
         self.max_size = max_size
         self._max_depth = max_depth
+        # Letters to one actor have the same header again and again: the last that was read, and what it says.
+        self._last: tuple[int, bytes, Frame] = (-1, b"", Goodbye())
 
     # Frames
 
@@ -148,48 +145,80 @@ class Codec:
         Raises:
             MessageNotAccepted: It is larger than the limit.
         """
-        header = self.headers.dump(frame)
+        return self.join(frame.code, self.headers.dump(frame), body, frame)
+
+    def join(self, code: int, header: bytes, body: bytes, frame: object) -> bytes:
+        """The bytes of *frame*, whose number and header these are.
+
+        Raises:
+            MessageNotAccepted: It is larger than the limit.
+        """
         size = len(header) + len(body)
         if size > self.max_size:
             problem = f"it makes a frame of {size:,} bytes, where {self.max_size:,} are allowed"
             raise MessageNotAccepted(what=getattr(frame, "tag", type(frame).__name__), problem=problem)
-        return _HEAD.pack(frame.code, len(header), len(body)) + header + body
+        return _HEAD.pack(code, len(header), len(body)) + header + body
 
-    def unpack(self, data: bytes, start: int = 0) -> Iterator[Packed]:
+    def unpack(self, data: bytes, start: int = 0) -> list[Packed]:
         """The frames in *data* from *start* on, one after the other.
 
         Raises:
-            ProtocolError: What comes next is no frame, or too large.
+            ProtocolError: There is something that is no frame, or is too large.
         """
-        end = len(data)
-        while start < end:
-            if end - start < HEADER_SIZE:
+        found: list[Packed] = []
+        at, end, max_size = start, len(data), self.max_size
+        while at < end:
+            if end - at < HEADER_SIZE:
                 raise ProtocolError(problem="a frame that ends within its lengths")
-            code, header_size, body_size = _HEAD.unpack_from(data, start)
+            code, header_size, body_size = _HEAD.unpack_from(data, at)
             if code not in FRAMES:
                 raise ProtocolError(problem=f"a frame of kind {code}, which does not exist")
-            if header_size + body_size > self.max_size:
+            if header_size + body_size > max_size:
                 raise ProtocolError(
-                    problem=f"a frame of {header_size + body_size:,} bytes, where {self.max_size:,} are allowed"
+                    problem=f"a frame of {header_size + body_size:,} bytes, where {max_size:,} are allowed"
                 )
-            body_at = start + HEADER_SIZE + header_size
+            body_at = at + HEADER_SIZE + header_size
             following = body_at + body_size
             if following > end:
                 raise ProtocolError(problem="a frame that ends before its end")
-            header = data[start + HEADER_SIZE : body_at]
-            yield Packed(self.headers.load(code, header, self._max_depth), data[body_at:following])
-            start = following
+            header = data[at + HEADER_SIZE : body_at]
+            last_code, last_header, frame = self._last
+            if header != last_header or code != last_code:
+                frame = self.headers.load(code, header, self._max_depth)
+                self._last = (code, header, frame)
+            found.append((frame, data[body_at:following]))
+            at = following
+        return found
 
     # Bodies
 
-    def dump(self, adapter: TypeAdapter[Any], value: object, what: str, *, exclude_unset: bool = False) -> bytes:
+    def dump(
+        self,
+        adapter: TypeAdapter[Any],
+        value: object,
+        what: str,
+        *,
+        exclude_unset: bool = False,
+        validated: bool = False,
+    ) -> bytes:
         """*value* as a body.
+
+        Args:
+            adapter: Of its type.
+            value: What to write.
+            what: It is, in the error.
+            exclude_unset: Whether to leave out what nobody has set.
+            validated: Whether it was when it was made, as messages are: to look again whether it fits its type costs
+                more than to write it, and the other side does so in any case.
 
         Raises:
             MessageNotAccepted: It does not fit its own type, or has no form in JSON.
         """
+        warnings = False if validated else "error"
         try:
-            return adapter.dump_json(value, context=self._carrier, warnings="error", exclude_unset=exclude_unset)
+            return adapter.serializer.to_json(
+                value, context=self._carrier, warnings=warnings, exclude_unset=exclude_unset
+            )
         except (PydanticSerializationError, UnicodeEncodeError, RecursionError) as error:
             raise MessageNotAccepted(what=what, problem=f"its value has no form in JSON: {error}") from None
 
@@ -197,17 +226,53 @@ class Codec:
         """The value in *body*.
 
         Raises:
-            ProtocolError: It is no JSON as it has to be; nobody sends that by accident.
+            ProtocolError: It is no JSON as it has to be, or has no address where a ref should be; nobody sends that by
+                accident.
             MessageNotAccepted: It is, and is no such value.
         """
         check_json(body, max_size=self.max_size, max_depth=self._max_depth)
+        return self._validated(adapter, body, what)
+
+    def load_each(self, wire: WireType, body: bytes) -> list[Any]:
+        """The messages in *body*, an array of them; in the place of one that is no such message the error that says so.
+
+        A message that stands beside a wrong one may be validated twice.
+
+        Raises:
+            ProtocolError: As from :meth:`load`, or *body* is no array with something in it.
+        """
+        self.count(body)
         try:
-            return adapter.validate_json(body, strict=True, context=self._carrier)
+            messages: list[Any] = self._validated(wire.adapter_of_many, body, wire.tag)
+        except MessageNotAccepted:
+            return [self._validated_or_error(wire, each) for each in elements_of(body)]
+        return messages
+
+    def count(self, body: bytes) -> int:
+        """How many elements the array in *body* has.
+
+        Raises:
+            ProtocolError: It is no such JSON, or has none.
+        """
+        found = check_json(body, max_size=self.max_size, max_depth=self._max_depth + 1)
+        if not isinstance(found, list) or not found:
+            raise ProtocolError(problem="a letter without messages")
+        return len(found)
+
+    def _validated_or_error(self, wire: WireType, element: bytes) -> Any:
+        try:
+            return self._validated(wire.adapter, element, wire.tag)
+        except MessageNotAccepted as error:
+            return error
+
+    def _validated(self, adapter: TypeAdapter[Any], body: bytes, what: str) -> Any:
+        try:
+            return adapter.validator.validate_json(body, strict=True, context=self._carrier)
         except ValidationError as error:
             raise MessageNotAccepted(what=what, problem=_first(error, "a value")) from None
-        except UnderstudyError:  # of a ref in it
+        except NoAddress:
             raise
-        except Exception as error:  # of a validator of the user's
+        except Exception as error:  # of a validator of the user's, whatever it is
             raise MessageNotAccepted(what=what, problem=f"its validation raised {type(error).__name__}") from error
 
 

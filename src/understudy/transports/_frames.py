@@ -2,6 +2,8 @@
 
 A target is always on the side that receives the frame, and a sender on the side that sends it, so neither names a node:
 there is no way to write down a sender that is somebody else's.
+
+Nobody changes a frame. That these classes are not frozen has a reason: to make one would take three times as long.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Letter:
     """A message that was told or sent; its body follows.
 
@@ -52,7 +54,7 @@ class Letter:
     channel: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """A message that is waited for; its body follows. It is answered by a :class:`Reply` or a :class:`Fault`."""
 
@@ -68,7 +70,7 @@ class Ask:
     trace: dict[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Open:
     """A request for a stream; its body follows. It is answered by parts, and a :class:`Reply` or :class:`Fault`."""
 
@@ -84,7 +86,7 @@ class Open:
     trace: dict[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """The answer to an ask or a call, whose body follows; or the regular end of a stream, without one."""
 
@@ -92,7 +94,7 @@ class Reply:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """One step of why an actor has ended; see :mod:`understudy.transports._reasons`."""
 
@@ -103,7 +105,7 @@ class Step:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fault:
     """The other answer: why there is no reply."""
 
@@ -134,7 +136,7 @@ class Fault:
     number: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Part:
     """One part of a stream; its body follows."""
 
@@ -142,7 +144,7 @@ class Part:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Taken:
     """So many parts were taken from a stream, so that there is room for as many more."""
 
@@ -151,7 +153,7 @@ class Taken:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cancel:
     """Nobody waits for the answer any more."""
 
@@ -159,7 +161,7 @@ class Cancel:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Watch:
     """Tell of the end of an actor."""
 
@@ -169,7 +171,7 @@ class Watch:
     """Who shall hear of it, behind all that the other has sent it; None: the runtime."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unwatch:
     """Do not."""
 
@@ -178,7 +180,7 @@ class Unwatch:
     by: Place | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ended:
     """An actor has ended; or is not there, which is news to whoever has sent it something."""
 
@@ -188,7 +190,7 @@ class Ended:
     by: Place | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stop:
     """End an actor, in one of three ways."""
 
@@ -198,7 +200,7 @@ class Stop:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Credit:
     """So many messages for an actor have found their place, so that as many more may be sent."""
 
@@ -207,7 +209,7 @@ class Credit:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """Something that is asked of the node itself; a body may follow."""
 
@@ -219,7 +221,7 @@ class Call:
     tag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Goodbye:
     """The last frame: this side goes, in order."""
 
@@ -227,7 +229,7 @@ class Goodbye:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Offer:
     """The first frame: what this side understands, by tag, with the hash of its schema."""
 
@@ -240,7 +242,7 @@ class Offer:
     """Of one frame, in bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Confirm:
     """All letters of a reliable channel up to this number have found their place."""
 

@@ -40,7 +40,7 @@ from understudy.transports._terms import Answer
 from understudy.transports._wire import WireType, wire_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from understudy.reasons import ExitReason
     from understudy.transports._address import Place
@@ -63,7 +63,7 @@ class _Asked:
 
     __slots__ = ("ask", "waiters")
 
-    def __init__(self, ask: LocalAsk, waiters: list[RemoteCell]) -> None:
+    def __init__(self, ask: LocalAsk, waiters: Sequence[RemoteCell]) -> None:
         self.ask = ask
         # The remote actors that wait for it, as far as they are known here.
         self.waiters = waiters
@@ -119,7 +119,7 @@ class Inbound:
         Raises:
             ProtocolError: It is one that no peer may send now.
         """
-        frame = packed.frame
+        frame, body = packed
         if self.link.offer is None:
             if not isinstance(frame, Offer) or frame.window < 1 or frame.max_size < 1:
                 raise ProtocolError(problem="the first frame is no offer")
@@ -128,7 +128,7 @@ class Inbound:
         handler = self._handlers.get(type(frame))
         if handler is None:
             raise ProtocolError(problem="a second offer")
-        handler(frame, packed.body)
+        handler(frame, body)
 
     def close(self) -> None:
         """The link is over: nobody on the other side waits for anything, or watches anybody."""
@@ -176,10 +176,17 @@ class Inbound:
         Raises:
             MessageNotAccepted: It is none that this side accepts.
         """
-        wire = self.link.terms.registry.get(tag)
-        if wire is None:
-            raise MessageNotAccepted(what=tag, problem="this node does not accept it: name it in `messages=`")
+        wire = self.link.terms.registry.find(tag)
         return wire, self.link.codec.load(wire.adapter, body, tag)
+
+    def messages(self, tag: str, body: bytes) -> list[Any]:
+        """The messages in the *body* of a letter; in the place of one that this side does not accept, why not."""
+        codec = self.link.codec
+        try:
+            wire = self.link.terms.registry.find(tag)
+        except MessageNotAccepted as error:
+            return [error] * codec.count(body)
+        return codec.load_each(wire, body)
 
     def _sender(self, place: Place | None) -> RemoteCell | None:
         """Whoever the peer says has sent something: in any case one of its own."""
@@ -197,21 +204,39 @@ class Inbound:
             self._node.channels.arrived(self.link, frame, body)
             return
         cell = self.find(frame.to)
-        path = None if sender is None else sender.path
-        try:
-            _, message = self.message(frame.tag, body)
-        except MessageNotAccepted as error:
-            self._lost(frame, frame, path, str(error))
-            return
+        messages = self.messages(frame.tag, body)
+        if len(messages) > self._window:
+            raise ProtocolError(problem=f"more messages for one actor than the {self._window} that may be under way")
+        accepted: list[Any] = []
+        for each in messages:
+            if type(each) is MessageNotAccepted:
+                self._lost(frame, frame, sender, str(each))
+            elif cell is None:
+                self._lost(frame, each, sender, str(NotFound()))
+            else:
+                accepted.append(each if sender is None else LocalLetter(each, sender))
         if cell is None:
-            self._lost(frame, message, path, str(NotFound()))
             self.link.put(Ended(frame.to, steps_of(NotFound())))
-            return
-        self.deliver(cell, frame.to, message if sender is None else LocalLetter(message, sender))
+        else:
+            self._deliver_each(cell, frame.to, accepted)
 
-    def _lost(self, frame: Letter, message: object, sender: str | None, why: str) -> None:
-        self._runtime.dead_letter(message, frame.to[0], sender, why)
+    def _lost(self, frame: Letter, message: object, sender: RemoteCell | None, why: str) -> None:
+        self._runtime.dead_letter(message, frame.to[0], None if sender is None else sender.path, why)
         self.placed(frame.to)
+
+    def _deliver_each(self, cell: Cell, at: Place, items: list[Any]) -> None:
+        done = 0
+        if cell.gate is None and at not in self._doors:
+            offer = cell.make_mailbox().offer
+            for each in items:
+                if not offer(each):
+                    break
+                done += 1
+            if done:
+                cell.wake()
+                self.placed(at, done)
+        for each in items[done:]:
+            self.deliver(cell, at, each)
 
     def deliver(self, cell: Cell, at: Place, item: Any) -> None:
         """Put *item* into the mailbox of *cell*, now or, when there is room, later."""
@@ -241,13 +266,17 @@ class Inbound:
         seconds = math.inf if frame.left is None else frame.left
         answer = Answer(partial(self._answered, frame.id, wire), self._runtime.env.loop)
         ask = LocalAsk(message, sender, answer, cell, seconds, now + seconds)
-        waiters = self._node.waiters_of(frame.chain)
-        for each in waiters:
-            each.waits[ask] = cell
-        self._asks[frame.id] = _Asked(ask, waiters)
-        self._node.chains[ask] = frame.chain
+        self._asks[frame.id] = _Asked(ask, self._wait_for(cell, ask, frame.chain) if frame.chain else ())
         self._runtime.asks.add(ask, now)
         self.deliver(cell, frame.to, ask)
+
+    def _wait_for(self, cell: Cell, ask: LocalAsk, chain: tuple[str, ...]) -> Sequence[RemoteCell]:
+        """Note who waits for what *cell* was asked."""
+        self._node.chains[ask] = chain
+        waiters = self._node.waiters_of(chain)
+        for each in waiters:
+            each.waits[ask] = cell
+        return waiters
 
     def _asker(self, frame: Ask | Open) -> RemoteCell | None:
         """Whoever the peer says has put a question, whose number must be its own."""
@@ -269,10 +298,10 @@ class Inbound:
         if cell is None:
             self._decline(frame, ActorStopped(path=frame.to[0], reason=NotFound()))
             return None
-        me = Address(self._node.id.name, self._node.id.run, cell.path, cell.uid)
-        if str(me) in frame.chain:
-            start = frame.chain.index(str(me))
-            chain = [self._node.shown(each) for each in (*frame.chain[start:], str(me))]
+        me = str(Address(self._node.id.name, self._node.id.run, cell.path, cell.uid)) if frame.chain else ""
+        if me in frame.chain:
+            start = frame.chain.index(me)
+            chain = [self._node.shown(each) for each in (*frame.chain[start:], me)]
             self._decline(frame, AskCycle(chain=chain, message=message))
             return None
         return cell, wire, message
@@ -289,12 +318,15 @@ class Inbound:
         error = answer.exception()
         try:
             if error is None:
-                body = self.link.codec.dump(wire.answer, answer.result(), f"the reply to {wire.tag}")
-                self.link.put(Reply(number), body)
+                self.link.put(Reply(number), self._dump(wire, answer.result()))
             else:
                 self.link.put(fault_of(number, error))
         except MessageNotAccepted as problem:
             self.link.put(fault_of(number, problem))
+
+    def _dump(self, wire: WireType, reply: object) -> bytes:
+        validated = type(reply) is wire.answer_class
+        return self.link.codec.dump(wire.answer, reply, f"the reply to {wire.tag}", validated=validated)
 
     def _release(self, asked: _Asked) -> None:
         for each in asked.waiters:
@@ -313,9 +345,9 @@ class Inbound:
 
     # Credit
 
-    def placed(self, at: Place) -> None:
-        """A message for the actor at *at* has found its place, or its end."""
-        count = self._placed.get(at, 0) + 1
+    def placed(self, at: Place, more: int = 1) -> None:
+        """So many more messages for the actor at *at* have found their place, or their end."""
+        count = self._placed.get(at, 0) + more
         if count >= max(1, self._window // 4):
             self._placed.pop(at, None)
             self.link.put(Credit(at, count))

@@ -9,15 +9,16 @@ from typing import Any
 
 from understudy.transports._errors import ProtocolError
 
-__all__ = ["MAX_DEPTH", "MAX_SIZE", "check_json"]
+__all__ = ["MAX_DEPTH", "MAX_SIZE", "check_json", "elements_of"]
 
 MAX_SIZE = 256 * 1024
 """Bytes of one frame, unless a node says otherwise."""
 MAX_DEPTH = 32
 """How deep objects and arrays may lie in one another."""
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
+_STRING = re.compile(rb'"[^"]*"')
+_OTHERS = bytes(set(range(256)) - set(b'"[]{}'))
+_ALIKE = bytes.maketrans(b"[]", b"{}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -32,11 +33,11 @@ def check_json(data: bytes, *, max_size: int = MAX_SIZE, max_depth: int = MAX_DE
     """
     if len(data) > max_size:
         raise ProtocolError(problem=f"{len(data):,} bytes of JSON, where {max_size:,} are allowed")
-    if data.count(b"{") + data.count(b"[") > max_depth:
+    if _may_be_deep(data, max_depth):
         _check_depth(data, max_depth)
     try:
-        value = _DECODER.decode(data.decode("utf-8"))
-        if _SURROGATE.search(data) is not None:
+        value = _decode(data.decode())
+        if b"\\" in data and _SURROGATE.search(data) is not None:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         raise ProtocolError(problem="a lone surrogate in JSON") from None
@@ -49,17 +50,58 @@ def check_json(data: bytes, *, max_size: int = MAX_SIZE, max_depth: int = MAX_DE
     return value
 
 
+def elements_of(data: bytes) -> list[bytes]:
+    """The elements of an array that has passed :func:`check_json`, each as it is written there."""
+    text = data.decode()
+    found: list[bytes] = []
+    at = text.index("[") + 1
+    while True:
+        at = _not_blank(text, at)
+        if text[at] == "]":
+            return found
+        _, end = _DECODER.raw_decode(text, at)
+        found.append(text[at:end].encode())
+        at = _not_blank(text, end)
+        if text[at] == ",":
+            at += 1
+
+
+def _not_blank(text: str, at: int) -> int:
+    while text[at] in " \t\n\r":
+        at += 1
+    return at
+
+
 class _Unwanted(Exception):
     """What the standard library would let pass."""
 
 
+def _may_be_deep(data: bytes, max_depth: int) -> bool:
+    """Whether there are more brackets than may lie in one another. To look for the next costs less than to count."""
+    left = max_depth
+    for bracket in (b"{", b"["):
+        at = data.find(bracket)
+        while at >= 0:
+            if left == 0:
+                return True
+            left -= 1
+            at = data.find(bracket, at + 1)
+    return False
+
+
 def _check_depth(data: bytes, max_depth: int) -> None:
-    depth = 0
-    # A string that does not end hides nothing: its brackets are counted, and it is no JSON anyway.
-    for found in _BRACKET.finditer(_STRING.sub(b"", data)):
-        depth += 1 if found[0] in b"[{" else -1
-        if depth > max_depth:
-            raise ProtocolError(problem=f"JSON more than {max_depth} deep")
+    # Up to where it is JSON, there are backslashes in strings only; behind that nobody reads it.
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # A string that does not end hides nothing: its brackets are counted.
+    left = _STRING.sub(b"", data.translate(_ALIKE, _OTHERS))
+    for _ in range(max_depth):
+        before, left = left, left.replace(b"{}", b"")  # the innermost of each
+        if not left:
+            return
+        if len(left) == len(before):
+            break
+    raise ProtocolError(problem=f"JSON more than {max_depth} deep, or with brackets that do not match")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -78,6 +120,15 @@ def _finite(text: str) -> float:
 
 def _constant(name: str) -> float:
     raise _Unwanted(name)
+
+
+def _decode(text: str) -> Any:
+    """What *text* says, which is most often JSON with nothing around it; white space is for the decoder as a whole."""
+    try:
+        value, end = _DECODER.scan_once(text, 0)
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else _DECODER.decode(text)
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_constant)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Ask as LocalAsk
 from understudy.actors._asks import Letter as LocalLetter
-from understudy.actors._asks import message_of, sender_of
+from understudy.actors._asks import sender_of
 from understudy.actors._streams import StreamAsk
 from understudy.transports._bell import Bell
 from understudy.transports._codec import Codec, JsonHeaders, MsgpackHeaders
@@ -17,7 +17,7 @@ from understudy.transports._connection import DirectConnection
 from understudy.transports._errors import ConnectionLost, LinkError, MessageNotAccepted, ProtocolError
 from understudy.transports._frames import Ask, Cancel, Goodbye, Letter, Offer, Open
 from understudy.transports._inbound import Inbound
-from understudy.transports._protocol import LinkProtocol
+from understudy.transports._protocol import BATCH_SIZE, LinkProtocol
 from understudy.transports._remote_cell import EndNews, RemoteCell
 from understudy.transports._wire import WireType, wire_type
 
@@ -36,6 +36,8 @@ __all__ = ["Link"]
 
 _HIGH = 256 * 1024
 """Bytes that wait to be written, from which on messages wait in their outboxes instead."""
+_MANY = 10_000
+"""Classes of messages, and addresses with them, that are remembered."""
 _FLUSH = 1.0
 """Seconds that a link which ends in order has for what waits to be written."""
 
@@ -71,16 +73,24 @@ class Link:
         # Messages that were sent to an actor and have not found their place; none where that is zero.
         self._under_way: dict[Place, int] = {}
         self._parked: dict[RemoteCell, None] = {}
+        # What the other side takes, as far as it was looked up; and what letters without a sender begin with.
+        self._accepted: dict[type[Any], WireType] = {}
+        self._headers: dict[tuple[Place, WireType], bytes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._why: str | None = None
         self._over = False
         # In the run queue, to write what waits behind all who may have something to add to it.
         self._queued = False
+        # Somebody in the run queue has more to send, which may go with what waits.
+        self._more = False
         # The writer has a batch in hand, and whatever else waits has to be behind that.
         self._writing = False
         # What the writer waits for, and when it looks again anyway.
         self._news = Bell(env.loop)
         self._timer: asyncio.TimerHandle | None = None
+        self._armed_for = math.inf
+        # The least that can pass between a batch and what is due because of it.
+        self._soonest = min(options.timing.heartbeat, options.timing.ack_timeout)
         self._flushed: asyncio.Future[None] | None = None
 
     # Out
@@ -103,11 +113,19 @@ class Link:
             self._queued = True
             self._dispatcher.push(self)
 
+    def await_more(self) -> None:
+        """Somebody has more to send, and comes in the run queue before the next turn of this link."""
+        self._more = True
+
     def activate(self, limit: int) -> int:
         """Write what waits, as far as that needs no waiting; the rest is the writer's."""
         self._queued = False
         direct, protocol = self._direct, self._protocol
         if direct is None or self._over:
+            return 0
+        if self._more and protocol.waiting < BATCH_SIZE:
+            self._more = False
+            self._write_soon()
             return 0
         now = self._env.now()
         while protocol.waiting:
@@ -117,7 +135,8 @@ class Link:
             batch = protocol.next_batch(now)
             if batch is not None:
                 self._write_now(direct, batch)
-        self._arm()
+        if self._armed_for > now + self._soonest:
+            self._arm()
         return 0
 
     def _write_now(self, direct: DirectConnection, batch: bytes) -> None:
@@ -129,29 +148,31 @@ class Link:
         if self._parked and self._protocol.waiting < _HIGH:
             self._unpark()
 
-    def admits(self, cell: RemoteCell) -> bool:
-        """Whether a message for *cell* may be sent now; if not, *cell* is told when it may."""
+    def room_for(self, cell: RemoteCell) -> int:
+        """How many messages for *cell* may be sent now; if none may, *cell* is told when they may."""
         assert self.offer is not None
-        if self._under_way.get(cell.at, 0) < self.offer.window and self._protocol.waiting < _HIGH:
-            return True
+        room = self.offer.window - self._under_way.get(cell.at, 0)
+        if room > 0 and self._protocol.waiting < _HIGH:
+            return room
         cell.parked = True
         self._parked[cell] = None
-        return False
+        return 0
 
-    def send(self, cell: RemoteCell, item: Any) -> None:
+    def send(self, cell: RemoteCell, item: LocalLetter) -> None:
         """Send what was taken from the outbox of *cell*; what cannot be is a dead letter, and an error if asked."""
-        if type(item) is EndNews:
-            self.put(item.frame)
-            return
-        message, ask = message_of(item), item if isinstance(item, LocalAsk) else None
+        message, ask = item.message, item if isinstance(item, LocalAsk) else None
         if ask is not None and ask.future.done():
             cell.dead_letter(message, ask.sender_path, "nobody waits for the reply any more")
             return
         number = 0 if ask is None else self.peer.next_number()
         try:
             wire = self.accepted(message)
-            body = self._out.dump(wire.adapter, message, type(message).__qualname__)
-            self.put(self._frame_of(cell, item, wire.tag, number), body)
+            frame = self._frame_of(cell, item, wire.tag, number)
+            if ask is None:
+                body = self._out.dump(wire.adapter_of_many, [message], wire.tag, validated=True)
+            else:
+                body = self._out.dump(wire.adapter, message, wire.tag, validated=True)
+            self.put(frame, body)
         except MessageNotAccepted as error:
             cell.dead_letter(message, sender_of(item), str(error), told=ask is None)
             if ask is not None:
@@ -161,6 +182,34 @@ class Link:
         if ask is not None:
             self.peer.asked(number, ask)
 
+    def send_alike(self, cell: RemoteCell, messages: list[Any]) -> None:
+        """Likewise for messages of one class, without senders: in one letter, or in one each if anything is wrong."""
+        at = cell.at
+        try:
+            wire = self.accepted(messages[0])
+            header = self._headers.get((at, wire)) or self._header_of(at, wire)
+            body = self._out.dump(wire.adapter_of_many, messages, wire.tag, validated=True)
+            data = self._out.join(Letter.code, header, body, wire)
+        except MessageNotAccepted as error:
+            if len(messages) == 1:
+                cell.dead_letter(messages[0], None, str(error), told=True)
+            else:
+                cell.bulk = 1
+                for each in messages:
+                    self.send_alike(cell, [each])
+            return
+        cell.bulk = max(BATCH_SIZE * len(messages) // len(data), 1)
+        self._protocol.put_packed(data)
+        if not self._queued:
+            self._write_soon()
+        self._under_way[at] = self._under_way.get(at, 0) + len(messages)
+
+    def _header_of(self, at: Place, wire: WireType) -> bytes:
+        if len(self._headers) >= _MANY:
+            self._headers.clear()
+        header = self._headers[at, wire] = self._out.headers.dump(Letter(at, wire.tag))
+        return header
+
     def accepted(self, message: object) -> WireType:
         """What *message* is on the wire.
 
@@ -168,6 +217,12 @@ class Link:
             MessageNotAccepted: It cannot cross, or the other side does not know it, or knows another one.
         """
         cls = type(message)
+        found = self._accepted.get(cls)
+        if found is None:
+            found = self._accepted[cls] = self._check(cls)
+        return found
+
+    def _check(self, cls: type[Any]) -> WireType:
         wire = wire_type(cls)
         assert self.offer is not None
         theirs = self.offer.messages.get(wire.tag)
@@ -178,11 +233,11 @@ class Link:
         if theirs != wire.hash:
             problem = f"node {name} has another version of {wire.tag!r}: the fields, or the reply, differ"
             raise MessageNotAccepted(what=cls.__qualname__, problem=problem)
+        if len(self._accepted) >= _MANY:  # classes that are made again and again
+            self._accepted.clear()
         return wire
 
-    def _frame_of(self, cell: RemoteCell, item: Any, tag: str, number: int) -> Frame:
-        if not isinstance(item, LocalLetter):
-            return Letter(cell.at, tag)
+    def _frame_of(self, cell: RemoteCell, item: LocalLetter, tag: str, number: int) -> Frame:
         sender = self.node.place_of(item.sender)
         if not isinstance(item, LocalAsk):
             return Letter(cell.at, tag, sender)
@@ -371,15 +426,14 @@ class Link:
 
     def _arm(self) -> None:
         """Have the writer woken when something is due; a timer that fires too early does no harm."""
-        if self._over:
-            return
         due = min(self._protocol.due(), self.inbound.credit_due)
-        if self._timer is not None and self._timer.when() <= due and not self._timer.cancelled():
+        if self._armed_for <= due or self._over:
             return
         if self._timer is not None:
             self._timer.cancel()
+        self._armed_for = due
         self._timer = self._env.call_at(due, self._ring)
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer, self._armed_for = None, math.inf
         self._news.ring()

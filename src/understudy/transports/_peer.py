@@ -40,7 +40,7 @@ class Peer:
         self.watched: dict[RemoteCell, None] = {}
         """The actors whose end somebody here wants to know of."""
         self._asks: dict[int, Ask] = {}
-        self._numbers: dict[Ask, int] = {}
+        self._numbers: dict[asyncio.Future[Any], int] = {}
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._last = 0
 
@@ -71,14 +71,15 @@ class Peer:
     def asked(self, number: int, ask: Ask) -> None:
         """*ask* was sent."""
         self._asks[number] = ask
-        self._numbers[ask] = number
-        ask.future.add_done_callback(lambda _: self._settled(ask))
+        self._numbers[ask.future] = number
+        ask.future.add_done_callback(self._settled)
 
     def answered(self, number: int) -> Ask | None:
         """The ask of that number, whose answer has come; None if nobody waits for it any more."""
         ask = self._asks.pop(number, None)
         if ask is not None:
-            self._numbers.pop(ask, None)
+            self._numbers.pop(ask.future, None)
+            ask.future.remove_done_callback(self._settled)
         return ask
 
     def pending(self, number: int) -> Ask | None:
@@ -87,11 +88,11 @@ class Peer:
 
     def is_pending(self, ask: Ask) -> bool:
         """Whether *ask* was sent and has no answer."""
-        return ask in self._numbers
+        return ask.future in self._numbers
 
-    def _settled(self, ask: Ask) -> None:
+    def _settled(self, future: asyncio.Future[Any]) -> None:
         """Nobody waits for an answer any more, and none has come."""
-        number = self._numbers.pop(ask, None)
+        number = self._numbers.pop(future, None)
         if number is not None:
             del self._asks[number]
             if self.link is not None:

@@ -92,12 +92,7 @@ class LinkProtocol:
 
     def next_batch(self, now: float) -> bytes | None:
         """What is to be sent now; None: nothing, until :meth:`due`."""
-        frames: list[bytes] = []
-        size = 0
-        while self._frames and (not frames or size + len(self._frames[0]) <= BATCH_SIZE):
-            frames.append(self._frames.popleft())
-            size += len(frames[-1])
-        self.waiting -= size
+        frames = self._next_frames()
         asks = bool(frames) or now >= self._last_sent + self._timing.heartbeat - _EARLY
         if not asks and now < self._ack_due - _EARLY:
             return None
@@ -110,12 +105,25 @@ class LinkProtocol:
         key = self._session.send_key
         return data if key is None else data + _code_of(key, data)
 
+    def _next_frames(self) -> list[bytes]:
+        waiting = self._frames
+        if self.waiting <= BATCH_SIZE:
+            self._frames, self.waiting = deque(), 0
+            return list(waiting)
+        frames = [waiting.popleft()]
+        size = len(frames[0])
+        while waiting and size + len(waiting[0]) <= BATCH_SIZE:
+            frames.append(waiting.popleft())
+            size += len(frames[-1])
+        self.waiting -= size
+        return frames
+
     def due(self) -> float:
         """When :meth:`next_batch` and :meth:`check` want to be called, if nothing else happens before."""
         if self._frames:
             return -math.inf
-        oldest = self._open[0][1] + self._timing.ack_timeout if self._open else math.inf
-        return min(self._last_sent + self._timing.heartbeat, self._ack_due, oldest)
+        due = min(self._last_sent + self._timing.heartbeat, self._ack_due)
+        return min(due, self._open[0][1] + self._timing.ack_timeout) if self._open else due
 
     def check(self, now: float) -> None:
         """Look whether the other side is there.
@@ -143,7 +151,7 @@ class LinkProtocol:
             raise ProtocolError(problem=f"batch {number} after batch {self._received}")
         if acknowledged > self._sent or asks > 1:
             raise ProtocolError(problem="a batch that acknowledges what was not sent")
-        frames = list(self._codec.unpack(data, _HEAD.size))
+        frames = self._codec.unpack(data, _HEAD.size)
         if frames and not asks:
             raise ProtocolError(problem="frames in a batch that wants no answer")
         self._received = number

@@ -161,7 +161,7 @@ class ReliableChannel(Generic[M_contra]):
     def _send_one(self, link: Link, number: int, message: Any) -> None:
         try:
             wire = link.accepted(message)
-            body = link.codec.dump(wire.adapter, message, type(message).__qualname__)
+            body = link.codec.dump(wire.adapter_of_many, [message], wire.tag, validated=True)
             link.put(Letter((self.path, 0), wire.tag, number=number, channel=self.id), body)
         except MessageNotAccepted as error:
             # Its number is used up by nothing, or those behind it would never come.
@@ -256,10 +256,12 @@ class Channels:
         if not frame.tag:
             return True
         path = frame.to[0]
-        try:
-            message = link.inbound.message(frame.tag, body)[1]
-        except MessageNotAccepted as error:
-            self._node.runtime.dead_letter(frame, path, None, str(error))
+        messages = link.inbound.messages(frame.tag, body)
+        if len(messages) > 1:
+            raise ProtocolError(problem="a letter of a channel with several messages")
+        message = messages[0]
+        if type(message) is MessageNotAccepted:
+            self._node.runtime.dead_letter(frame, path, None, str(message))
             return True
         cell = self._node.find(path)
         return cell is not None and cell.gate is None and admit(cell, message)

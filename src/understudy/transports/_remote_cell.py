@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from understudy.actors._actor import Actor
-from understudy.actors._asks import Ask, Private, is_plain, message_of, sender_of
+from understudy.actors._asks import Ask, Letter, Private, is_plain, message_of, sender_of
 from understudy.actors._child import child
 from understudy.actors._intake import Intake
 from understudy.exceptions import ActorStopped
@@ -44,6 +44,8 @@ class EndNews(Private):
 
 _SPEC: ChildSpec[Any] = child(RemoteActor)
 _MAILBOX = Mailbox()
+_BULK = 16
+"""Messages in a letter, as long as nobody knows how large they are."""
 
 
 class RemoteCell(Intake):
@@ -53,7 +55,7 @@ class RemoteCell(Intake):
     node is back. When the actor has ended it is shut for good.
     """
 
-    __slots__ = ("__weakref__", "_path", "at", "final", "observers", "parked", "peer", "waits")
+    __slots__ = ("__weakref__", "_path", "at", "bulk", "final", "observers", "parked", "peer", "waits")
 
     remote = True
     hand = None
@@ -72,6 +74,8 @@ class RemoteCell(Intake):
         self.ready = True
         # Why the actor has ended, once that is known.
         self.final: ExitReason | None = None
+        # How many messages make a letter of a good size, as the last one shows.
+        self.bulk = _BULK
         # Messages wait, and the other side takes none for now.
         self.parked = False
         # Who wants to know of its end: the callbacks, by the watcher whose news it is, if it is somebody's.
@@ -151,12 +155,25 @@ class RemoteCell(Intake):
         handled = 0
         while link is not None and mailbox is not None and mailbox.items:
             if handled >= limit:
+                link.await_more()
                 self.enqueue()
                 return handled
-            if type(mailbox.next_item()) is not EndNews and not link.admits(self):
+            item = mailbox.next_item()
+            if type(item) is EndNews:
+                link.put(item.frame)
+                mailbox.take()
+                handled += 1
+                continue
+            room = link.room_for(self)
+            if room == 0:
                 return handled
-            link.send(self, mailbox.take())
-            handled += 1
+            if isinstance(item, Letter):
+                link.send(self, mailbox.take())
+                handled += 1
+            else:
+                alike = _alike(mailbox, min(room, limit - handled, self.bulk))
+                link.send_alike(self, alike)
+                handled += len(alike)
         self.ready = True
         return handled
 
@@ -266,6 +283,15 @@ class RemoteCell(Intake):
     def _request(self, frame: Stop) -> None:
         if self.peer.link is not None and self.final is None:
             self.peer.link.put(frame)
+
+
+def _alike(mailbox: AsyncMessageQueue[Any], most: int) -> list[Any]:
+    """The next messages in *mailbox* that are of one class and have no sender, one at least."""
+    found = [mailbox.take()]
+    kind = type(found[0])
+    while len(found) < most and mailbox.items and type(mailbox.next_item()) is kind:
+        found.append(mailbox.take())
+    return found
 
 
 def gone(peer: Peer, at: Place) -> RemoteCell:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from understudy.exceptions import InvalidSpec
@@ -41,7 +41,7 @@ def tag_of(cls: type) -> str:
 class WireType:
     """A message class on the wire: tag, hash of its schema, and what its replies and parts are."""
 
-    __slots__ = ("adapter", "answer", "cls", "hash", "tag")
+    __slots__ = ("_adapter_of_many", "adapter", "answer", "answer_class", "cls", "hash", "tag")
 
     def __init__(self, cls: type[Any]) -> None:
         if not _is_message(cls):
@@ -60,8 +60,19 @@ class WireType:
         except PydanticUserError as error:
             raise MessageNotAccepted(what=cls.__qualname__, problem=str(error).partition("\n")[0]) from None
         self.hash = _hash_of([_bare(shape) for shape in shapes])
+        # What is of this class fits the type of the answer, without a look at it.
+        self.answer_class = answer if isinstance(answer, type) and issubclass(answer, _PLAIN) else None
+        self._adapter_of_many: TypeAdapter[Any] | None = None
+
+    @property
+    def adapter_of_many(self) -> TypeAdapter[Any]:
+        """Of a list of them; made when it is first wanted, since many classes are only asked."""
+        if self._adapter_of_many is None:
+            self._adapter_of_many = TypeAdapter(list[self.cls])  # type: ignore[name-defined]
+        return self._adapter_of_many
 
 
+_PLAIN = (BaseModel, str, int, float, bool)
 _known: dict[type, WireType] = {}
 _MANY = 10_000
 
@@ -123,6 +134,17 @@ class Registry:
     def get(self, tag: str) -> WireType | None:
         """The class with that tag, if it is one that may be decoded."""
         return self._types.get(tag)
+
+    def find(self, tag: str) -> WireType:
+        """Likewise.
+
+        Raises:
+            MessageNotAccepted: There is none.
+        """
+        found = self._types.get(tag)
+        if found is None:
+            raise MessageNotAccepted(what=tag, problem="this node does not accept it: name it in `messages=`")
+        return found
 
     @property
     def hashes(self) -> dict[str, str]:
