@@ -197,6 +197,40 @@ def test_json_that_only_looks_odd_passes(data: bytes) -> None:
     assert check_json(data) == json.loads(data)
 
 
+quoted = st.text(st.sampled_from('[]{}"\\\\xn,:'), max_size=12).map(json.dumps)
+# Nothing but brackets and such texts: each object has one key.
+trees = st.recursive(
+    quoted | st.just("0"),
+    lambda each: (
+        st.lists(each, max_size=4).map(lambda them: f"[{', '.join(them)}]")
+        | st.tuples(quoted, each).map(lambda pair: f"{{{pair[0]} :{pair[1]}}}")
+    ),
+    max_leaves=60,
+)
+
+
+def depth_of(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(depth_of, value.values()), default=0)
+    return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
+
+
+@given(trees, st.integers(0, 6))
+def test_depth_is_that_of_the_brackets_outside_of_texts(text: str, limit: int) -> None:
+    if depth_of(json.loads(text)) > limit:
+        with pytest.raises(ProtocolError, match="deep"):
+            check_json(text.encode(), max_depth=limit)
+    else:
+        assert check_json(text.encode(), max_depth=limit) == json.loads(text)
+
+
+def test_what_lies_too_deep_is_found_before_it_is_read_whatever_stands_before_it() -> None:
+    deep = b"[" * 200_000
+    for before in (b"", b'{"a\\\\":', b'["\\"", ', b'"', b'\\"', b'"\\', b"]]]]", b'["[", ', b'{}"\\\\"'):
+        with pytest.raises(ProtocolError):
+            check_json(before + deep)
+
+
 def test_an_error_does_not_show_the_data() -> None:
     with pytest.raises(ProtocolError) as caught:
         check_json(b'{"password": "canary", "password": "canary"}')
@@ -408,7 +442,7 @@ def test_mutated_frames_make_a_frame_or_an_error_and_nothing_else(headers: Any) 
     adapter = wire_type(Order).adapter
     body = reader.dump(adapter, Order(name="näme", count=12, table={"a": 1}, anything=[1, {"b": [None, 2.5]}]), "Order")
     seeds = [
-        reader.pack(frame, body)
+        reader.pack(frame, b"[" + b", ".join([body] * 3) + b"]" if isinstance(frame, Letter) else body)
         for frame in (
             Ask(("/user/x", 1), "shop.named", 7, 4.5, ("/user/y", 3), ("//a@0123456789abcdef/user/z#1",), {"t": "1"}),
             Letter(("/user/x", 1), "t", number=3, channel="c"),
@@ -424,8 +458,12 @@ def test_mutated_frames_make_a_frame_or_an_error_and_nothing_else(headers: Any) 
         for number in range(share):
             data = _mutated(bytearray(chance.choice(seeds)), chance, corpus)
             try:
-                for _, found in reader.unpack(data):
-                    reader.load(adapter, found, "Order")
+                for frame, found in reader.unpack(data):
+                    if isinstance(frame, Letter):
+                        said = reader.load_each(wire_type(Order), found)
+                        assert {type(each) for each in said} <= {Order, MessageNotAccepted}
+                    else:
+                        reader.load(adapter, found, "Order")
                 outcomes["read"] += 1
             except (ProtocolError, MessageNotAccepted):
                 outcomes["refused"] += 1

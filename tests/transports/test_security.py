@@ -429,7 +429,20 @@ async def test_a_pickle_in_place_of_a_body_does_nothing(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"number": 1, "number": 2}', b'{"number": NaN}', b"[" * 40, b'{"number": "\\ud800"}', b"\xff", b"{", b"1e999"],
+    [
+        b'[{"number": 1, "number": 2}]',
+        b'[{"number": NaN}]',
+        b"[" * 40,
+        b'[{"number": "\\ud800"}]',
+        b"[\xff]",
+        b"[{",
+        b"[1e999]",
+        b"[]",
+        b"{}",
+        b'{"number": 1}',
+        b"[" + b"[" * 32 + b"]" * 32 + b"]" + b"]",
+        b"",
+    ],
 )
 async def test_json_that_may_be_read_in_two_ways_ends_that_connection_only(body: bytes) -> None:
     async with bank() as there, Stranger(there.url) as stranger:
@@ -488,10 +501,10 @@ async def test_a_sender_is_always_one_of_the_peer_and_never_somebody_else() -> N
         await stranger.link()
         at = ("/user/counter", there.counter.uid)
         # It says that it is an actor of the bank itself: that is an actor of its own of that path.
-        await stranger.put(Letter(at, "tests.transports.cast.WhoSent", at), b"{}")
+        await stranger.put(Letter(at, "tests.transports.cast.WhoSent", at), b"[{}]")
         await until(lambda: seen, 5.0)
         assert seen == ["//stranger/user/counter"]
-        await stranger.put(Letter(at, "tests.transports.cast.WhoSent", ("/system/reporter", 1)), b"{}")
+        await stranger.put(Letter(at, "tests.transports.cast.WhoSent", ("/system/reporter", 1)), b"[{}]")
         assert (await stranger.end()).rcvd is not None
         assert len(seen) == 1
         assert WhoSent.__name__ == "WhoSent"
@@ -501,7 +514,7 @@ async def test_a_stale_uid_or_a_guessed_one_reaches_nobody() -> None:
     async with bank() as there, Stranger(there.url) as stranger:
         await stranger.link()
         for uid in (there.counter.uid - 1, there.counter.uid + 1, 0):
-            await stranger.put(Letter(("/user/counter", uid), "tests.transports.cast.Add"), b"{}")
+            await stranger.put(Letter(("/user/counter", uid), "tests.transports.cast.Add"), b"[{}]")
         frames = await stranger.frames()
         assert sum(1 for frame in frames if isinstance(frame, Ended)) == 3
         assert await there.counter.ask(Total()) == 0
@@ -514,7 +527,7 @@ async def test_what_is_the_runtimes_own_cannot_be_named(path: str) -> None:
         for frame in (Stop((path, 1), "kill"), Watch((path, 1)), Letter((path, 1), "tests.transports.cast.Add")):
             async with Stranger(there.url) as stranger:
                 await stranger.link()
-                await stranger.put(frame, b"{}" if isinstance(frame, Letter) else b"")
+                await stranger.put(frame, b"[{}]" if isinstance(frame, Letter) else b"")
                 assert (await stranger.end()).rcvd is not None
         await there.still_works()
 

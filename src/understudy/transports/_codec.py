@@ -1,8 +1,8 @@
 """Frames and messages into bytes, and back; no I/O.
 
 A packed frame is its number (one byte), the lengths of header and body (four bytes each, big-endian), the header and
-the body. The header is the frame itself, in JSON or, where both sides have it, in MessagePack; the body is a message, an
-array of messages, a reply or a part of a stream, always JSON as pydantic writes it.
+the body. The header is the frame itself, in JSON or, where both sides have it, in MessagePack; the body is a message,
+an array of messages, a reply or a part of a stream, always JSON as pydantic writes it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 import struct
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -214,7 +214,7 @@ class Codec:
         Raises:
             MessageNotAccepted: It does not fit its own type, or has no form in JSON.
         """
-        warnings = False if validated else "error"
+        warnings: Literal["error", False] = False if validated else "error"
         try:
             return adapter.serializer.to_json(
                 value, context=self._carrier, warnings=warnings, exclude_unset=exclude_unset
@@ -254,10 +254,10 @@ class Codec:
         Raises:
             ProtocolError: It is no such JSON, or has none.
         """
-        found = check_json(body, max_size=self.max_size, max_depth=self._max_depth + 1)
-        if not isinstance(found, list) or not found:
+        found: Any = check_json(body, max_size=self.max_size, max_depth=self._max_depth + 1)
+        if type(found) is not list or not found:
             raise ProtocolError(problem="a letter without messages")
-        return len(found)
+        return len(cast("list[Any]", found))
 
     def _validated_or_error(self, wire: WireType, element: bytes) -> Any:
         try:

@@ -124,10 +124,9 @@ def _constant(name: str) -> float:
 
 def _decode(text: str) -> Any:
     """What *text* says, which is most often JSON with nothing around it; white space is for the decoder as a whole."""
-    try:
-        value, end = _DECODER.scan_once(text, 0)
-    except StopIteration:
-        end = -1
+    if text[:1] in " \t\n\r":
+        return _DECODER.decode(text)
+    value, end = _DECODER.raw_decode(text)
     return value if end == len(text) else _DECODER.decode(text)
 
 

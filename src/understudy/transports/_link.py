@@ -18,7 +18,7 @@ from understudy.transports._errors import ConnectionLost, LinkError, MessageNotA
 from understudy.transports._frames import Ask, Cancel, Goodbye, Letter, Offer, Open
 from understudy.transports._inbound import Inbound
 from understudy.transports._protocol import BATCH_SIZE, LinkProtocol
-from understudy.transports._remote_cell import EndNews, RemoteCell
+from understudy.transports._remote_cell import RemoteCell
 from understudy.transports._wire import WireType, wire_type
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Link:
         self._out = Codec(headers, node.carrier, max_size=options.max_size, max_depth=options.max_depth)
         self._protocol = LinkProtocol(self.codec, session, options.timing, env.now())
         self.peer: Peer = node.peer(session.peer)
+        self.peer.outbox = options.outbox
         self.inbound = Inbound(self)
         self.offer: Offer | None = None
         self.goodbye: str | None = None
@@ -182,7 +183,7 @@ class Link:
         if ask is not None:
             self.peer.asked(number, ask)
 
-    def send_alike(self, cell: RemoteCell, messages: list[Any]) -> None:
+    def send_alike(self, cell: RemoteCell, messages: list[object]) -> None:
         """Likewise for messages of one class, without senders: in one letter, or in one each if anything is wrong."""
         at = cell.at
         try:

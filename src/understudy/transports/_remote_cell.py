@@ -285,10 +285,11 @@ class RemoteCell(Intake):
             self.peer.link.put(frame)
 
 
-def _alike(mailbox: AsyncMessageQueue[Any], most: int) -> list[Any]:
+def _alike(mailbox: AsyncMessageQueue[Any], most: int) -> list[object]:
     """The next messages in *mailbox* that are of one class and have no sender, one at least."""
-    found = [mailbox.take()]
-    kind = type(found[0])
+    first: object = mailbox.take()
+    found = [first]
+    kind = type(first)
     while len(found) < most and mailbox.items and type(mailbox.next_item()) is kind:
         found.append(mailbox.take())
     return found

@@ -199,9 +199,7 @@ class WebSocketListener:
 class WebSocketConnection:
     """See :class:`understudy.transports._connection.Connection`."""
 
-    def __init__(
-        self, ws: End, scheme: str, limits: ConnectionLimits, env: Environment, *, pinned: bool
-    ) -> None:
+    def __init__(self, ws: End, scheme: str, limits: ConnectionLimits, env: Environment, *, pinned: bool) -> None:
         self._ws = ws
         self.transport = ws.transport
         """asyncio's; for tests that trouble the network."""

@@ -106,9 +106,7 @@ class ServerEnd(End, ServerConnection):
         release: Called when a connection from that address, which there was room for, is over.
     """
 
-    def __init__(
-        self, admit: Callable[[str], bool], release: Callable[[str], None], *args: Any, **given: Any
-    ) -> None:
+    def __init__(self, admit: Callable[[str], bool], release: Callable[[str], None], *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
         self._admit = admit
         self._release = release

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, TypeAdapter
@@ -68,7 +69,8 @@ class WireType:
     def adapter_of_many(self) -> TypeAdapter[Any]:
         """Of a list of them; made when it is first wanted, since many classes are only asked."""
         if self._adapter_of_many is None:
-            self._adapter_of_many = TypeAdapter(list[self.cls])  # type: ignore[name-defined]
+            many: Any = GenericAlias(list, (self.cls,))
+            self._adapter_of_many = TypeAdapter(many)
         return self._adapter_of_many
 
 
