@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import Counter as Counter_
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from tests.transports.cast import MESSAGES, Add, Chatter, Count, Counter, Introduce, Total, Watch, Watcher, Watching
+from tests.transports.stage import Letters
 from understudy import (
     ActorRef,
     ActorStopped,
@@ -19,10 +21,14 @@ from understudy import (
 )
 from understudy.testing import Faults, Simulation, simulate
 from understudy.transports import LinkDown, LinkError, LinkOptions, Timing, TransportOptions
+from understudy.transports._codec import Codec, MsgpackHeaders
+from understudy.transports._frames import Letter
 from understudy.transports._websocket import WebSocketTransport
 
 CAMPAIGN = bool(os.environ.get("UNDERSTUDY_CAMPAIGN"))
 CYCLES = 25 if CAMPAIGN else 5
+KILLS = int(os.environ.get("UNDERSTUDY_KILLS", 25 if CAMPAIGN else 10))
+"""Links that are lost in one run. With 1000 of them a run takes minutes, so the number is for itself to set."""
 TOKEN = "a token of a good length"
 URL = "ws://server:80"
 ROUGH = Faults(reset=0.02, partition=True)
@@ -39,6 +45,29 @@ class Simulated(WebSocketTransport):
 
     def check_client(self, url: str, options: TransportOptions) -> SplitResult:
         return urlsplit(url)
+
+
+class Counted(Simulated):
+    """Counts the connections that it has made, and the letters that it has sent, by their numbers."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.sent: Counter_[int] = Counter_()
+
+    async def connect(self, *args: Any) -> Any:
+        connection = await super().connect(*args)
+        self.made += 1
+        write = connection.write
+
+        def counted(data: bytes) -> None:
+            if data[:1] != b"{":  # of the handshake
+                for frame, _ in Codec(MsgpackHeaders(), None).unpack(data[:-16], 17):
+                    if isinstance(frame, Letter):
+                        self.sent[frame.number] += 1
+            write(data)
+
+        connection.write = counted
+        return connection
 
 
 class Stage:
@@ -119,6 +148,92 @@ async def test_a_channel_loses_nothing_and_duplicates_nothing_through_any_troubl
         stage.calm()
         await channel.flush(300.0)
         assert stage.seen == list(range(sent))
+
+
+@simulate(schedules=2, faults=Faults(reset=0.005, partition=True))
+async def test_a_channel_outlives_kill_after_kill_of_links_and_of_the_node_at_the_other_end(sim: Simulation) -> None:
+    """Each message is sent at least once, and every living receiver gets it once, in order, until one has it."""
+    lives: list[list[int]] = []
+    wire = Counted()
+    given: dict[str, Any] = {"token": TOKEN, "messages": MESSAGES, "options": OPTIONS}
+    shop_letters = Letters()
+    async with ActorSystem(name="shop", instruments=[shop_letters]) as shop:
+        bank = await Life.begin(given, lives)
+        node = await connected(shop, given | {"transport": wire})
+        channel = node.channel("counter", Counter)
+        sent = kill = 0
+        while wire.made <= KILLS:  # so that as many links were lost, and made again
+            kill += 1
+            for _ in range(sim.random.randrange(1, 6)):
+                sent += 1
+                await channel.send(Add(number=sent))
+            await asyncio.sleep(sim.random.choice([0.0, 0.0, 0.001, 0.02, 0.3, 2.0]))
+            if kill % 10 == 0:  # the node itself, with no word of farewell
+                sim.net.reset(("local", "server"))
+                await bank.end()
+                await asyncio.sleep(sim.random.choice([0.0, 0.5]))
+                bank = await Life.begin(given, lives)
+                await node.wait_up(300.0)
+            elif sim.random.randrange(4):
+                sim.net.reset(("local", "server"))
+                if sim.random.randrange(2):
+                    await node.wait_up(300.0)
+            else:  # nobody is told
+                sim.net.cut(("local", "server"), direction=sim.random.choice(["out", "in", "both"]))
+        sim.choices.calm = True
+        sim.net.calm()
+        await channel.flush(600.0)
+        await bank.end()
+    assert shop_letters.letters == []
+    had = set().union(*lives)
+    assert had == set(range(1, sent + 1))  # nothing is lost
+    for life in lives:
+        assert life == sorted(set(life))  # nothing is doubled, or out of order
+    assert all(wire.sent[number] >= 1 for number in range(1, sent + 1))
+    print(
+        f"{kill:,} kills, {wire.made:,} connections, {len(lives)} lives of the receiver; {sent:,} messages in "
+        f"{wire.sent.total():,} letters; {sum(map(len, lives)):,} received, none lost, none twice in one life"
+    )
+
+
+class Life:
+    """The receiving node, from one start to the next."""
+
+    def __init__(self) -> None:
+        self.letters = Letters()
+        self.system = ActorSystem(name="bank", instruments=[self.letters])
+        self.stack = contextlib.AsyncExitStack()
+
+    @classmethod
+    async def begin(cls, given: dict[str, Any], lives: list[list[int]]) -> Life:
+        """Listen, with an actor that notes what it gets."""
+        life = cls()
+        await life.stack.enter_async_context(life.system)
+        lives.append([])
+        life.had = lives[-1]
+        await life.system.spawn(child(Counter, 0, life.had).options(restart="temporary"))
+        while True:
+            try:
+                await life.system.listen(URL, **given, transport=Simulated())
+            except OSError:
+                await asyncio.sleep(0.1)
+            else:
+                return life
+
+    async def end(self) -> None:
+        """Stop; what is in the mailbox then has been received, too."""
+        await self.stack.aclose()
+        self.had += [letter.message.number for letter in self.letters.letters if isinstance(letter.message, Add)]
+
+    had: list[int]
+
+
+async def connected(shop: ActorSystem, given: dict[str, Any]) -> Any:
+    while True:
+        try:
+            return await shop.connect(URL, **given)
+        except (LinkError, OSError):
+            await asyncio.sleep(1.0)
 
 
 @simulate(schedules=4, faults=ROUGH)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 import struct
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -255,9 +255,9 @@ class Codec:
             ProtocolError: It is no such JSON, or has none.
         """
         found: Any = check_json(body, max_size=self.max_size, max_depth=self._max_depth + 1)
-        if type(found) is not list or not found:
+        if found.__class__ is not list or not found:
             raise ProtocolError(problem="a letter without messages")
-        return len(cast("list[Any]", found))
+        return len(found)
 
     def _validated_or_error(self, wire: WireType, element: bytes) -> Any:
         try:
