@@ -45,6 +45,7 @@ from understudy.reasons import ExitReason, Shutdown, is_abnormal, root_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from os import PathLike
     from types import TracebackType
 
     from understudy.actors._actor import Supervises
@@ -386,7 +387,7 @@ class ActorSystem:
         self,
         url: str = "ws://127.0.0.1:0",
         *,
-        token: str | None = None,
+        token: str | PathLike[str] | None = None,
         messages: Sequence[type[Any]] = (),
         actors: Sequence[type[Actor[Any]]] = (),
         tls: Tls | None = None,
@@ -405,7 +406,8 @@ class ActorSystem:
             url: ``ws://`` on this machine, ``wss://`` anywhere (both need the extra ``websocket``), or ``memory://name``
                 within the process. Port 0 is a free one.
             token: What both sides must know; at least 16 characters. It is never sent. There is none by default, and
-                without one nothing listens on a socket.
+                without one nothing listens on a socket. A path is that of a file which has it, and which nobody else
+                can read; ``understudy token FILE`` makes one.
             messages: The classes of messages that others may send; nothing else is decoded.
             actors: The classes of actors that others may start; the messages that they handle need not be named.
             tls: Certificates; with a ``ca`` each client has to show one, for the name of its node.
@@ -443,7 +445,7 @@ class ActorSystem:
         self,
         url: str,
         *,
-        token: str | None = None,
+        token: str | PathLike[str] | None = None,
         messages: Sequence[type[Any]] = (),
         tls: Tls | None = None,
         node: str | None = None,

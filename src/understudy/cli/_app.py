@@ -24,6 +24,7 @@ from understudy.cli._progress import progress_on
 from understudy.cli._running import causes, run_program, run_tree
 from understudy.cli._tapes import replay, shrink
 from understudy.cli._targets import declare, load, spec_of
+from understudy.cli._token import make_token
 from understudy.cli._trees import declared, draw
 from understudy.exceptions import StartError, SystemCollapsed, UsageError
 
@@ -178,6 +179,16 @@ def _shrink(
 ) -> None:
     """Look for a plainer run that fails in the same way."""
     _on_tape(lambda: shrink(tape, output, attempts))
+
+
+@app.command("token")
+def _token(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; its folder must be there.")],
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the token that is there.")] = False,
+) -> None:
+    """Make a token for links between systems, in a FILE of mode 0600: token=Path(FILE) on both sides."""
+    with _told_misuse():
+        print(make_token(file, force=force))
 
 
 def _on_tape(action: Callable[[], int]) -> None:

@@ -15,6 +15,7 @@ from understudy.transports._wire import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from understudy.actors._actor import Actor
     from understudy.system import ActorSystem
@@ -36,7 +37,7 @@ async def listen(
     system: ActorSystem,
     url: str,
     *,
-    token: str | None,
+    token: str | PathLike[str] | None,
     messages: Sequence[type[Any]],
     actors: Sequence[type[Actor[Any]]],
     tls: Tls | None,
@@ -65,7 +66,7 @@ async def connect(
     system: ActorSystem,
     url: str,
     *,
-    token: str | None,
+    token: str | PathLike[str] | None,
     messages: Sequence[type[Any]],
     tls: Tls | None,
     node: str | None,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, cast
 from urllib.parse import SplitResult, urlsplit
 
 from understudy.transports._errors import UnsafeListener
+from understudy.transports._token_file import UnsafeFile, read_token
 
 if TYPE_CHECKING:
     from understudy.transports._connection import TransportOptions
@@ -31,16 +33,25 @@ def is_loopback(host: str) -> bool:
 
 
 def check_token(token: object, url: str) -> str | None:
-    """*token*, if it is long enough.
+    """*token*, or what is in its file, if it is long enough.
 
     Raises:
-        UnsafeListener: It could be guessed.
+        UnsafeListener: It could be guessed, or its file be read by others.
     """
     if token is None:
         return None
+    source = "the token"
+    if isinstance(token, os.PathLike):
+        path = cast("os.PathLike[str]", token)
+        source = f"the token file {os.fspath(path)}"
+        try:
+            token = read_token(path)
+        except UnsafeFile as error:
+            raise UnsafeListener(url=url, problem=f"{source} {error}") from None
     if isinstance(token, str) and len(token) >= TOKEN_SIZE:
         return token
-    problem = f"the token must be a text of at least {TOKEN_SIZE} characters: secrets.token_urlsafe() makes one"
+    how = "secrets.token_urlsafe()" if source == "the token" else "`understudy token`"
+    problem = f"{source} must be a text of at least {TOKEN_SIZE} characters: {how} makes one"
     raise UnsafeListener(url=url, problem=problem)
 
 
