@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +40,15 @@ class Instrument:
         To make a report takes about as long as a restart. Who has enough of equal ones can spare it.
         """
         return True
+
+    def trace_context(self) -> Mapping[str, str] | None:
+        """What goes with a message that is sent to another node, such as a ``traceparent``; None: nothing.
+
+        Called where the message is sent, in the context of who sends it: with OpenTelemetry, ``inject`` into a dict and
+        return that. Texts only. The handler on the other side finds it in ``self.context.trace``. While no instrument
+        overrides this, nothing goes with messages, and sending them costs nothing more.
+        """
+        return None
 
     def actor_resumed(self, path: str, reason: ExitReason, message_type: str) -> None:
         """A handler failed, and the actor goes on as its rules say: the message is lost, the state stays."""
@@ -99,13 +108,14 @@ class Instruments:
     One that raises is reported to *complain* and does not keep the others from hearing.
     """
 
-    __slots__ = ("_complain", "_crashed", "_listeners", "_reported_to", "_tallies", "started", "stopped")
+    __slots__ = ("_complain", "_crashed", "_listeners", "_reported_to", "_tallies", "_tracers", "started", "stopped")
 
     def __init__(self, listeners: Sequence[Instrument], complain: Callable[[str, BaseException], None]) -> None:
         self._listeners = tuple(listeners)
         self._reported_to = [
             each for each in self._listeners if type(each).crash_reported is not Instrument.crash_reported
         ]
+        self._tracers = [each for each in self._listeners if type(each).trace_context is not Instrument.trace_context]
         self._complain = complain
         self._tallies: dict[Callable[..., None], _Tally] = {}
         # The most frequent ones, for who counts by himself and tells only if there is somebody to tell.
@@ -144,6 +154,21 @@ class Instruments:
             except Exception as error:
                 self._complain(f"{type(each).__qualname__}.crash_reported raised", error)
 
+    @property
+    def trace(self) -> bool:
+        """Whether anybody wants something to go with what is sent to other nodes."""
+        return bool(self._tracers)
+
+    def trace_context(self) -> dict[str, str] | None:
+        """What goes with a message that is sent now, of all who have something."""
+        found: dict[str, str] = {}
+        for each in self._tracers:
+            try:
+                found |= _texts(each.trace_context())
+            except Exception as error:
+                self._complain(f"{type(each).__qualname__}.trace_context raised", error)
+        return found or None
+
     def listen(self, event: Callable[..., None], method: Callable[..., None]) -> None:
         """From now on *method* is told of *event* too."""
         tally = self._tally(event)
@@ -181,6 +206,14 @@ class Instruments:
             overriding = (each for each in self._listeners if getattr(type(each), name) is not event)
             tally = self._tallies[event] = _Tally([getattr(each, name) for each in overriding])
         return tally
+
+
+def _texts(given: Any) -> dict[str, str]:
+    context = dict(given or {})
+    for each in (*context, *context.values()):
+        if not isinstance(each, str):
+            raise TypeError(f"a trace context is made of texts, got {each!r}")
+    return context
 
 
 class _Tally:

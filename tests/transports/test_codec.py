@@ -124,7 +124,7 @@ def frames() -> st.SearchStrategy[Any]:
         "float | None": st.none() | st.floats(0, 1e9),
         "tuple[str, ...]": st.lists(texts, max_size=3).map(tuple),
         "dict[str, str]": st.dictionaries(texts, texts, max_size=3),
-        "dict[str, str] | None": st.none() | st.dictionaries(texts, texts, max_size=3),
+        "Mapping[str, str] | None": st.none() | st.dictionaries(texts, texts, max_size=3),
     }
 
     def build(cls: Any) -> st.SearchStrategy[Any]:

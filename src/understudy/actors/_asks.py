@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from understudy.exceptions import AskTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from understudy.environment import Environment
 
@@ -31,6 +31,7 @@ __all__ = [
     "is_plain",
     "message_of",
     "sender_of",
+    "trace_of",
 ]
 
 FRAME: ContextVar[Any] = ContextVar("understudy_frame", default=None)
@@ -63,9 +64,13 @@ class Node(Protocol):
 
 
 class Letter:
-    """A message with its sender's cell. A plain tell needs none: the message itself is stored."""
+    """A message with its sender's cell. A plain tell needs none: the message itself is stored.
 
-    __slots__ = ("message", "sender")
+    What belongs to a trace that spans several nodes has a ``trace`` too; see :func:`trace_of`.
+    """
+
+    __slots__ = ("message", "sender", "trace")
+    trace: Mapping[str, str]
 
     def __init__(self, message: object, sender: Any) -> None:
         self.message = message
@@ -209,6 +214,11 @@ def is_plain(item: Any) -> bool:
 def sender_of(item: Any) -> str | None:
     """The path of the sender on an envelope, for reports; a bare message does not say."""
     return item.sender_path if isinstance(item, Letter) else None
+
+
+def trace_of(item: Any) -> Mapping[str, str] | None:
+    """The trace context of an envelope. Most have none, and do not even say so, as that would cost something."""
+    return getattr(item, "trace", None) if isinstance(item, Letter) else None
 
 
 class DeadlineQueue:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from understudy._plans._spec import ChildSpec, check_function
-from understudy.actors._asks import Letter, Onward, Private, is_plain, message_of
+from understudy.actors._asks import Letter, Onward, Private, is_plain, message_of, trace_of
 from understudy.actors._child import as_spec
 from understudy.actors._life import Turn
 from understudy.actors._monitors import Monitor, link, unlink
@@ -23,7 +23,7 @@ from understudy.environment import place
 from understudy.exceptions import ChildAlreadyPresent, InvalidContext, InvalidSpec, NameTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Mapping
 
     from understudy.actors._actor import Actor, Supervises
     from understudy.actors._cell import Cell
@@ -164,6 +164,15 @@ class Context:
         cell, frame = self._alive, frame_now()
         hand = hand_now() if type(frame) is Turn else cell.hand
         return ref_of(hand.sender) if isinstance(hand, Letter) and hand.sender is not None else None
+
+    @property
+    def trace(self) -> Mapping[str, str]:
+        """What the sender's :meth:`understudy.Instrument.trace_context` has sent along from another node, or nothing.
+
+        It is what that node says, and no more than that: texts, of any size that a message may have.
+        """
+        cell, frame = self._alive, frame_now()
+        return trace_of(hand_now() if type(frame) is Turn else cell.hand) or {}
 
     @property
     def parent(self) -> ActorRef[Any] | None:

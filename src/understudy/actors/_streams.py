@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from understudy.actors._asks import Ask
@@ -130,13 +130,15 @@ class Stream(AsyncIterator[T_co]):
     nothing refers to this object any more; ``async with`` around the loop does it at that moment, whoever refers to it.
     """
 
-    __slots__ = ("__weakref__", "_ask", "_busy", "_closed", "_limit", "_message", "_patience", "_ref")
+    __slots__ = ("__weakref__", "_ask", "_busy", "_closed", "_limit", "_message", "_patience", "_ref", "trace")
 
     def __init__(self, ref: ActorRef[Any], message: Any, patience: float, limit: int) -> None:
         self._ref = ref
         self._message = message
         self._patience = patience
         self._limit = limit
+        self.trace: Mapping[str, str] | None = None
+        """What has come with the request for it from another node; for the runtime."""
         self._ask: StreamAsk | None = None
         self._busy = False
         self._closed = False
@@ -181,6 +183,8 @@ class Stream(AsyncIterator[T_co]):
         left = max(deadline - now, 0.0)
         ask = StreamAsk(self._message, waiting.cell, future, cell, left, deadline)
         ask.limit, ask.patience = self._limit, self._patience
+        if self.trace is not None:
+            ask.trace = self.trace
         if cell.gate is not None:
             cell.refuse(self._message, ask.sender_path)
             raise cell.stopped_error(self._message)

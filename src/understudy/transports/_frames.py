@@ -8,6 +8,7 @@ Nobody changes a frame. That these classes are not frozen has a reason: to make 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -48,7 +49,7 @@ class Letter:
     to: Place
     tag: str
     sender: Place | None = None
-    trace: dict[str, str] | None = None
+    trace: Mapping[str, str] | None = None
     number: int = 0
     """In a reliable channel, from 1 on; 0: in none."""
     channel: str = ""
@@ -67,7 +68,7 @@ class Ask:
     sender: Place | None = None
     chain: tuple[str, ...] = ()
     """The addresses of the actors that wait for this, outermost first."""
-    trace: dict[str, str] | None = None
+    trace: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class Open:
     limit: int
     sender: Place | None = None
     chain: tuple[str, ...] = ()
-    trace: dict[str, str] | None = None
+    trace: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)

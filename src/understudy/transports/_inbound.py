@@ -214,7 +214,7 @@ class Inbound:
             elif cell is None:
                 self._lost(frame, each, sender, str(NotFound()))
             else:
-                accepted.append(each if sender is None else LocalLetter(each, sender))
+                accepted.append(each if sender is None and frame.trace is None else _letter(each, sender, frame))
         if cell is None:
             self.link.put(Ended(frame.to, steps_of(NotFound())))
         else:
@@ -267,6 +267,8 @@ class Inbound:
         answer = Answer(partial(self._answered, frame.id, wire), self._runtime.env.loop)
         ask = LocalAsk(message, sender, answer, cell, seconds, now + seconds)
         self._asks[frame.id] = _Asked(ask, self._wait_for(cell, ask, frame.chain) if frame.chain else ())
+        if frame.trace is not None:
+            ask.trace = frame.trace
         self._runtime.asks.add(ask, now)
         self.deliver(cell, frame.to, ask)
 
@@ -508,3 +510,10 @@ class Inbound:
 
     def _goodbye(self, frame: Goodbye, body: bytes) -> None:
         self.link.goodbye = frame.why[:100] or "it went in order"
+
+
+def _letter(message: object, sender: RemoteCell | None, frame: Letter) -> LocalLetter:
+    letter = LocalLetter(message, sender)
+    if frame.trace is not None:
+        letter.trace = frame.trace
+    return letter

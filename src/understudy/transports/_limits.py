@@ -97,11 +97,10 @@ def _check_depth(data: bytes, max_depth: int) -> None:
     left = _STRING.sub(b"", data.translate(_ALIKE, _OTHERS))
     for _ in range(max_depth):
         before, left = left, left.replace(b"{}", b"")  # the innermost of each
-        if not left:
-            return
         if len(left) == len(before):
             break
-    raise ProtocolError(problem=f"JSON more than {max_depth} deep, or with brackets that do not match")
+    if left:
+        raise ProtocolError(problem=f"JSON more than {max_depth} deep, or with brackets that do not match")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

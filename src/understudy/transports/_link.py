@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Ask as LocalAsk
 from understudy.actors._asks import Letter as LocalLetter
-from understudy.actors._asks import sender_of
+from understudy.actors._asks import sender_of, trace_of
 from understudy.actors._streams import StreamAsk
 from understudy.transports._bell import Bell
 from understudy.transports._codec import Codec, JsonHeaders, MsgpackHeaders
@@ -239,15 +239,15 @@ class Link:
         return wire
 
     def _frame_of(self, cell: RemoteCell, item: LocalLetter, tag: str, number: int) -> Frame:
-        sender = self.node.place_of(item.sender)
+        sender, trace = self.node.place_of(item.sender), trace_of(item)
         if not isinstance(item, LocalAsk):
-            return Letter(cell.at, tag, sender)
+            return Letter(cell.at, tag, sender, trace)
         left = None if item.deadline == math.inf else max(item.deadline - self._env.now(), 0.0)
         chain = self.node.chain_to(item)
         if isinstance(item, StreamAsk):
             patience = None if item.patience == math.inf else item.patience
-            return Open(cell.at, tag, number, left, patience, item.limit, sender, chain)
-        return Ask(cell.at, tag, number, left, sender, chain)
+            return Open(cell.at, tag, number, left, patience, item.limit, sender, chain, trace)
+        return Ask(cell.at, tag, number, left, sender, chain, trace)
 
     def cancel(self, number: int) -> None:
         """Nobody waits for the answer to that question any more."""

@@ -13,6 +13,7 @@ from understudy.mailbox._overflow import Mailbox
 from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.reasons import ExitReason, NotFound
 from understudy.transports._frames import Stop, Unwatch, Watch
+from understudy.transports._outbox import TracedOutbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,7 +126,8 @@ class RemoteCell(Intake):
     def make_mailbox(self) -> AsyncMessageQueue[Any]:
         """The outbox, made with the first message."""
         if self.mailbox is None:
-            self.mailbox = AsyncMessageQueue(self.peer.outbox)
+            instruments, room = self.runtime.instruments, self.peer.outbox
+            self.mailbox = TracedOutbox(room, instruments) if instruments.trace else AsyncMessageQueue(room)
         return self.mailbox
 
     def note_loss(self, message: object, why: str) -> None:

@@ -71,6 +71,7 @@ class Forwarding:
 
     async def _forward(self) -> None:
         stream = ref_of(self._cell).stream(self._message, timeout=self._frame.patience, buffer=1)
+        stream.trace = self._frame.trace
         async with stream:
             async for part in stream:
                 self._room -= 1
