@@ -408,7 +408,8 @@ class ActorSystem:
             token: What both sides must know; at least 16 characters. It is never sent. There is none by default, and
                 without one nothing listens on a socket. A path is that of a file which has it, and which nobody else
                 can read; ``understudy token FILE`` makes one.
-            messages: The classes of messages that others may send; nothing else is decoded.
+            messages: The classes of messages that others may send; nothing else is decoded. And subclasses of
+                ``Refused``, which then come with the attributes that the class annotates; others come as ``Refused``.
             actors: The classes of actors that others may start; the messages that they handle need not be named.
             tls: Certificates; with a ``ca`` each client has to show one, for the name of its node.
             origins: Web pages that may connect, by their ``Origin``; by default none.

@@ -23,7 +23,8 @@ from understudy.transports._address import Address, check_path
 from understudy.transports._codec import Codec, JsonHeaders, MsgpackHeaders
 from understudy.transports._frames import FRAMES, Ask, Fault, Letter, Offer, Open
 from understudy.transports._limits import check_json
-from understudy.transports._wire import Registry, tag_of, wire_type
+from understudy.transports._tags import tag_of
+from understudy.transports._wire import Registry, wire_type
 
 MUTATIONS = 1_000_000 if os.environ.get("UNDERSTUDY_CAMPAIGN") else 4_000
 

@@ -15,9 +15,8 @@ from understudy.reasons import NotFound
 from understudy.transports._address import Address, check_path
 from understudy.transports._errors import LinkDown, MessageNotAccepted, ProtocolError
 from understudy.transports._frames import Call, Fault, Reply
-from understudy.transports._reasons import fault_of
 from understudy.transports._spawning import arguments_of
-from understudy.transports._wire import tag_of
+from understudy.transports._tags import tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,7 +61,7 @@ class Calls:
         except asyncio.CancelledError:
             return
         except Exception as error:
-            link.put(fault_of(frame.id, error))
+            link.put_fault(frame.id, error)
         else:
             link.put(Reply(frame.id), link.codec.dump(TEXT, text, "the answer"))
         finally:
@@ -74,7 +73,7 @@ class Calls:
         try:
             link.put(Reply(number), link.codec.dump(TEXT, work(), "the answer"))
         except UnderstudyError as error:
-            link.put(fault_of(number, error))
+            link.put_fault(number, error)
 
     def _lookup(self, frame: Call) -> str:
         cell = self._node.find(frame.path) if check_path(frame.path) else None

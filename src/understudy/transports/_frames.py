@@ -108,7 +108,7 @@ class Step:
 
 @dataclass(slots=True)
 class Fault:
-    """The other answer: why there is no reply."""
+    """The other answer: why there is no reply. With the tag of a refusal, its body has the attributes of that."""
 
     code: ClassVar[int] = 5
     id: int
@@ -135,6 +135,7 @@ class Fault:
     reason: tuple[Step, ...] = ()
     facts: tuple[str, ...] = ()
     number: float = 0.0
+    tag: str = ""
 
 
 @dataclass(slots=True)

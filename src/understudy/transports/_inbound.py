@@ -10,7 +10,7 @@ from understudy.actors._asks import Ask as LocalAsk
 from understudy.actors._asks import Letter as LocalLetter
 from understudy.actors._cell import Cell
 from understudy.actors._streams import StreamAsk
-from understudy.exceptions import ActorStopped, AskCycle
+from understudy.exceptions import ActorStopped, AskCycle, Refused
 from understudy.reasons import NotFound
 from understudy.transports._address import Address, check_path
 from understudy.transports._doorway import Doorway, admit
@@ -34,7 +34,7 @@ from understudy.transports._frames import (
     Unwatch,
     Watch,
 )
-from understudy.transports._reasons import error_of, fault_of, reason_of, steps_of
+from understudy.transports._reasons import error_of, reason_of, steps_of
 from understudy.transports._remote_stream import Following, Forwarding
 from understudy.transports._terms import Answer
 from understudy.transports._wire import WireType, wire_type
@@ -309,7 +309,7 @@ class Inbound:
         return cell, wire, message
 
     def _decline(self, frame: Ask | Open, error: Exception) -> None:
-        self.link.put(fault_of(frame.id, error))
+        self.link.put_fault(frame.id, error)
         self.placed(frame.to)
 
     def _answered(self, number: int, wire: WireType, answer: Answer) -> None:
@@ -322,9 +322,9 @@ class Inbound:
             if error is None:
                 self.link.put(Reply(number), self._dump(wire, answer.result()))
             else:
-                self.link.put(fault_of(number, error))
+                self.link.put_fault(number, error)
         except MessageNotAccepted as problem:
-            self.link.put(fault_of(number, problem))
+            self.link.put_fault(number, problem)
 
     def _dump(self, wire: WireType, reply: object) -> bytes:
         validated = type(reply) is wire.answer_class
@@ -398,11 +398,21 @@ class Inbound:
         node = self._peer.id.name
         self._following.pop(frame.id, None)
         if ask is not None:
-            ask.fail(error_of(frame, ask.cell.path, ask.message, node))
+            ask.fail(self._refusal(frame, body) or error_of(frame, ask.cell.path, ask.message, node))
             return
         future = self._peer.returned(frame.id)
         if future is not None:
             future.set_exception(error_of(frame, f"//{node}", None, node))
+
+    def _refusal(self, frame: Fault, body: bytes) -> Refused | None:
+        """The refusal that *frame* tells of, if it is of a class that this side has named."""
+        kind = self.link.terms.registry.refusals.get(frame.tag) if frame.kind == "refused" else None
+        if kind is None:
+            return None
+        try:
+            return kind.load(self.link.codec, body, frame.text)
+        except MessageNotAccepted:  # another version of it
+            return None
 
     # Streams
 

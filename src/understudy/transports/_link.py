@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from contextvars import Context
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Ask as LocalAsk
 from understudy.actors._asks import Letter as LocalLetter
 from understudy.actors._asks import sender_of, trace_of
 from understudy.actors._streams import StreamAsk
+from understudy.exceptions import Refused
 from understudy.transports._bell import Bell
 from understudy.transports._codec import Codec, JsonHeaders, MsgpackHeaders
 from understudy.transports._connection import DirectConnection
@@ -18,6 +20,8 @@ from understudy.transports._errors import ConnectionLost, LinkError, MessageNotA
 from understudy.transports._frames import Ask, Cancel, Goodbye, Letter, Offer, Open
 from understudy.transports._inbound import Inbound
 from understudy.transports._protocol import BATCH_SIZE, LinkProtocol
+from understudy.transports._reasons import fault_of
+from understudy.transports._refusals import is_refusal, refusal_type
 from understudy.transports._remote_cell import RemoteCell
 from understudy.transports._wire import WireType, wire_type
 
@@ -105,6 +109,19 @@ class Link:
         if not self._over:
             self._protocol.put_packed(self._out.pack(frame, body))
             self._write_soon()
+
+    def put_fault(self, number: int, error: BaseException) -> None:
+        """Have the other side told of *error*, the answer to what it calls *number*."""
+        fault = fault_of(number, error)
+        if isinstance(error, Refused) and is_refusal(type(error)):
+            try:
+                kind = refusal_type(type(error))
+                self.put(replace(fault, tag=kind.tag), kind.dump(self._out, error))
+            except MessageNotAccepted:  # then it is one like any other
+                pass
+            else:
+                return
+        self.put(fault)
 
     def _write_soon(self) -> None:
         """Have what waits written, in this turn of the event loop if that is possible."""

@@ -12,7 +12,7 @@ from understudy.transports._frames import Call
 from understudy.transports._reliable import ReliableChannel
 from understudy.transports._remote_cell import RemoteCell
 from understudy.transports._spawning import arguments_of
-from understudy.transports._wire import tag_of
+from understudy.transports._tags import tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

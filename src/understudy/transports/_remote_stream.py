@@ -10,7 +10,6 @@ from understudy.exceptions import AskTimeout
 from understudy.transports._bell import Bell
 from understudy.transports._errors import MessageNotAccepted, ProtocolError
 from understudy.transports._frames import Part, Reply, Taken
-from understudy.transports._reasons import fault_of
 
 if TYPE_CHECKING:
     from understudy.actors._cell import Cell
@@ -86,7 +85,7 @@ class Forwarding:
             return
         if isinstance(error, MessageNotAccepted):
             self._link.node.report("warning", "a part could not be sent", path=self._cell.path, why=str(error))
-        self._link.put(fault_of(self._frame.id, error))
+        self._link.put_fault(self._frame.id, error)
 
 
 class Following:

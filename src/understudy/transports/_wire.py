@@ -14,29 +14,13 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from understudy.exceptions import InvalidSpec
 from understudy.messages import Message, StreamMessage, part_type, reply_type
 from understudy.transports._errors import MessageNotAccepted
+from understudy.transports._refusals import RefusalType, is_refusal, refusal_type
+from understudy.transports._tags import tag_of
 
 if TYPE_CHECKING:
     from understudy.actors._actor import Actor
 
-__all__ = ["Registry", "WireType", "tag_of", "vocabulary", "wire_type"]
-
-
-def tag_of(cls: type) -> str:
-    """The name under which *cls* crosses links: its ``wire_name``, else where it is defined.
-
-    Raises:
-        MessageNotAccepted: It has no ``wire_name``, and where it is defined is nothing that another process finds.
-    """
-    own = cls.__dict__.get("wire_name")
-    if own is not None:
-        if not isinstance(own, str) or not own or len(own) > 255 or not own.isprintable():
-            raise MessageNotAccepted(what=cls.__qualname__, problem=f"wire_name must be a short text, got {own!r}")
-        return own
-    if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
-        where = "in a function" if "<locals>" in cls.__qualname__ else "in __main__"
-        problem = f'it is defined {where}: give it a name, `wire_name: ClassVar[str] = "..."`, or move it to a module'
-        raise MessageNotAccepted(what=cls.__qualname__, problem=problem)
-    return f"{cls.__module__}.{cls.__qualname__}"
+__all__ = ["Registry", "WireType", "vocabulary", "wire_type"]
 
 
 class WireType:
@@ -105,7 +89,7 @@ class Registry:
     """What one side of a link decodes: the message classes that it was given, and those its actors handle.
 
     Args:
-        messages: Message classes.
+        messages: Message classes, and subclasses of ``Refused`` that may come in the place of replies.
         actors: Classes of actors that others may start here; what they handle is added.
 
     Raises:
@@ -116,8 +100,12 @@ class Registry:
     def __init__(self, messages: Iterable[type[Any]] = (), actors: Iterable[type[Actor[Any]]] = ()) -> None:
         self._types: dict[str, WireType] = {}
         self.actors: dict[str, type[Actor[Any]]] = {}
+        self.refusals: dict[str, RefusalType] = {}
         for cls in messages:
-            self.add(cls)
+            if is_refusal(cls):
+                self._add_refusal(refusal_type(cls))
+            else:
+                self.add(cls)
         for actor in actors:
             for cls in vocabulary(actor):
                 self.add(cls)
@@ -132,6 +120,11 @@ class Registry:
         _check_free(None if other is None else other.cls, cls, found.tag)
         self._types[found.tag] = found
         return found
+
+    def _add_refusal(self, found: RefusalType) -> None:
+        other = self.refusals.get(found.tag)
+        _check_free(None if other is None else other.cls, found.cls, found.tag)
+        self.refusals[found.tag] = found
 
     def get(self, tag: str) -> WireType | None:
         """The class with that tag, if it is one that may be decoded."""
