@@ -168,7 +168,7 @@ async def test_a_channel_outlives_kill_after_kill_of_links_and_of_the_node_at_th
                 sent += 1
                 await channel.send(Add(number=sent))
             await asyncio.sleep(sim.random.choice([0.0, 0.0, 0.001, 0.02, 0.3, 2.0]))
-            if kill % 10 == 0:  # the node itself, with no word of farewell
+            if kill % 25 == 0:  # the node itself, with no word of farewell
                 sim.net.reset(("local", "server"))
                 await bank.end()
                 await asyncio.sleep(sim.random.choice([0.0, 0.5]))

@@ -17,6 +17,7 @@ from understudy.transports._bell import Bell
 from understudy.transports._connection import PeerFacts, check_size
 from understudy.transports._errors import ConnectionLost
 from understudy.transports._pipe import Pipe, PipedConnection
+from understudy.transports._plain_http import PlainTransport
 from understudy.transports._sse_wire import (
     CLOSE,
     CONNECTION,
@@ -41,6 +42,8 @@ _BACKOFF = wait_exponential_jitter(multiplier=0.05, max=1.0, jitter=0.05)
 """Between two attempts to reach the listener again, until ``frame_timeout`` is over."""
 _HEARD = 8
 """Events between two words to the listener that they have been read; it lets four times as many be on their way."""
+_ANSWER = 16 * 1_024
+"""Bytes that a listener may answer to a post; it has little to say."""
 _ENVELOPE = 1_024
 """Bytes of an event that are not its message."""
 
@@ -52,11 +55,15 @@ async def connect_sse(url: str, options: TransportOptions, env: Environment) -> 
         ConnectionLost: Nobody is there, or whoever is does not want to.
     """
     limits = options.limits
+    sockets = httpx2.AsyncHTTPTransport(
+        verify=options.tls.for_client() if options.tls is not None else True,
+        limits=httpx2.Limits(max_connections=4),
+        trust_env=False,
+    )
     http = httpx2.AsyncClient(
         base_url=url.rstrip("/") + "/",
-        verify=options.tls.for_client() if options.tls is not None else True,
+        transport=PlainTransport(sockets, _ANSWER),
         timeout=httpx2.Timeout(limits.open_timeout),
-        limits=httpx2.Limits(max_connections=4),
         follow_redirects=False,
         trust_env=False,
     )
