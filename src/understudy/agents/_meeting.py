@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -50,13 +50,15 @@ from understudy.messages import Terminated
 from understudy.reasons import Killed, is_abnormal, plain_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from understudy._plans._spec import Options
     from understudy.agents._conversation import Said
-    from understudy.agents._meeting_messages import _ByMember
+    from understudy.agents._meeting_messages import MemberMessage
     from understudy.agents._meeting_plan import Effect
     from understudy.agents._turn_policies import TurnPolicy
+
+    _Work: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 
 __all__ = ["Attendee", "Meeting"]
 
@@ -84,7 +86,7 @@ class Attendee:
     def __post_init__(self) -> None:
         agent: object = self.agent
         default: object = agent.path.removeprefix("/user/") if isinstance(agent, ActorRef) else agent
-        if not isinstance(default, str) or not default:
+        if not isinstance(default, str) or not default:  # pyright: ignore[reportUnnecessaryIsInstance]
             problem = f"must be a ref or the id of an agent, got {self.agent!r}"
             raise InvalidSpec(child="attendee of a meeting", field="agent", problem=problem)
         object.__setattr__(self, "name", self.name or default)
@@ -184,6 +186,8 @@ class Meeting(AsyncAgent[MeetingMessage]):
         self._told: dict[str, tuple[int, int]] = {}
         self._refs: dict[str, ActorRef[Any]] = {}
         self._names: dict[ActorRef[Any], str] = {}
+        # Who has been sent an invitation.
+        self._invited: set[str] = set()
         self._turn_task: asyncio.Task[Any] | None = None
         self._waiting: list[Reply[MeetingEnded]] = []
         self._ended: MeetingEnded | None = None
@@ -322,12 +326,12 @@ class Meeting(AsyncAgent[MeetingMessage]):
         match effect:
             case Invite(name):
                 if name in self._refs:
-                    self._ask(self._invite(name), partial(self._came_of_invitation, name), f"invite:{name}")
+                    self._ask(partial(self._invite, name), partial(self._came_of_invitation, name), f"invite:{name}")
             case AskToSpeak(ticket, turn, name):
-                work = self._give_floor(name, turn)
+                work = partial(self._give_floor, name, turn)
                 self._turn_task = self._ask(work, partial(self._came_of_turn, ticket), f"turn:{turn}")
             case AskToChoose(ticket, name, candidates):
-                work = self._ask_to_choose(name, candidates)
+                work = partial(self._ask_to_choose, name, candidates)
                 self._turn_task = self._ask(work, partial(self._came_of_choice, ticket), f"choice:{ticket}")
             case TakeBack():
                 if self._turn_task is not None:
@@ -337,13 +341,16 @@ class Meeting(AsyncAgent[MeetingMessage]):
             case Close(ended):
                 self._close(ended)
 
-    def _ask(self, work: Any, put: Callable[[Any], None], name: str) -> asyncio.Task[Any]:
+    def _ask(self, work: _Work, put: Callable[[Any], None], name: str) -> asyncio.Task[Any]:
         """Ask somebody, beside the handlers; what comes of it is *put*."""
         task: asyncio.Task[Any] = self.context.start_task(_outcome(work), name=name)
         self.context.pipe_to_self(task, partial(_Answered, put), failed=partial(_Answered, put))
         return task
 
     async def _invite(self, name: str) -> object:
+        if self._ended is not None:
+            return Rsvp(coming=False)
+        self._invited.add(name)
         invitation = Invitation(
             meeting=self._ref,
             meeting_id=self.id,
@@ -412,7 +419,9 @@ class Meeting(AsyncAgent[MeetingMessage]):
     # Telling the members
 
     def _inform(self) -> None:
-        """Tell each member the minutes behind those that it was told last."""
+        """Tell each member the minutes behind those that it was told last; nothing comes behind the end."""
+        if self._ended is not None:
+            return
         for name in self._plan.members:
             self._told.setdefault(name, (0, 0))
         minutes = self._plan.minutes
@@ -450,9 +459,11 @@ class Meeting(AsyncAgent[MeetingMessage]):
             self.context.timers.after("forget", self.rules.keep_seconds, _Forget())
 
     def _tell_end(self, ended: MeetingEnded) -> None:
+        members = self._plan.members
         for name in self._plan.audience:
-            ref = self._refs.get(name)
-            if ref is not None and ref._accepts:  # pyright: ignore[reportPrivateUsage]
+            ref = self._refs[name]
+            # An invitation that was still to be sent is not sent any more.
+            if (name in self._invited or name in members) and ref._accepts:  # pyright: ignore[reportPrivateUsage]
                 ref.tell(ended)
 
     def _answer_waiting(self) -> bool:
@@ -494,7 +505,7 @@ class Meeting(AsyncAgent[MeetingMessage]):
     def _env(self) -> Any:
         return runtime_of(self.context.system).env
 
-    def _name_of(self, message: _ByMember[Any]) -> str:
+    def _name_of(self, message: MemberMessage[Any]) -> str:
         """Who has sent *message*.
 
         Raises:
@@ -508,10 +519,10 @@ class Meeting(AsyncAgent[MeetingMessage]):
         return name
 
 
-async def _outcome(work: Any) -> object:
+async def _outcome(work: _Work) -> object:
     """What *work* returns, or its error, which is no failure of the meeting."""
     try:
-        return await work
+        return await work()
     except Exception as error:
         return error
 

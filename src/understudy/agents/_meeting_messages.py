@@ -29,6 +29,7 @@ __all__ = [
     "MeetingOutcome",
     "MeetingPhase",
     "MeetingView",
+    "MemberMessage",
     "Minute",
     "NextSpeaker",
     "NotInMeeting",
@@ -203,28 +204,28 @@ class MeetingView(BaseModel):
 # What others send to the meeting
 
 
-class _ByMember(Message[R], Generic[R]):
+class MemberMessage(Message[R], Generic[R]):
     """To a meeting, by somebody who was invited."""
 
     member: str = ""
     """Whose message it is, where it is not sent by the handler of an actor; of actors the meeting knows it itself."""
 
 
-class Join(_ByMember[MeetingView]):
+class Join(MemberMessage[MeetingView]):
     """To a meeting: somebody who was invited comes after all, or wants to be told again what has happened so far."""
 
 
-class Leave(_ByMember[None]):
+class Leave(MemberMessage[None]):
     """To a meeting: a member goes."""
 
     why: str = ""
 
 
-class RequestTurn(_ByMember[int]):
+class RequestTurn(MemberMessage[int]):
     """To a meeting: a member would like to speak; the answer is how many come before. Once is enough until it has."""
 
 
-class Contribute(_ByMember[int]):
+class Contribute(MemberMessage[int]):
     """To a meeting: whoever has the floor says something, besides the answer to :class:`YourTurn`.
 
     The answer is the number of the minute. At any other time it is refused, with :class:`NotYourTurn`.
@@ -233,7 +234,7 @@ class Contribute(_ByMember[int]):
     text: str
 
 
-class ChangeState(_ByMember[int]):
+class ChangeState(MemberMessage[int]):
     """To a meeting: a member changes the shared state; the answer is the new version.
 
     The new state is validated by its model, and refused whole if that does not accept it. Members may do it at any time

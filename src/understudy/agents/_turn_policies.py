@@ -141,7 +141,7 @@ class ModeratorChooses:
 
     def __post_init__(self) -> None:
         given: object = self.moderator
-        if not isinstance(given, str) or not given:
+        if not isinstance(given, str) or not given:  # pyright: ignore[reportUnnecessaryIsInstance]
             problem = f"must be the name of a member, got {self.moderator!r}"
             raise InvalidSpec(child="ModeratorChooses", field="moderator", problem=problem)
 

@@ -20,6 +20,7 @@ from understudy.testing._story import shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from understudy.actors._handler import HandlerTable
     from understudy.actors._inbox import Inbox
     from understudy.reasons import ExitReason
     from understudy.testing._simulation import Simulation
@@ -93,6 +94,11 @@ class Watch:
         return told
 
 
+def _has_handler(cell: Inbox, message: Any) -> bool:
+    table: HandlerTable = cell.spec.factory.__understudy_handlers__
+    return (table[type(message)] or table.fallback) is not None
+
+
 def _waiting_at(cell: Inbox) -> Iterator[Any]:
     """What is in the mailbox of *cell*, is put aside, or has been taken out for whoever wants what is left over."""
     assert isinstance(cell, Cell)
@@ -156,8 +162,10 @@ class Delivery(Monitor):
         self._cells: dict[str, list[Inbox]] = defaultdict(list)
 
     def accepted(self, cell: Inbox, item: Any) -> None:
-        """One more that has to come to something."""
+        """One more that has to come to something, unless nothing can: who has asked is told so, and nobody else."""
         message = message_of(item)
+        if isinstance(item, Ask) and not _has_handler(cell, message):
+            return
         self._kept[id(message)] = message
         self._accepted[cell.path, id(message)] += 1
         if cell not in self._cells[cell.path]:
