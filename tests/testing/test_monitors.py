@@ -20,6 +20,7 @@ from understudy import (
     ActorSystem,
     Mailbox,
     Message,
+    Unhandled,
     child,
     handler,
     supervisor,
@@ -526,6 +527,20 @@ async def asks_that_fail(sim: Simulation) -> None:
     await ref.wait_stopped()
 
 
+class Strange(Message[int]): ...
+
+
+async def asks_that_nobody_handles(sim: Simulation) -> None:
+    ref: ActorRef[Any] = await spawn(sim)
+    with pytest.raises(Unhandled):
+        await ref.ask(Strange())
+    asked = asyncio.ensure_future(ref.ask(Strange()))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait([asked])
+    await sim.quiesce()
+
+
 class Drawer(Actor[Put]):
     """Puts everything aside."""
 
@@ -559,7 +574,7 @@ async def handled_beside_each_other(sim: Simulation) -> None:
 
 GHOSTS: list[Test] = [
     equal_names, one_message_many_times, refused_and_sent_again, stopped_with_full_hands,
-    killed_and_named_again, asks_that_fail, put_aside_for_long, handled_beside_each_other,
+    killed_and_named_again, asks_that_fail, asks_that_nobody_handles, put_aside_for_long, handled_beside_each_other,
 ]  # fmt: skip
 
 
