@@ -37,7 +37,7 @@ class Council(AsyncProgram):
     execute_timeout = 60.0
 
     def agents(self) -> list[ChildSpec]:
-        members = {
+        members: dict[str, ChildSpec] = {
             "chair": child(AIAgent, chair()),
             "gardener": child(Gardener, gardener()),
             "beekeeper": child(Expert, beekeeper()),

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Never, assert_type
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 import understudy
 from understudy import (
@@ -72,22 +72,46 @@ from understudy.agents import (
     Approvals,
     AsyncAgent,
     AsyncProgram,
+    Attendee,
+    AwaitEnd,
     Budget,
+    ChangeState,
+    CloseMeeting,
+    Contribute,
     Converse,
     Decide,
     Decision,
+    GetMeeting,
+    GiveFloor,
+    Invitation,
+    Join,
+    Leave,
+    Meeting,
+    MeetingEnded,
+    MeetingMessage,
+    MeetingNews,
+    MeetingRules,
+    MeetingView,
+    Minute,
     ModelEvent,
     ModelRequest,
     ModelText,
     ModelUsage,
+    ModeratorChooses,
     ProgramReport,
     Prompt,
+    RequestTurn,
     Resolution,
+    RoundRobin,
+    Rsvp,
     Said,
     Say,
     Spoken,
     Structured,
     StructuredAgentRuntime,
+    Table,
+    TurnDecision,
+    YourTurn,
     agent_group,
     tool,
 )
@@ -792,6 +816,50 @@ async def agents(ai: ActorRef[Prompt | Say | Converse | Judge | Count], runtime:
     assert_type(await Research().run(), ProgramReport)
     approvals = runtime.system.lookup("approvals", Approvals)
     assert_type(await ask_approvals(approvals), Resolution)
+
+
+class Sheet(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    title: str = ""
+
+
+class Backwards:
+    def next(self, table: Table) -> TurnDecision:
+        return GiveFloor(table.members[-1]) if table.members else CloseMeeting("nobody")
+
+
+class Invited(AsyncAgent[Invitation | YourTurn | MeetingNews]):
+    @handler
+    def invited(self, message: Invitation) -> Rsvp:
+        assert_type(message.meeting, ActorRef[Any])
+        return Rsvp()
+
+    @handler
+    async def speak(self, message: YourTurn) -> Said:
+        await message.meeting.ask(ChangeState(changes={"title": "x"}))
+        return Said(text="y")
+
+    @handler
+    def news(self, message: MeetingNews) -> None:
+        assert_type(message.minutes, tuple[Minute, ...])
+
+
+async def meet(system: ActorSystem, ann: ActorRef[Prompt | Say], bob: ActorRef[Invitation | YourTurn]) -> None:
+    rules = MeetingRules(quorum=2, turn_seconds=5.0)
+    meeting = await system.spawn(
+        Meeting, [ann, Attendee(bob, required=False), "team/cid"], rules=rules, turns=Backwards(), state=Sheet()
+    )
+    assert_type(meeting, ActorRef[MeetingMessage])
+    assert_type(await meeting.ask(Join()), MeetingView)
+    assert_type(await meeting.ask(Leave(why="late")), None)
+    assert_type(await meeting.ask(RequestTurn()), int)
+    assert_type(await meeting.ask(Contribute(text="x")), int)
+    assert_type(await meeting.ask(ChangeState(changes={}, based_on=1)), int)
+    assert_type(await meeting.ask(GetMeeting()), MeetingView)
+    assert_type(await meeting.ask(AwaitEnd()), MeetingEnded)
+    await system.spawn(child(Meeting, ["a", "b"], turns=RoundRobin(2)).options(name="round"))
+    await system.spawn(Meeting, [ann], turns=ModeratorChooses("ann"))
 
 
 async def ask_approvals(approvals: ActorRef[Decide]) -> Resolution:

@@ -31,7 +31,7 @@ from understudy import (
     handler,
     supervisor,
 )
-from understudy.agents import AIAgent, AsyncAgent, Converse, Prompt, Said, StructuredAgentRuntime, agent_group
+from understudy.agents import AIAgent, AsyncAgent, Converse, Meeting, Prompt, Said, StructuredAgentRuntime, agent_group
 from understudy.events import AsyncEventBus, Event
 from understudy.transports import AsyncTransportPool, Lease
 from understudy.transports.mcp import CallTool, MCPSession, MCPSessionMessage, StdioServer, expose, tool
@@ -323,4 +323,6 @@ async def agents_of_another_type(runtime: StructuredAgentRuntime, echo: ActorRef
     agent_group("g", Echoing)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     agent_group("g", strategy="some")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     child(AIAgent, "openai:gpt")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(Meeting, [1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    child(Meeting, [echo], turns="round robin")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     runtime.agents.get("x", Said)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

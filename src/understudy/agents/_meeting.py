@@ -164,6 +164,7 @@ class Meeting(AsyncAgent[MeetingMessage]):
     """
 
     defaults: ClassVar[Options] = {"restart": "temporary"}
+    """It is not restarted."""
 
     def __init__(
         self,

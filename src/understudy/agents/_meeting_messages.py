@@ -99,6 +99,7 @@ class Rsvp(BaseModel):
     model_config = _FROZEN
 
     coming: bool = True
+    """Whether it does."""
     comment: str = ""
     """Why, or why not."""
 
@@ -109,7 +110,9 @@ class Invitation(Message[Rsvp]):
     meeting: ActorRef[Any]
     """Takes :class:`Join` from who could not answer in time, and what else there is for members."""
     meeting_id: str
+    """The id of the meeting."""
     topic: str
+    """What it is about."""
     name: str
     """Under which whoever is invited is known in the meeting."""
     required: bool
@@ -124,6 +127,7 @@ class YourTurn(Prompt):
     """A meeting gives the floor to a member. It is a :class:`Prompt`: whoever takes those takes part."""
 
     meeting: ActorRef[Any]
+    """Takes what members may say besides their answer."""
     turn: int
     """1, 2, 3, ...: the number of the turn."""
     seconds: float
@@ -142,12 +146,14 @@ class NextSpeaker(BaseModel):
     name: str | None
     """One of the candidates; None: the meeting is over."""
     why: str = ""
+    """Why."""
 
 
 class ChooseSpeaker(Structured[NextSpeaker]):
     """A meeting asks its moderator who shall speak next, or whether it is over."""
 
     meeting: ActorRef[Any]
+    """Whose speaker is chosen."""
     candidates: tuple[str, ...]
     """The names of those who are there, the moderator among them."""
 
@@ -160,19 +166,23 @@ class MeetingNews(Say):
     """
 
     meeting_id: str
+    """The id of the meeting."""
     minutes: tuple[Minute, ...]
+    """What has happened."""
 
 
 class MeetingEnded(Say):
     """A meeting is over; told once to each member, to those who have not answered, and to who waits for the end."""
 
     meeting_id: str
+    """The id of the meeting."""
     outcome: MeetingOutcome
     """``"held"``: it came to its end in order. ``"not_held"``: it never began. ``"broken_off"``: it had begun, and
     could not go on, or was stopped. ``"failed"``: the meeting itself has crashed, or was killed."""
     reason: str
     """Why it is over, in words."""
     minutes: tuple[Minute, ...] = ()
+    """All of them."""
     version: int = 0
     """How often the shared state was changed."""
     state: Any = None
@@ -187,8 +197,11 @@ class MeetingView(BaseModel):
     model_config = _FROZEN
 
     meeting_id: str
+    """The id of the meeting."""
     topic: str
+    """What it is about."""
     phase: MeetingPhase
+    """``"inviting"``, ``"in_session"`` or ``"ended"``."""
     members: tuple[str, ...]
     """The names of those who are there, in the order of the invitations."""
     absent: dict[str, str]
@@ -198,7 +211,9 @@ class MeetingView(BaseModel):
     minutes: tuple[Minute, ...]
     """All of them."""
     version: int
+    """How often the shared state was changed."""
     state: Any = None
+    """The shared state."""
 
 
 # What others send to the meeting
@@ -219,6 +234,7 @@ class Leave(MemberMessage[None]):
     """To a meeting: a member goes."""
 
     why: str = ""
+    """The reason, for the others."""
 
 
 class RequestTurn(MemberMessage[int]):
@@ -232,6 +248,7 @@ class Contribute(MemberMessage[int]):
     """
 
     text: str
+    """What it says."""
 
 
 class ChangeState(MemberMessage[int]):
@@ -251,6 +268,7 @@ class Adjourn(Message):
     """To a meeting: it is over now, in order. Anybody may say so."""
 
     why: str = "it was adjourned"
+    """The reason, for all."""
 
 
 class GetMeeting(Message[MeetingView]):
