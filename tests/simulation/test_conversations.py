@@ -14,7 +14,7 @@ from typing import Any
 from tenacity import wait_fixed
 
 from tests.simulation.test_mcp import Script
-from understudy import ActorRef, ActorSystem, UnderstudyError, child, supervisor
+from understudy import ActorRef, ActorSystem, AskTimeout, UnderstudyError, child, supervisor
 from understudy.agents import (
     AIAgent,
     Approvals,
@@ -27,6 +27,7 @@ from understudy.agents import (
     Prompt,
     ScriptedModel,
     Tool,
+    ToolResult,
     UseTool,
     agent_tool,
     problems_of,
@@ -54,13 +55,22 @@ class Stage:
     """Models that use tools by chance, and what must be true of their histories at all times."""
 
     sim: Simulation
+    ways: tuple[str, ...] = ("ask", "ask", "hurry", "stream", "leave")
+    """How they are talked to; who is in a hurry gives up soon."""
     number: int = 0
+    timeouts: list[str] = field(default_factory=list[str])
+    """Asks that had no answer in time, of those who talk and of agents."""
     calm: bool = False
     """Whether models have stopped to misbehave."""
 
     def model(self, *tools: str, pace: float = 0.0) -> ScriptedModel:
         def answer(request: ModelRequest) -> Any:
             problems = problems_of(request.history)
+            self.timeouts += [
+                item.content
+                for item in request.history
+                if isinstance(item, ToolResult) and "did not reply" in str(item)
+            ]
             if problems:
                 self.sim.violated(f"a model is asked with a history that is not sound: {problems}")
             random = self.sim.random
@@ -81,7 +91,7 @@ class Stage:
 
     async def talk(self, ref: ActorRef[Any], *, timeout: float = 100.0) -> str:
         """One question, and what has become of it."""
-        way = self.sim.random.choice(["ask", "ask", "hurry", "stream", "leave"])
+        way = self.sim.random.choice(self.ways)
         try:
             if way in ("stream", "leave"):
                 async with ref.stream(Converse(text=self.fresh()), timeout=timeout) as parts:
@@ -91,6 +101,8 @@ class Stage:
             else:
                 await ref.ask(Prompt(text=self.fresh()), timeout=0.2 if way == "hurry" else timeout)
         except UnderstudyError as error:
+            if isinstance(error, AskTimeout):
+                self.timeouts.append(str(error))
             return type(error).__name__
         return "end"
 
@@ -191,7 +203,7 @@ async def test_nothing_dangerous_is_done_that_nobody_has_allowed_and_nobody_wait
 
 @simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=0.0))
 async def test_agents_who_ask_each_other_in_circles_come_to_an_end_without_a_timeout(sim: Simulation) -> None:
-    stage, names = Stage(sim), ("one", "two", "three")
+    stage, names = Stage(sim, ways=("ask", "stream", "leave")), ("one", "two", "three")
     tools = [agent_tool(f"root/{name}", name=name, description=name) for name in names]
     pace = sim.random.choice([0.0, 0.001])
     tree = supervisor(
@@ -212,6 +224,7 @@ async def test_agents_who_ask_each_other_in_circles_come_to_an_end_without_a_tim
         ]
         await all_end(sim, tasks, *refs)
         await all_answer(stage, *refs)
+        assert stage.timeouts == [], "somebody has waited in a circle"
 
 
 # MCP servers
