@@ -17,7 +17,8 @@
 | A12 | test_a_crash_while_another_agent_is_busy_ends_the_program, ..._leaves_a_program_that_can_be_cancelled |
 | G1 | test_an_agent_that_raises_a_cancel_has_failed |
 | G2 | test_a_program_whose_agents_are_done_ends |
-| G4 | test_a_clean_up_is_done_after_half_a_start_bounded_and_once |
+| G4 | test_a_clean_up_is_done_after_half_a_start_bounded_and_once, |
+| | test_a_second_cancel_does_not_break_the_clean_up, test_the_bus_is_closed_with_its_program |
 | E1 | test_a_call_of_a_model_holds_nobody_else |
 | E2 | test_no_chunk_is_heard_twice |
 | E6 | test_what_is_said_to_an_agent_that_nobody_prompts_has_a_bound |
@@ -33,7 +34,7 @@ from structlog.testing import capture_logs
 
 from tests.agents.cast import Break, Echo, Finish, Slow
 from tests.cast import Gate, Recorder, settle
-from understudy import ActorFailed, ActorRef, Crashed, StartError, child, handler
+from understudy import ActorFailed, ActorRef, ActorStopped, Crashed, StartError, child, handler
 from understudy.agents import (
     AIAgent,
     AsyncAgent,
@@ -49,6 +50,7 @@ from understudy.agents import (
     StructuredAgentRuntime,
     TextDelta,
 )
+from understudy.events import Event
 
 
 def program(*specs: Any, **attributes: Any) -> AsyncProgram:
@@ -316,6 +318,53 @@ async def test_a_clean_up_is_done_after_half_a_start_bounded_and_once() -> None:
         await Half().run()
     assert log == ["clean_up", "closed"]
     assert loop.time() - began == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.asyncio
+async def test_a_second_cancel_does_not_break_the_clean_up() -> None:
+    """A second cancel in the middle of the clean-up left open what was not closed by then."""
+    gate, log = Gate(), list[str]()
+
+    class Slowly(AsyncProgram):
+        def agents(self) -> Any:
+            return [child(Echo, log)]
+
+        async def initialize(self) -> None:
+            for name in ("first", "second"):
+                self.resources.callback(log.append, f"{name} closed")
+
+        async def clean_up(self) -> None:
+            await gate.hold()
+
+    running = asyncio.create_task(Slowly().run())
+    await settle()
+    running.cancel()
+    await gate.reached()
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    assert log == ["slowly/echo up", "slowly/echo down", "second closed", "first closed"]
+
+
+@pytest.mark.asyncio
+async def test_the_bus_is_closed_with_its_program() -> None:
+    """The event bus was never closed: what was published after the program had ended was accepted, and went nowhere."""
+
+    class Heard(Event): ...
+
+    heard: list[Heard] = []
+    play = program(child(Echo))
+    running = asyncio.create_task(play.run())
+    await settle()
+    events = play.runtime.system.events
+    events.subscribe(Heard, heard.append)
+    events.publish_nowait(Heard())
+    await settle()
+    play.stop()
+    await running
+    with pytest.raises(ActorStopped, match="event bus is closed"):
+        events.publish_nowait(Heard())
+    assert len(heard) == 1
 
 
 @pytest.mark.asyncio
