@@ -29,15 +29,8 @@ from understudy.agents import (
     TurnPolicy,
     WaitForRequest,
 )
-from understudy.agents._meeting_plan import (
-    AskToChoose,
-    AskToSpeak,
-    Close,
-    Dismiss,
-    Invite,
-    MeetingPlan,
-    TakeBack,
-)
+from understudy.agents._meeting_effects import AskToChoose, AskToSpeak, Close, Dismiss, Invite, TakeBack
+from understudy.agents._meeting_plan import MeetingPlan
 
 THREE = {"ann": True, "bob": True, "cid": False}
 

@@ -700,7 +700,11 @@ async def test_it_stays_for_a_moment_to_tell_of_its_end_and_not_for_long() -> No
         with pytest.raises(ActorStopped):
             await meeting.ask(AwaitEnd())
 
-        again = await system.spawn(Meeting, refs, turns=RoundRobin(1))
+        again = await system.spawn(Meeting, refs, turns=ByRequest())
+        waiting = asyncio.create_task(again.ask(AwaitEnd()))
+        await settle()
+        waiting.cancel()  # who has given up is not told, and does not count
+        await again.ask(Adjourn())
         await asyncio.sleep(1)
         assert (await again.ask(AwaitEnd())).outcome == "held"
         await settle()
@@ -749,3 +753,51 @@ async def test_a_system_that_shuts_down_ends_its_meeting_without_a_dead_letter()
     assert recorder.letters == []
     assert Killed() not in [reason for _, reason in recorder.of("actor_stopped")]
     assert not any(isinstance(reason, Crashed) for _, reason in recorder.of("actor_stopped"))
+
+
+# Elsewhere
+
+
+@pytest.mark.asyncio
+async def test_an_agent_of_another_system_is_a_member_like_any_other() -> None:
+    log: list[Any] = []
+    turns: list[Any] = [ChangeState(changes={"title": "Bees"}), "we agree"]
+    async with ActorSystem(name="there") as there, ActorSystem(name="here") as here:
+        await there.spawn(child(Member, turns=turns, log=log).options(name="far"))
+        await there.listen("memory://there", messages=[Invitation, YourTurn, MeetingNews, MeetingEnded, ChooseSpeaker])
+        node = await here.connect("memory://there", messages=[ChangeState, Join, Leave, Contribute, RequestTurn])
+        far: ActorRef[Any] = await node.lookup("far")
+        (near,) = await members(here, [])
+        meeting = await here.spawn(Meeting, [Attendee(far, name="far"), near], turns=RoundRobin(2), state=Draft())
+        ended = await meeting.ask(AwaitEnd())
+        await asyncio.sleep(1)
+    assert lines(ended.minutes)[-5:] == [
+        'far has changed the shared state, which is now number 1: {"title":"Bees","pages":0}',
+        "far: 1",
+        "a: nothing new",
+        "far: we agree",
+        "a: nothing new",
+    ]
+    assert lines(minutes_in(log)) == lines(ended.minutes)
+    assert [(each.outcome, each.reason, each.state) for each in ends_in(log)] == [
+        ("held", ended.reason, {"title": "Bees", "pages": 0})
+    ]
+
+
+@pytest.mark.asyncio
+async def test_an_agent_whose_system_is_lost_is_removed() -> None:
+    gate = Gate()
+    async with ActorSystem(name="here") as here:
+        (near,) = await members(here, [])
+        async with ActorSystem(name="there") as there:
+            await there.spawn(child(Plain, None, gate).options(name="far"))
+            await there.listen("memory://there", messages=[Invitation, YourTurn, MeetingNews, MeetingEnded])
+            node = await here.connect("memory://there")
+            far: ActorRef[Any] = await node.lookup("far")
+            meeting = await here.spawn(Meeting, [Attendee(far, name="far", required=False), near], turns=RoundRobin(1))
+            await gate.reached()
+            there.kill()
+        ended = await meeting.ask(AwaitEnd())
+    assert ended.outcome == "held"
+    assert lines(ended.minutes)[-1] == "far is no member any more: has ended: node there is down."
+    assert ended.absent == {"far": "has ended: node there is down"}

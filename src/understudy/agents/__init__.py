@@ -15,6 +15,7 @@ from understudy.agents._approvals import (
     WithdrawApproval,
 )
 from understudy.agents._approving import ApprovalRequest, Approver, Decision
+from understudy.agents._attendee import Attendee
 from understudy.agents._budget import Amount, Budget, Reservation, reserve
 from understudy.agents._conversation import (
     Converse,
@@ -38,7 +39,7 @@ from understudy.agents._errors import (
 )
 from understudy.agents._history import History, Memory, problems_of
 from understudy.agents._limiter import Acquire, RateLimiter, Release
-from understudy.agents._meeting import Attendee, Meeting
+from understudy.agents._meeting import Meeting
 from understudy.agents._meeting_messages import (
     Adjourn,
     AwaitEnd,
@@ -62,7 +63,7 @@ from understudy.agents._meeting_messages import (
     StaleState,
     YourTurn,
 )
-from understudy.agents._meeting_plan import MeetingRules
+from understudy.agents._meeting_rules import MeetingRules
 from understudy.agents._model import (
     HistoryItem,
     Model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
@@ -14,6 +14,9 @@ from understudy.actors._ref import ActorRef
 from understudy.actors._reply import Reply
 from understudy.actors._runtime import runtime_of
 from understudy.agents._agent import AsyncAgent
+from understudy.agents._attendee import Attendee, by_name
+from understudy.agents._meeting_answers import take_choice, take_rsvp, take_words
+from understudy.agents._meeting_effects import AskToChoose, AskToSpeak, Close, Dismiss, Invite, TakeBack
 from understudy.agents._meeting_messages import (
     Adjourn,
     AwaitEnd,
@@ -28,68 +31,32 @@ from understudy.agents._meeting_messages import (
     MeetingMessage,
     MeetingNews,
     MeetingView,
-    NextSpeaker,
     NotInMeeting,
     RequestTurn,
     Rsvp,
     YourTurn,
 )
-from understudy.agents._meeting_plan import (
-    AskToChoose,
-    AskToSpeak,
-    Close,
-    Dismiss,
-    Invite,
-    MeetingPlan,
-    MeetingRules,
-    TakeBack,
-)
+from understudy.agents._meeting_plan import MeetingPlan
+from understudy.agents._meeting_rules import MeetingRules
 from understudy.agents._turn_policies import RoundRobin
-from understudy.exceptions import ActorStopped, AskTimeout, InvalidSpec, Refused, Unhandled
+from understudy.exceptions import InvalidSpec
 from understudy.messages import Terminated
-from understudy.reasons import Killed, is_abnormal, plain_seconds
+from understudy.reasons import Killed, is_abnormal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from understudy._plans._spec import Options
-    from understudy.agents._conversation import Said
+    from understudy.agents._meeting_effects import Effect
     from understudy.agents._meeting_messages import MemberMessage
-    from understudy.agents._meeting_plan import Effect
     from understudy.agents._turn_policies import TurnPolicy
 
     _Work: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 
-__all__ = ["Attendee", "Meeting"]
+__all__ = ["Meeting"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Attendee:
-    """One who is invited to a meeting.
-
-    Args:
-        agent: Its ref, or its id, which is looked up when the meeting begins.
-        required: Whether the meeting is not held without.
-        name: Under which it is known in the meeting; by default its id, or what its path is below ``/user``.
-
-    Raises:
-        InvalidSpec: *agent* is neither.
-    """
-
-    agent: ActorRef[Any] | str
-    required: bool = True
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        agent: object = self.agent
-        default: object = agent.path.removeprefix("/user/") if isinstance(agent, ActorRef) else agent
-        if not isinstance(default, str) or not default:  # pyright: ignore[reportUnnecessaryIsInstance]
-            problem = f"must be a ref or the id of an agent, got {self.agent!r}"
-            raise InvalidSpec(child="attendee of a meeting", field="agent", problem=problem)
-        object.__setattr__(self, "name", self.name or default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +148,7 @@ class Meeting(AsyncAgent[MeetingMessage]):
         self.topic = topic
         self.rules = MeetingRules() if rules is None else rules
         self._turns: TurnPolicy = RoundRobin() if turns is None else turns
-        self._attendees = _by_name(attendees, self.rules)
+        self._attendees = by_name(attendees, self.rules)
         self._state = _checked_state(state)
         # Who is told what happens, with the number of the last minute that was told, and to which incarnation.
         self._told: dict[str, tuple[int, int]] = {}
@@ -327,13 +294,13 @@ class Meeting(AsyncAgent[MeetingMessage]):
         match effect:
             case Invite(name):
                 if name in self._refs:
-                    self._ask(partial(self._invite, name), partial(self._came_of_invitation, name), f"invite:{name}")
+                    self._ask(partial(self._invite, name), partial(take_rsvp, self._plan, name), f"invite:{name}")
             case AskToSpeak(ticket, turn, name):
                 work = partial(self._give_floor, name, turn)
-                self._turn_task = self._ask(work, partial(self._came_of_turn, ticket), f"turn:{turn}")
+                self._turn_task = self._ask(work, partial(take_words, self._plan, ticket), f"turn:{turn}")
             case AskToChoose(ticket, name, candidates):
                 work = partial(self._ask_to_choose, name, candidates)
-                self._turn_task = self._ask(work, partial(self._came_of_choice, ticket), f"choice:{ticket}")
+                self._turn_task = self._ask(work, partial(take_choice, self._plan, ticket), f"choice:{ticket}")
             case TakeBack():
                 if self._turn_task is not None:
                     self._turn_task.cancel()
@@ -387,36 +354,6 @@ class Meeting(AsyncAgent[MeetingMessage]):
         )
         return await self._refs[name].ask(choose, timeout=self.rules.turn_seconds)
 
-    def _came_of_invitation(self, name: str, value: object) -> None:
-        match value:
-            case Rsvp(coming=True) | Unhandled():
-                self._plan.accepted(name)
-            case Rsvp(comment=comment):
-                self._plan.declined(name, f"has declined: {comment}" if comment else "has declined")
-            case Refused():
-                self._plan.declined(name, f"has declined: {value}")
-            case AskTimeout():
-                self._plan.silent(name, f"has not answered within {plain_seconds(self.rules.invite_seconds)}")
-            case ActorStopped():
-                self._plan.gone(name, f"has ended: {value.reason}")
-            case BaseException():
-                self._plan.declined(name, f"could not be invited: {_told(value)}")
-            case _:
-                self._plan.declined(name, f"has answered an invitation with {value!r}, and not with an Rsvp")
-
-    def _came_of_turn(self, ticket: int, value: object) -> None:
-        if hasattr(value, "text") and hasattr(value, "end_of_turn"):
-            said = cast("Said", value)
-            self._plan.spoke(ticket, said.text, more=not said.end_of_turn)
-        else:
-            self._plan.missed(ticket, _why_missed(value, self.rules.turn_seconds))
-
-    def _came_of_choice(self, ticket: int, value: object) -> None:
-        if isinstance(value, NextSpeaker):
-            self._plan.chose(ticket, value)
-        else:
-            self._plan.missed(ticket, _why_missed(value, self.rules.turn_seconds))
-
     # Telling the members
 
     def _inform(self) -> None:
@@ -469,13 +406,11 @@ class Meeting(AsyncAgent[MeetingMessage]):
 
     def _answer_waiting(self) -> bool:
         """Tell whoever waits for the end that it is there; False: nobody does, or it is not."""
-        if self._ended is None or not self._waiting:
+        if self._ended is None:
             return False
-        for reply in self._waiting:
-            if reply.open:
-                reply.send(self._ended)
-        self._waiting.clear()
-        return True
+        waiting, self._waiting = self._waiting, []
+        told = [reply for reply in waiting if reply.open and reply.send(self._ended)]
+        return bool(told)
 
     async def _see_to_the_end(self, stands: asyncio.Future[None]) -> None:
         """Tell all if the actor ends before the meeting does, whatever ends it: no hook is called when it is killed."""
@@ -528,40 +463,10 @@ async def _outcome(work: _Work) -> object:
         return error
 
 
-def _why_missed(value: object, seconds: float) -> str:
-    match value:
-        case AskTimeout():
-            return f"no answer within {plain_seconds(seconds)}"
-        case BaseException():
-            return _told(value)
-        case _:
-            return f"it has answered with {value!r}"
-
-
-def _told(error: BaseException) -> str:
-    cause = error.__cause__
-    return str(error) if cause is None else f"{type(cause).__name__}: {cause}"
-
-
 def _incarnation(ref: ActorRef[Any]) -> int:
     """Which incarnation gets what is told now; always the same for an actor elsewhere, of which that is not known."""
     cell: Any = ref._cell  # pyright: ignore[reportPrivateUsage]
     return getattr(cell, "incarnation", 0)
-
-
-def _by_name(attendees: Sequence[Attendee | ActorRef[Any] | str], rules: MeetingRules) -> dict[str, Attendee]:
-    found: dict[str, Attendee] = {}
-    for given in attendees:
-        each = given if isinstance(given, Attendee) else Attendee(given)
-        if each.name in found:
-            raise InvalidSpec(child="meeting", field="attendees", problem=f"has two with the name {each.name!r}")
-        found[each.name] = each
-    if not found:
-        raise InvalidSpec(child="meeting", field="attendees", problem="must be one at least")
-    if rules.quorum is not None and rules.quorum > len(found):
-        problem = f"must be {len(found)} at most, as many as are invited, got {rules.quorum}"
-        raise InvalidSpec(child="meeting", field="quorum", problem=problem)
-    return found
 
 
 def _checked_state(state: BaseModel | None) -> BaseModel | None:

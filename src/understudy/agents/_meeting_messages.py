@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar, Generic, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 from typing_extensions import TypeVar
 
 from understudy.actors._ref import ActorRef
@@ -82,7 +83,7 @@ class Minute(BaseModel):
             case "missed":
                 return f"{self.who} has missed a turn{why}."
             case "changed":
-                shown = self.state.model_dump_json() if isinstance(self.state, BaseModel) else self.state
+                shown = to_json(self.state).decode()
                 return f"{self.who} has changed the shared state, which is now number {self.version}: {shown}"
             case "joined":
                 return f"{self.who} has joined."

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from understudy._plans._spec import check_count, check_seconds
+from understudy.agents._meeting_effects import AskToChoose, AskToSpeak, Close, Dismiss, Effect, Invite, TakeBack
 from understudy.agents._meeting_messages import (
     MeetingEnded,
     MeetingOutcome,
@@ -29,107 +28,13 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from understudy.agents._meeting_rules import MeetingRules
     from understudy.agents._turn_policies import TurnPolicy
 
-__all__ = [
-    "AskToChoose",
-    "AskToSpeak",
-    "Close",
-    "Dismiss",
-    "Effect",
-    "Invite",
-    "MeetingPlan",
-    "MeetingRules",
-    "TakeBack",
-]
+__all__ = ["MeetingPlan"]
 
 _MOST_MINUTES = 10_000
 """Minutes after which a meeting is over, since who joins late is told all of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeetingRules:
-    """When a meeting begins, and when it is over at the latest.
-
-    Raises:
-        InvalidSpec: Something in it is not allowed; it says what, and what is.
-    """
-
-    quorum: int | None = None
-    """How many must be there, required or not; None: those who are required, and one at least."""
-    invite_seconds: float = 30.0
-    """How long an answer to an invitation may take."""
-    turn_seconds: float = 120.0
-    """How long a turn may take; it is lost then."""
-    max_misses: int = 3
-    """Who has lost so many turns in a row is no member any more."""
-    max_turns: int = 100
-    """How many turns there are at most."""
-    max_seconds: float = 3_600.0
-    """How long the meeting takes at most, from the first invitation on."""
-    keep_seconds: float = 5.0
-    """How long the actor stays up after the end to tell of it, unless somebody has waited for that."""
-
-    def __post_init__(self) -> None:
-        where = "rules of a meeting"
-        if self.quorum is not None:
-            check_count("quorum", self.quorum, where, least=1)
-        check_count("max_misses", self.max_misses, where, least=1)
-        check_count("max_turns", self.max_turns, where, least=1)
-        for name in ("invite_seconds", "turn_seconds", "max_seconds", "keep_seconds"):
-            if check_seconds(name, getattr(self, name), where) == math.inf:
-                raise InvalidSpec(child=where, field=name, problem="must be finite: a meeting comes to an end")
-
-
-# What the plan wants to be done
-
-
-@dataclass(frozen=True, slots=True)
-class Invite:
-    """Ask whether somebody comes."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class AskToSpeak:
-    """A member has the floor."""
-
-    ticket: int
-    """For the answer: an old one is worth nothing."""
-    turn: int
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class AskToChoose:
-    """A moderator shall say who is next."""
-
-    ticket: int
-    name: str
-    candidates: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TakeBack:
-    """The turn under way is over: give up waiting for what comes of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dismiss:
-    """Somebody is no member any more; tell what has happened up to that, and nothing behind it."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """The meeting is over."""
-
-    ended: MeetingEnded
-
-
-Effect: TypeAlias = Invite | AskToSpeak | AskToChoose | TakeBack | Dismiss | Close
 
 
 @dataclass(slots=True)
