@@ -10,6 +10,8 @@ from understudy.exceptions import ActorFailed, InvalidContext, NoReply, Refused
 from understudy.reasons import Crashed, frames_of, without_traceback
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from understudy.reasons import ExitReason
 
 __all__ = ["Promises", "Reply", "promise"]
@@ -65,6 +67,16 @@ class Reply(Generic[R_contra]):
     def open(self) -> bool:
         """Whether somebody still waits for it."""
         return not self._ask.future.done()
+
+    def when_closed(self, callback: Callable[[], object]) -> None:
+        """Have *callback* called when nobody waits any more: soon after the answer, or after the asker has given up.
+
+        It is called once, by the event loop and not in a handler, also when the actor has ended meanwhile.
+
+        Raises:
+            InvalidContext: Called outside of the event loop of the system.
+        """
+        self._checked.future.add_done_callback(lambda _: callback())
 
     @property
     def _checked(self) -> Ask:

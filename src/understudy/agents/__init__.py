@@ -17,6 +17,7 @@ from understudy.agents._approvals import (
 from understudy.agents._approving import ApprovalRequest, Approver, Decision
 from understudy.agents._attendee import Attendee
 from understudy.agents._budget import Amount, Budget, Reservation, reserve
+from understudy.agents._callback_endpoint import CallbackEndpoint
 from understudy.agents._conversation import (
     Converse,
     Prompt,
@@ -29,15 +30,36 @@ from understudy.agents._conversation import (
     ToolStarted,
     TurnEnded,
 )
+from understudy.agents._deliveries import (
+    ApprovalClosed,
+    ApprovalOpened,
+    Delivery,
+    DeliveryGap,
+    OpenRequest,
+    QuestionClosed,
+    QuestionOpened,
+    Remark,
+    SeatEnded,
+    TurnOver,
+    TurnStarted,
+    TurnText,
+    TurnToolEnded,
+    TurnToolStarted,
+)
 from understudy.agents._directory import AgentClass, AgentId, Agents, AnyOf
 from understudy.agents._errors import (
     BudgetExceeded,
     InvalidProgram,
     ModelFailed,
     ModelUnavailable,
+    NotInteractive,
     ProgramFailed,
+    QuestionNotOpen,
+    SeatClosed,
+    TooManyQuestions,
 )
 from understudy.agents._history import History, Memory, problems_of
+from understudy.agents._human import HumanAgent
 from understudy.agents._limiter import Acquire, RateLimiter, Release
 from understudy.agents._meeting import Meeting
 from understudy.agents._meeting_messages import (
@@ -83,6 +105,7 @@ from understudy.agents._pydantic_ai import PydanticAIModel
 from understudy.agents._report import PhaseReport, ProgramReport
 from understudy.agents._runtime import StructuredAgentRuntime, agent_group
 from understudy.agents._scripted import Answer, ScriptedModel, UseTool
+from understudy.agents._seat import HumanEndpoint, Seat
 from understudy.agents._tools import Tool, ToolError, agent_tool, tool
 from understudy.agents._turn_policies import (
     AskModerator,
@@ -107,7 +130,9 @@ __all__ = [
     "Amount",
     "Answer",
     "AnyOf",
+    "ApprovalClosed",
     "ApprovalDecided",
+    "ApprovalOpened",
     "ApprovalRequest",
     "ApprovalRequested",
     "Approvals",
@@ -129,8 +154,16 @@ __all__ = [
     "Decision",
     "GetMeeting",
     "GiveFloor",
+    "CallbackEndpoint",
+    "Converse",
+    "Decide",
+    "Decision",
+    "Delivery",
+    "DeliveryGap",
     "History",
     "HistoryItem",
+    "HumanAgent",
+    "HumanEndpoint",
     "InvalidProgram",
     "Invitation",
     "Join",
@@ -157,14 +190,20 @@ __all__ = [
     "NoSuchApproval",
     "NotInMeeting",
     "NotYourTurn",
+    "NotInteractive",
+    "OpenRequest",
     "PendingApproval",
     "PhaseReport",
     "ProgramFailed",
     "ProgramReport",
     "Prompt",
     "PydanticAIModel",
+    "QuestionClosed",
+    "QuestionNotOpen",
+    "QuestionOpened",
     "RateLimiter",
     "Release",
+    "Remark",
     "RequestApproval",
     "RequestTurn",
     "Reservation",
@@ -174,12 +213,16 @@ __all__ = [
     "Said",
     "Say",
     "ScriptedModel",
+    "Seat",
+    "SeatClosed",
+    "SeatEnded",
     "Spoken",
     "StaleState",
     "Structured",
     "StructuredAgentRuntime",
     "Table",
     "TextDelta",
+    "TooManyQuestions",
     "Tool",
     "ToolCall",
     "ToolEnded",
@@ -190,6 +233,11 @@ __all__ = [
     "TurnDecision",
     "TurnEnded",
     "TurnPolicy",
+    "TurnOver",
+    "TurnStarted",
+    "TurnText",
+    "TurnToolEnded",
+    "TurnToolStarted",
     "UseTool",
     "UserTurn",
     "WaitForRequest",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from understudy.exceptions import UnderstudyError
+from understudy.exceptions import Refused, UnderstudyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from understudy.agents._report import ProgramReport
     from understudy.reasons import ExitReason
 
-__all__ = ["BudgetExceeded", "InvalidProgram", "ModelFailed", "ModelUnavailable", "ProgramFailed"]
+__all__ = [
+    "BudgetExceeded",
+    "InvalidProgram",
+    "ModelFailed",
+    "ModelUnavailable",
+    "NotInteractive",
+    "ProgramFailed",
+    "QuestionNotOpen",
+    "SeatClosed",
+    "TooManyQuestions",
+]
 
 
 class ProgramFailed(UnderstudyError):
@@ -83,3 +93,53 @@ class ModelFailed(UnderstudyError):
         self.model = model
         self.problem = problem
         super().__init__(f"{model} has given no answer: {problem}")
+
+
+class NotInteractive(Refused):
+    """A person was to be asked, and nobody is there to answer. Whoever has asked is told so at once."""
+
+    def __init__(self, *, who: str, what: str, state: str) -> None:
+        self.who = who
+        self.what = what
+        self.state = state
+        super().__init__(
+            f"{who} cannot be asked {what!r}: {state}; give it an endpoint at which somebody sits, or go on without"
+        )
+
+
+class TooManyQuestions(Refused):
+    """A person has as many questions to answer as may wait for him. Ask again when some have been answered."""
+
+    def __init__(self, *, who: str, most: int) -> None:
+        self.who = who
+        self.most = most
+        super().__init__(f"{who} has {most} questions to answer already: ask again later")
+
+
+class QuestionNotOpen(UnderstudyError):
+    """An answer has come too late, or to what was never asked; nobody gets it.
+
+    ``state`` is ``"answered"``, ``"given_up"`` (nobody waits any more), ``"left"`` or ``"unknown"``.
+    """
+
+    def __init__(self, *, who: str, number: int, state: str) -> None:
+        self.who = who
+        self.number = number
+        self.state = state
+        why = {
+            "answered": "it has been answered",
+            "given_up": "nobody waits for the answer any more",
+            "left": "it was refused, since nobody was there to answer",
+        }.get(state, "there is none of that number, or it was long ago")
+        super().__init__(f"question {number} to {who} is not open: {why}")
+
+
+class SeatClosed(UnderstudyError):
+    """The agent of a person has ended, or was restarted, and its endpoint still used the seat of before."""
+
+    def __init__(self, *, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(
+            f"the seat of {name} is closed ({reason}): use the one that its endpoint is given next, if any"
+        )
