@@ -108,11 +108,11 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
       and gives up, because of his deadline, a cancel or his end, closes it, and a late answer is told so. Any number of
       agents may ask at once, up to 100 questions. The mailbox is never held by one.
     - A :class:`Say` is delivered, and not answered.
-    - What he says of his own accord is a turn of the agent *to*, streamed if that can, and asked by a ``Prompt`` if not.
+    - What he says of his own accord is a turn: a stream of the agent *to*, or an ask of a ``Prompt`` if that has none.
     - Requests to the :class:`Approvals` of the system are delivered too, also those of before the start. A decision
       through any channel closes them in all.
-    - Where nobody is there to answer, since there is no endpoint, or it is not *interactive*, or he has left, a question
-      is refused at once with :class:`NotInteractive`, which leaves the agent as it was.
+    - Where nobody is there to answer, since there is no endpoint, or it is not *interactive*, or he has left, a
+      question is refused at once with :class:`NotInteractive`, which leaves the agent as it was.
 
     The outbox is bounded: the oldest deliveries are dropped, whether they were read or not, so nobody ever waits for a
     reader. Questions and approvals that are open are known apart from it.

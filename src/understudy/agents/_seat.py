@@ -1,4 +1,4 @@
-"""``Seat``: where a person sits, as an endpoint sees it; and ``HumanEndpoint``, the seam to whatever shows it to him."""
+"""``Seat``: where a person sits, as an endpoint sees it; and ``HumanEndpoint``, the seam to whatever shows it."""
 
 from __future__ import annotations
 
