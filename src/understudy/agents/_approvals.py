@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,12 +18,13 @@ from understudy.actors._reply import Reply
 from understudy.actors._runtime import runtime_of
 from understudy.agents._approving import ApprovalRequest, Decision
 from understudy.agents._directory import Place
-from understudy.exceptions import Refused
+from understudy.exceptions import ActorStopped, Refused
 from understudy.messages import Message, Terminated
 
 if TYPE_CHECKING:
     from understudy.actors._monitors import Monitor
     from understudy.actors._ref import ActorRef
+    from understudy.reasons import ExitReason
 
 __all__ = [
     "APPROVALS",
@@ -153,8 +155,8 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
     the agent has ended. Later answers change nothing and are told so. Both the request and the decision are events on
     the bus, for channels to listen to.
 
-    An :class:`AIAgent` without an approver of its own finds it by itself. If it crashes, what was pending is not
-    approved: its tools are denied.
+    An :class:`AIAgent` without an approver of its own finds it by itself. If it crashes or is stopped, what was pending
+    is cancelled: its tools are denied.
 
     Args:
         expires_after: Seconds after which a request expires; ``math.inf`` for never.
@@ -168,6 +170,12 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
     def initialize(self) -> None:
         """Be known to agents."""
         self.context.register(APPROVALS)
+
+    def shutdown(self, reason: ExitReason) -> None:
+        """Cancel what is pending: nobody can decide it any more."""
+        with suppress(ActorStopped):  # the bus may have been closed before
+            for number in list(self._pending):
+                self._close(number, Decision(status="cancelled", comment=f"the approvals have ended: {reason}"))
 
     @handler
     def request(self, message: RequestApproval) -> Reply[Decision]:
@@ -201,9 +209,12 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
 
     @handler
     def withdraw(self, message: WithdrawApproval) -> None:
-        """Cancel a request that is pending."""
+        """Cancel a request that is pending, or that an earlier incarnation has known."""
         if message.number in self._pending:
             self._close(message.number, Decision(status="cancelled", comment="nobody waits for it any more"))
+        elif message.number not in self._decided:
+            # Channels may still show it: an incarnation that was killed has told nobody of its end.
+            self._decide(message.number, Decision(status="cancelled", comment="nobody waits for it any more"))
 
     @handler
     def list_pending(self, message: ListPending) -> tuple[PendingApproval, ...]:
@@ -241,11 +252,14 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
         if waiting.monitor is not None:
             self.context.unwatch(waiting.monitor)
         self.context.timers.cancel(f"expire {number}")
+        self._decide(number, decision)
+        return wanted
+
+    def _decide(self, number: int, decision: Decision) -> None:
         self._decided[number] = decision
         while len(self._decided) > _REMEMBERED:
             self._decided.popitem(last=False)
         self._publish(ApprovalDecided(number=number, decision=decision))
-        return wanted
 
     def _publish(self, event: Event) -> None:
         self.context.system.events.publish_nowait(event)

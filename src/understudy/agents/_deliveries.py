@@ -117,9 +117,9 @@ class QuestionClosed(_Delivered):
 
     kind: Literal["question_closed"] = "question_closed"
     number: int
-    why: Literal["answered", "given_up", "left"]
+    why: Literal["answered", "given_up", "refused"]
     """``"answered"``, with the answer in *text*; ``"given_up"``: whoever has asked waits no longer, or the agent was
-    restarted; ``"left"``: the person answers no more."""
+    restarted; ``"refused"``: nobody is there to answer."""
     text: str = ""
 
 

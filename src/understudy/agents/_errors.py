@@ -119,7 +119,7 @@ class TooManyQuestions(Refused):
 class QuestionNotOpen(UnderstudyError):
     """An answer has come too late, or to what was never asked; nobody gets it.
 
-    ``state`` is ``"answered"``, ``"given_up"`` (nobody waits any more), ``"left"`` or ``"unknown"``.
+    ``state`` is ``"answered"``, ``"given_up"`` (nobody waits any more), ``"refused"`` or ``"unknown"``.
     """
 
     def __init__(self, *, who: str, number: int, state: str) -> None:
@@ -129,7 +129,7 @@ class QuestionNotOpen(UnderstudyError):
         why = {
             "answered": "it has been answered",
             "given_up": "nobody waits for the answer any more",
-            "left": "it was refused, since nobody was there to answer",
+            "refused": "it was refused, since nobody was there to answer",
         }.get(state, "there is none of that number, or it was long ago")
         super().__init__(f"question {number} to {who} is not open: {why}")
 

@@ -245,13 +245,9 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
     @handler
     def question(self, message: Prompt) -> Reply[Said]:
         """Deliver it, and answer when the person has."""
-        if self._away:
-            raise NotInteractive(who=self.id, what=_shortened(message.text), state=self._away)
         if len(self._questions) >= _MOST:
             raise TooManyQuestions(who=self.id, most=_MOST)
-        reply = self.context.reply_later(message)
         number = self._outbox.next_question()
-        self._questions[number] = _Question(message, reply)
         self._outbox.post(
             QuestionOpened,
             number=number,
@@ -259,6 +255,11 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
             speaker=message.speaker,
             conversation=message.conversation,
         )
+        if self._away:
+            self._outbox.post(QuestionClosed, number=number, why="refused")
+            raise NotInteractive(who=self.id, what=_shortened(message.text), state=self._away)
+        reply = self.context.reply_later(message)
+        self._questions[number] = _Question(message, reply)
         reply.when_closed(partial(self._given_up, number))
         return reply
 
@@ -275,7 +276,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
         if number in self._questions:
             self._close(number, "given_up")
 
-    def _close(self, number: int, why: Literal["answered", "given_up", "left"], text: str = "") -> None:
+    def _close(self, number: int, why: Literal["answered", "given_up", "refused"], text: str = "") -> None:
         del self._questions[number]
         _remember(self._closed, number, why)
         if self._outbox.is_open("question", number):
@@ -285,7 +286,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
         """See :meth:`Seat.leave`."""
         self._away = self._away or "the person has left"
         for number, question in list(self._questions.items()):
-            self._close(number, "left")
+            self._close(number, "refused")
             if question.reply.open:
                 what = _shortened(question.prompt.text)
                 question.reply.fail(NotInteractive(who=self.id, what=what, state=self._away))
