@@ -26,8 +26,12 @@ from understudy.agents import (
     ModelFailed,
     ModelUnavailable,
     NoSuchApproval,
+    NotInteractive,
     ProgramFailed,
     ProgramReport,
+    QuestionNotOpen,
+    SeatClosed,
+    TooManyQuestions,
 )
 from understudy.compat import EventBusClosed, ExecutionFinished
 from understudy.exceptions import (
@@ -455,6 +459,27 @@ EXAMPLES = [
         "this lease of connection 3 of pool 'db' has been released, and somebody else may have the connection by now: "
         "release once, and acquire again",
         {"pool": "db", "connection": 3},
+    ),
+    Example(
+        NotInteractive(who="desk/nina", what="tea?", state="it has no endpoint"),
+        "desk/nina cannot be asked 'tea?': it has no endpoint; give it an endpoint at which somebody sits, or go on "
+        "without",
+        {"who": "desk/nina", "what": "tea?", "state": "it has no endpoint"},
+    ),
+    Example(
+        TooManyQuestions(who="desk/nina", most=100),
+        "desk/nina has 100 questions to answer already: ask again later",
+        {"who": "desk/nina", "most": 100},
+    ),
+    Example(
+        QuestionNotOpen(who="desk/nina", number=3, state="answered"),
+        "question 3 to desk/nina is not open: it has been answered",
+        {"who": "desk/nina", "number": 3, "state": "answered"},
+    ),
+    Example(
+        SeatClosed(name="desk/nina", reason="killed"),
+        "the seat of desk/nina is closed (killed): use the one that its endpoint is given next",
+        {"name": "desk/nina", "reason": "killed"},
     ),
 ]
 

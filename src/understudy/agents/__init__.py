@@ -106,6 +106,7 @@ from understudy.agents._report import PhaseReport, ProgramReport
 from understudy.agents._runtime import StructuredAgentRuntime, agent_group
 from understudy.agents._scripted import Answer, ScriptedModel, UseTool
 from understudy.agents._seat import HumanEndpoint, Seat
+from understudy.agents._terminal import TerminalEndpoint
 from understudy.agents._tools import Tool, ToolError, agent_tool, tool
 from understudy.agents._turn_policies import (
     AskModerator,
@@ -221,6 +222,7 @@ __all__ = [
     "Structured",
     "StructuredAgentRuntime",
     "Table",
+    "TerminalEndpoint",
     "TextDelta",
     "TooManyQuestions",
     "Tool",

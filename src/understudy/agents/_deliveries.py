@@ -40,48 +40,65 @@ class Remark(_Delivered):
     """Somebody has said something, and waits for nothing."""
 
     kind: Literal["said"] = "said"
+    """Tells the deliveries apart."""
     text: str
+    """What was said."""
     speaker: str = ""
+    """The id of who speaks; empty for somebody who is no agent."""
     conversation: str = ""
+    """Which conversation it belongs to."""
     end_of_turn: bool = True
+    """False: he has more to say."""
 
 
 class TurnStarted(_Delivered):
     """The person has said something, here or through another channel, and somebody begins to answer."""
 
     kind: Literal["turn_started"] = "turn_started"
+    """Tells the deliveries apart."""
     turn: int
     """The number of the turn."""
     text: str
     """What the person has said."""
     conversation: str = ""
+    """Which conversation it belongs to."""
 
 
 class TurnText(_Delivered):
     """Some more text of the answer. All of them together are the text; only with the delivery ``"stream"``."""
 
     kind: Literal["text"] = "text"
+    """Tells the deliveries apart."""
     turn: int
+    """The number of the turn."""
     text: str
+    """Some more text."""
 
 
 class TurnToolStarted(_Delivered):
     """Whoever answers begins to use a tool."""
 
     kind: Literal["tool_started"] = "tool_started"
+    """Tells the deliveries apart."""
     turn: int
+    """The number of the turn."""
     call: str
     """The id of the call."""
     tool: str
+    """Its name."""
 
 
 class TurnToolEnded(_Delivered):
     """The call of a tool has got its one result."""
 
     kind: Literal["tool_ended"] = "tool_ended"
+    """Tells the deliveries apart."""
     turn: int
+    """The number of the turn."""
     call: str
+    """The id of the call."""
     tool: str
+    """Its name."""
     status: str
     """``"ok"``, ``"error"``, ``"denied"`` or ``"interrupted"``."""
 
@@ -90,7 +107,9 @@ class TurnOver(_Delivered):
     """The turn is over; each that has started has exactly one end, as long as the agent lives."""
 
     kind: Literal["turn_ended"] = "turn_ended"
+    """Tells the deliveries apart."""
     turn: int
+    """The number of the turn."""
     status: TurnStatus
     """``"completed"``; ``"interrupted"``: by the person, or because the agent was restarted; ``"failed"``."""
     text: str = ""
@@ -98,6 +117,7 @@ class TurnOver(_Delivered):
     speaker: str = ""
     """The id of who has answered."""
     conversation: str = ""
+    """Which conversation it belongs to."""
     problem: str = ""
     """Why it has failed."""
 
@@ -106,37 +126,51 @@ class QuestionOpened(_Delivered):
     """Somebody waits for an answer, by ``seat.answer(number, ...)``."""
 
     kind: Literal["question"] = "question"
+    """Tells the deliveries apart."""
     number: int
+    """The number of the question."""
     text: str
+    """What is asked."""
     speaker: str = ""
+    """The id of who speaks; empty for somebody who is no agent."""
     conversation: str = ""
+    """Which conversation it belongs to."""
 
 
 class QuestionClosed(_Delivered):
     """Nobody waits for that answer any more."""
 
     kind: Literal["question_closed"] = "question_closed"
+    """Tells the deliveries apart."""
     number: int
+    """The number of the question."""
     why: Literal["answered", "given_up", "refused"]
     """``"answered"``, with the answer in *text*; ``"given_up"``: whoever has asked waits no longer, or the agent was
     restarted; ``"refused"``: nobody is there to answer."""
     text: str = ""
+    """The answer, if there was one."""
 
 
 class ApprovalOpened(_Delivered):
     """Somebody has to decide, here by ``seat.decide(number, ...)``, or through another channel."""
 
     kind: Literal["approval"] = "approval"
+    """Tells the deliveries apart."""
     number: int
+    """The number of the request."""
     request: ApprovalRequest
+    """What is to be decided."""
 
 
 class ApprovalClosed(_Delivered):
     """It is decided, through whatever channel."""
 
     kind: Literal["approval_decided"] = "approval_decided"
+    """Tells the deliveries apart."""
     number: int
+    """The number of the request."""
     decision: Decision
+    """What holds."""
 
 
 OpenRequest: TypeAlias = QuestionOpened | ApprovalOpened
@@ -150,6 +184,7 @@ class DeliveryGap(_Delivered):
     """
 
     kind: Literal["gap"] = "gap"
+    """Tells the deliveries apart."""
     missed: int
     """How many were dropped."""
     waiting: tuple[OpenRequest, ...] = ()
@@ -160,7 +195,9 @@ class SeatEnded(_Delivered):
     """The last delivery to each reader of a seat; it is not kept. *cursor* is that of the latest before."""
 
     kind: Literal["ended"] = "ended"
+    """Tells the deliveries apart."""
     reason: str
+    """Why it has ended."""
 
 
 Delivery: TypeAlias = Annotated[

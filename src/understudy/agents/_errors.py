@@ -140,6 +140,4 @@ class SeatClosed(UnderstudyError):
     def __init__(self, *, name: str, reason: str) -> None:
         self.name = name
         self.reason = reason
-        super().__init__(
-            f"the seat of {name} is closed ({reason}): use the one that its endpoint is given next, if any"
-        )
+        super().__init__(f"the seat of {name} is closed ({reason}): use the one that its endpoint is given next")
