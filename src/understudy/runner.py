@@ -28,6 +28,7 @@ def run(
     *,
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    interrupted: Callable[[], bool] | None = None,
 ) -> T:
     """Run *main* in a new event loop and return its result.
 
@@ -38,6 +39,13 @@ def run(
 
     Not promised: an end of the process while threads of ``asyncio.to_thread`` or of an executor are running; they are
     waited for here for five seconds, and by Python itself, without limit, when the interpreter exits.
+
+    Args:
+        main: The coroutine.
+        debug: The debug mode of the event loop; None: as it is.
+        loop_factory: Makes the event loop; by default it is an ordinary one.
+        interrupted: Asked first for each SIGINT, in the event loop: True says that it was of use, and is no reason to
+            end, as when a chat gives up the answer that is under way.
 
     Raises:
         KeyboardInterrupt: *main* was cancelled by SIGINT, and ended.
@@ -55,7 +63,7 @@ def run(
         loop.set_debug(debug)
     asyncio.set_event_loop(loop)
     task: asyncio.Task[T] = loop.create_task(main, name="main")
-    signals = _Signals(loop, task)
+    signals = _Signals(loop, task, interrupted)
     try:
         with signals:
             return loop.run_until_complete(task)
@@ -69,9 +77,12 @@ def run(
 class _Signals:
     """SIGINT and SIGTERM, for the time of a ``with``."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any], interrupted: Callable[[], bool] | None
+    ) -> None:
         self._loop = loop
         self._task = task
+        self._interrupted = interrupted
         self._previous: dict[int, Any] = {}
         self._first: int | None = None
 
@@ -96,6 +107,8 @@ class _Signals:
                 signal.signal(number, previous)
 
     def _on_signal(self, number: int) -> None:
+        if number == signal.SIGINT and self._interrupted is not None and self._interrupted():
+            return
         self._first = self._first or number
         self._task.cancel()
 

@@ -10,6 +10,7 @@ from tenacity import wait_exponential
 from tenacity.wait import wait_base
 
 from understudy.actors._handler import handler
+from understudy.agents._above import model_above
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._answer_type import ANSWER
 from understudy.agents._approvals import APPROVALS, AskApprovals
@@ -36,6 +37,8 @@ else:
     AnyStructured = Structured
 
 __all__ = ["AIAgent"]
+
+_NONE_GIVEN: Model = ScriptedModel()
 
 _OURS: OnFailure = {BudgetExceeded: "stop", ModelFailed: "resume"}
 
@@ -74,7 +77,8 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
     By default a ``ModelFailed`` costs the prompt and not the agent: the model's bad days are no failure of the agent.
 
     Args:
-        model: The model; without one, a :class:`ScriptedModel`, which says that it is none.
+        model: The model; without one that of its program or runtime, and if that has none either, a
+            :class:`ScriptedModel`, which says that it is none.
         instructions: What the author wants of it.
         tools: What :func:`tool` and :func:`agent_tool` have made, besides the methods that are tools.
         memory: Its conversations. Without, it begins anew with each incarnation.
@@ -89,7 +93,7 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
 
     defaults: ClassVar[Options] = {"on_failure": _OURS}
     """A budget that is exceeded ends it, a model that fails costs the prompt; what a subclass says is added."""
-    model: Model = ScriptedModel()
+    model: Model = _NONE_GIVEN
     instructions: str = ""
     tools: Sequence[Tool] = ()
     approver: Approver | None = None
@@ -157,6 +161,11 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
             problem = f"must not have the name {ANSWER!r}, by which structured answers are given"
             raise InvalidSpec(child=type(self).__qualname__, field="tools", problem=problem)
         return found
+
+    def model_now(self) -> Model:
+        """Its model at this moment: its own, or its class's; else that of the program or runtime that it is in."""
+        above = model_above(self) if self.model is _NONE_GIVEN else None
+        return self.model if above is None else above
 
     def approver_now(self) -> Approver | None:
         """Who allows dangerous tools at this moment: its own approver, else the :class:`Approvals` of the system."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._spec import number_of
+from understudy.agents._above import line_of
 from understudy.agents._errors import BudgetExceeded
 from understudy.exceptions import InvalidSpec
 
@@ -150,10 +151,8 @@ _DUST = 1e-9
 def budgets_of(agent: Any) -> Sequence[Budget]:
     """The budgets that bind *agent*: its own, and those of all above it; each once."""
     found: list[Budget] = []
-    cell = agent._understudy_cell
-    while cell is not None:
-        budget = getattr(cell.actor, "budget", None)
+    for actor in line_of(agent):
+        budget = getattr(actor, "budget", None)
         if isinstance(budget, Budget) and budget not in found:
             found.append(budget)
-        cell = cell.parent
     return found

@@ -123,7 +123,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
 
     Args:
         endpoint: Where the person sits. None: nowhere; he is only told things.
-        to: Whom he talks to: the id of an agent, its ref, or a class, of which the oldest agent is meant.
+        to: Whom he talks to: the id or the path of an agent, its ref, or a class, of which the oldest agent is meant.
         delivery: What he wants to be told. ``"stream"``: all, as it comes. ``"buffered"``: answers in one piece.
             ``"targeted"``: only what is for him alone, in one piece: answers, questions and approvals; not what others
             just say, nor which tools are used.
@@ -131,6 +131,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
         interactive: Whether he can be asked; by default what the endpoint says, else yes.
         approvals: Whether he is shown the requests for approval.
         patience: Seconds to wait for the next part of an answer to him; ``math.inf`` for ever.
+        ends_program: Whether the program ends when he has left.
         id: Its id; see :class:`AsyncAgent`.
         description: Who it is.
 
@@ -148,6 +149,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
         interactive: bool | None = None,
         approvals: bool = True,
         patience: float = 600.0,
+        ends_program: bool = False,
         id: str = "",  # noqa: A002 - the name of the attribute
         description: str = "",
     ) -> None:
@@ -165,6 +167,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
         here = bool(getattr(endpoint, "interactive", True)) if interactive is None else interactive
         self._interactive = endpoint is not None and here
         self._approvals = approvals
+        self._ends_program = ends_program
         if id:
             self.id = id
         if description:
@@ -295,6 +298,8 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
         """See :meth:`Seat.close`."""
         self.leave()
         self.context.stop()
+        if self._ends_program:
+            self.end_program()
 
     # What the person says
 
@@ -338,8 +343,10 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
         match self._to:
             case ActorRef():
                 return self._to
-            case AgentId(id=name) | str(name):
+            case AgentId(id=name):
                 return self.agents.get(name)
+            case str(name):
+                return self.agents.find(name) or self.context.system.find(name) or self.agents.get(name)
             case type() as cls:
                 found = self.agents.of(cls)
                 if not found:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from understudy._plans._spec import ChildSpec
+    from understudy.agents._agent import AsyncAgent
     from understudy.agents._budget import Budget
+    from understudy.agents._model import Model
     from understudy.instrument import Instrument
 
 __all__ = ["AsyncProgram"]
@@ -70,6 +72,14 @@ class AsyncProgram:
     """Whether the others go on when an agent has ended for good by a failure."""
     budget: Budget | None = None
     """What all agents together may spend."""
+    model: Model | None = None
+    """The model of the agents that were given none; ``understudy run --model`` sets it. Without one either they have a
+    :class:`ScriptedModel`."""
+    front: str | type[AsyncAgent[Any]] | None = None
+    """Whom people talk to, by ``understudy chat`` and ``understudy run --message``: the name or id of an agent, or its
+    class. By default the only agent that answers a ``Prompt`` or a ``Converse``."""
+    guests: Sequence[ChildSpec[Any]] = ()
+    """Agents that whoever runs it adds to its own, as the command line adds a person; to be set before it runs."""
     report: ProgramReport | None = None
     """How it went; None until it has ended."""
 
@@ -175,7 +185,7 @@ class AsyncProgram:
         for field in ("initialize_timeout", "execute_timeout", "clean_up_timeout"):
             check_seconds(field, getattr(self, field), f"program {name}")
         given = Settings() if settings is None else settings
-        specs = list(unique_names(f"program {name}", self.agents()))
+        specs = list(unique_names(f"program {name}", [*self.agents(), *self.guests]))
         custom = type(self).execute is not AsyncProgram.execute
         if custom:
             everybody = tuple(str(spec.name) for spec in specs)
@@ -190,6 +200,7 @@ class AsyncProgram:
             name=name,
             auto_end=not custom,
             budget=self.budget,
+            model=self.model,
             settings=given.model_copy(update=bounds),
             instruments=instruments,
             _hooks=course,

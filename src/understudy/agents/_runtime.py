@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from understudy.actors._settings import Settings
     from understudy.actors._supervisor_ref import SupervisorRef
     from understudy.agents._budget import Budget
+    from understudy.agents._model import Model
     from understudy.reasons import ExitReason
 
 __all__ = ["UNLIMITED", "AgentGroup", "Hooks", "StructuredAgentRuntime", "agent_group"]
@@ -133,6 +134,7 @@ class StructuredAgentRuntime:
         auto_end: End when all agents have ended by themselves, those that are permanent, and those that were started at
             run time, not counted.
         budget: What all agents together may spend.
+        model: The model of the agents that were given none.
         settings: As for :class:`understudy.ActorSystem`.
         instruments: Likewise.
 
@@ -147,6 +149,7 @@ class StructuredAgentRuntime:
         name: str = "agents",
         auto_end: bool = False,
         budget: Budget | None = None,
+        model: Model | None = None,
         settings: Settings | None = None,
         instruments: Iterable[Instrument] = (),
         _hooks: Hooks | None = None,
@@ -154,6 +157,8 @@ class StructuredAgentRuntime:
         self.name = check_name(name, "a runtime of agents")
         self.budget = budget
         """What all agents together may spend."""
+        self.model = model
+        """The model of the agents that were given none."""
         self._hooks = Hooks() if _hooks is None else _hooks
         self._failures: dict[str, ExitReason] = {}
         home = child(DynamicAgents).options(name=_DYNAMIC)
@@ -277,6 +282,7 @@ class AgentRoot(Supervisor[EndProgram]):
     def __init__(self, runtime: StructuredAgentRuntime) -> None:
         self.runtime = runtime
         self.budget = runtime.budget
+        self.model_of_all = runtime.model
 
     async def initialize(self) -> None:
         self.context.register(PROGRAM)

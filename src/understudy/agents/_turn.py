@@ -106,9 +106,9 @@ class Turn:
         finally:
             history.settle("the turn was interrupted: whether this has had effects is unknown")
 
-    @property
+    @cached_property
     def _model(self) -> Model:
-        return self.agent.model
+        return self.agent.model_now()
 
     @cached_property
     def _answer_type(self) -> AnswerType | None:
