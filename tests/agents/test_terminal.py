@@ -229,7 +229,7 @@ async def test_messages_are_said_instead_of_lines_and_lines_only_answer() -> Non
             os.write(target, b"yes\nnot said\n")
             await here.ended()
             assert here.out.getvalue() == "fine\n"
-            assert here.endpoint.failed == 1
+            assert here.endpoint.turns == {"completed": 1, "failed": 1}
             assert "(failed: " in here.err.getvalue()
             assert "KeyError" in here.err.getvalue()
     assert len(model.requests) == 3

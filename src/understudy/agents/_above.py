@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from understudy.agents._model import Model
 
-__all__ = ["line_of", "model_above"]
+__all__ = ["line_of", "model_above", "people_can_be_asked"]
 
 
 def line_of(agent: Any) -> Iterator[Any]:
@@ -24,3 +24,8 @@ def model_above(agent: Any) -> Model | None:
     """The model that the program or runtime of *agent* has for agents that were given none."""
     given = (getattr(actor, "model_of_all", None) for actor in line_of(agent))
     return next((model for model in given if model is not None), None)
+
+
+def people_can_be_asked(agent: Any) -> bool:
+    """Whether the program or runtime of *agent* says nothing else."""
+    return all(getattr(actor, "people_can_be_asked", True) for actor in line_of(agent))

@@ -13,6 +13,7 @@ from understudy.actors._handler import handler
 from understudy.actors._ref import ActorRef
 from understudy.actors._reply import Reply
 from understudy.actors._runtime import runtime_of
+from understudy.agents._above import people_can_be_asked
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._approvals import (
     APPROVALS,
@@ -187,6 +188,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
 
     def initialize(self) -> None:
         """Take over what was delivered before, and begin to serve the person."""
+        self._interactive = self._interactive and people_can_be_asked(self)
         if not self._interactive:
             self._away = "it is not interactive" if self._endpoint is not None else "it has no endpoint"
         registry, key = self.context.system.registry, _OutboxOf(self.id)

@@ -78,6 +78,9 @@ class AsyncProgram:
     front: str | type[AsyncAgent[Any]] | None = None
     """Whom people talk to, by ``understudy chat`` and ``understudy run --message``: the name or id of an agent, or its
     class. By default the only agent that answers a ``Prompt`` or a ``Converse``."""
+    interactive: bool = True
+    """Whether the people in it can be asked. False: whoever asks one is refused with ``NotInteractive``; so does
+    ``understudy run --non-interactive``."""
     guests: Sequence[ChildSpec[Any]] = ()
     """Agents that whoever runs it adds to its own, as the command line adds a person; to be set before it runs."""
     report: ProgramReport | None = None
@@ -201,6 +204,7 @@ class AsyncProgram:
             auto_end=not custom,
             budget=self.budget,
             model=self.model,
+            interactive=self.interactive,
             settings=given.model_copy(update=bounds),
             instruments=instruments,
             _hooks=course,

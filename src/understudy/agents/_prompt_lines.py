@@ -84,16 +84,13 @@ class PromptLines(LineSource):
     def ask(self, prompt: str | None) -> None:
         """Prompt for a line, under another text if there is a prompt already; None: no more."""
         changed, self._prompt = prompt != self._prompt, prompt
-        if prompt is None:
-            if self._task is not None:
-                self._task.cancel()
-        elif not self._prompting and self._start is not None and not self.ended:
+        if self._prompting:
+            if changed and self._task is not None:
+                self._task.cancel()  # there is news when it has ended, and who then still wants a line asks again
+        elif prompt is not None and self._start is not None and not self.ended:
             self._prompting = True
-            task = self._start(self._line(), "prompt")
-            task.add_done_callback(self._done)
-            self._task = task
-        elif changed:
-            self._session.app.invalidate()
+            self._task = self._start(self._line(), "prompt")
+            self._task.add_done_callback(self._done)
 
     async def show(self, write: Callable[[], None]) -> None:
         """Write above the prompt."""

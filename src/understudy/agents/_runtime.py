@@ -135,6 +135,7 @@ class StructuredAgentRuntime:
             run time, not counted.
         budget: What all agents together may spend.
         model: The model of the agents that were given none.
+        interactive: Whether the people in it can be asked.
         settings: As for :class:`understudy.ActorSystem`.
         instruments: Likewise.
 
@@ -150,6 +151,7 @@ class StructuredAgentRuntime:
         auto_end: bool = False,
         budget: Budget | None = None,
         model: Model | None = None,
+        interactive: bool = True,
         settings: Settings | None = None,
         instruments: Iterable[Instrument] = (),
         _hooks: Hooks | None = None,
@@ -159,6 +161,8 @@ class StructuredAgentRuntime:
         """What all agents together may spend."""
         self.model = model
         """The model of the agents that were given none."""
+        self.interactive = interactive
+        """Whether the people in it can be asked."""
         self._hooks = Hooks() if _hooks is None else _hooks
         self._failures: dict[str, ExitReason] = {}
         home = child(DynamicAgents).options(name=_DYNAMIC)
@@ -283,6 +287,7 @@ class AgentRoot(Supervisor[EndProgram]):
         self.runtime = runtime
         self.budget = runtime.budget
         self.model_of_all = runtime.model
+        self.people_can_be_asked = runtime.interactive
 
     async def initialize(self) -> None:
         self.context.register(PROGRAM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
@@ -27,7 +27,7 @@ from understudy.transports._bell import Bell
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from understudy.agents._deliveries import Delivery, OpenRequest
+    from understudy.agents._deliveries import Delivery, OpenRequest, TurnStatus
     from understudy.agents._lines import LineSource
     from understudy.agents._seat import Seat
 
@@ -64,7 +64,8 @@ class TerminalEndpoint:
             read to answer questions.
         interactive: Whether the person can be asked. False: questions are refused with ``NotInteractive``.
         alone: Whether there is no other channel: what nobody can decide here is rejected at once, and not left to wait.
-        style: ``"plain"``: without prompt_toolkit; ``"prompt"``: with it, or not at all; ``"auto"``: if it is there.
+        style: ``"plain"``: without prompt_toolkit; ``"prompt"``: with it, or not at all; ``"auto"``: if it is there, and
+            the terminal can do what it needs.
         stdin: The descriptor that is read.
         stdout: Where answers go to, by default ``sys.stdout``.
         stderr: Where all else goes to, by default ``sys.stderr``.
@@ -86,8 +87,8 @@ class TerminalEndpoint:
     ) -> None:
         self.interactive = interactive
         """Whether the person can be asked."""
-        self.failed = 0
-        """Turns that have failed."""
+        self.turns: Counter[TurnStatus] = Counter()
+        """How many turns were completed, interrupted, and have failed."""
         self.unanswered = 0
         """Questions and requests that were refused, since nobody was there."""
         self._messages = None if messages is None else deque(messages)
@@ -169,7 +170,7 @@ class TerminalEndpoint:
             case ApprovalClosed():
                 self._forget("approval", delivery.number)
             case TurnOver():
-                self.failed += delivery.status == "failed"
+                self.turns[delivery.status] += 1
             case _:
                 pass
 
@@ -246,9 +247,10 @@ class TerminalEndpoint:
     def _deal(self, seat: Seat, source: LineSource, request: OpenRequest) -> Step:
         """Have the person answer *request*, or see to it that nobody waits for him in vain."""
         key = request.kind, request.number
-        line = source.take() if self.interactive and self._asked == key else None
+        asks = self.interactive and seat.interactive
+        line = source.take() if asks and self._asked == key else None
         if line is None:
-            if not self.interactive or (source.ended and source.peek() is None):
+            if not asks or (source.ended and source.peek() is None):
                 return self._refuse(seat, request)
             if self._asked != key:
                 self._asked = key
@@ -302,8 +304,9 @@ class TerminalEndpoint:
             self._bell.ring()
 
     def _choose(self, loop: asyncio.AbstractEventLoop) -> LineSource:
-        both = os.isatty(self._descriptor) and self._stderr.isatty() and self._stdout.isatty()
-        if self._style == "plain" or (self._style == "auto" and not both):
+        able = os.environ.get("TERM") != "dumb" and os.isatty(self._descriptor)
+        able = able and self._stderr.isatty() and self._stdout.isatty()
+        if self._style == "plain" or (self._style == "auto" and not able):
             return PlainLines(self._descriptor, self._stderr, loop)
         try:
             from understudy.agents._prompt_lines import PromptLines  # noqa: PLC0415 - an extra

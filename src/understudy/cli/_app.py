@@ -18,7 +18,9 @@ from understudy.actors._settings import Settings
 from understudy.agents._errors import ProgramFailed
 from understudy.agents._program import AsyncProgram
 from understudy.cli._bench import Report, as_json, show
+from understudy.cli._chat import chat, front_of, model_named, piped_message, say_messages
 from understudy.cli._logs import LogFormat, logs_to_stderr
+from understudy.cli._lone import LoneAgent
 from understudy.cli._profile import Profile
 from understudy.cli._progress import progress_on
 from understudy.cli._running import causes, run_program, run_tree
@@ -34,6 +36,15 @@ if TYPE_CHECKING:
 __all__ = ["run_app"]
 
 _TAPE = "What a simulated test has saved, in .understudy."
+
+_MODEL = typer.Option(
+    "--model",
+    metavar="NAME",
+    help="The model of agents that were given none: a name of pydantic-ai, as openai:gpt-5-mini, or scripted.",
+)
+_NON_INTERACTIVE = typer.Option(
+    "--non-interactive", help="Nobody is there: whoever would ask a person is told so at once."
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -94,21 +105,86 @@ def _run(
             metavar="SECONDS", min=0.01, help="Report who blocks the event loop for longer than that, while it does."
         ),
     ] = None,
+    model: Annotated[str | None, _MODEL] = None,
+    message: Annotated[
+        list[str] | None,
+        typer.Option("--message", "-m", metavar="TEXT", help="Say this to a program of agents; may be given again."),
+    ] = None,
+    non_interactive: Annotated[bool, _NON_INTERACTIVE] = False,
 ) -> None:
     """Run the supervised program TARGET until it ends, or until Ctrl-C.
 
-    Exit codes: 0, it ended in order, also by Ctrl-C; 1, it failed; 2, it cannot be run; 130 or 143, it was killed.
+    A program of agents can be talked to: what --message says, or what is piped in if the program has a front, is
+    answered on standard output, where nothing else is written, and then the program ends.
+
+    Exit codes: 0, it ended in order, also by Ctrl-C; 1, it failed, or has not answered; 2, it cannot be run; 3, a
+    person had to be asked, and nobody was there; 130 or 143, it was killed.
     """
     with logs_to_stderr(log_format, quiet=quiet), _told_failures(log_format):
-        found = declare(load(target), args or ())
+        found = declare(load(target, agents=True), args or ())
         if tree:
             print(draw(spec_of(found, target), target))
-        else:
-            progress = progress_on(quiet=quiet, plain=log_format == "json")
-            settings = _settings(watchdog)
-            if isinstance(found, AsyncProgram):
-                raise typer.Exit(run_program(found, progress, settings))
-            raise typer.Exit(run_tree(found, progress, settings))
+            return
+        settings = _settings(watchdog)
+        if isinstance(found, AsyncProgram):
+            _prepare(found, model, non_interactive=non_interactive)
+            raise typer.Exit(_run_agents(found, target, message, quiet=quiet, log_format=log_format, settings=settings))
+        if model is not None or message or non_interactive:
+            raise UsageError(f"{target} is no program of agents: nobody in it takes a model or a message")
+        raise typer.Exit(run_tree(found, progress_on(quiet=quiet, plain=log_format == "json"), settings))
+
+
+def _prepare(program: AsyncProgram, model: str | None, *, non_interactive: bool) -> None:
+    if model is not None:
+        program.model = model_named(model)
+    if non_interactive:
+        program.interactive = False
+
+
+def _run_agents(
+    program: AsyncProgram,
+    target: str,
+    messages: Sequence[str] | None,
+    *,
+    quiet: bool,
+    log_format: LogFormat,
+    settings: Settings,
+) -> int:
+    lone = isinstance(program, LoneAgent)
+    if not messages and (lone or program.front is not None):
+        piped = piped_message()
+        messages = None if piped is None else [piped]
+    if not messages and lone:
+        raise UsageError(f"{target} is an agent: say something by --message, or use `understudy chat {target}`")
+    if not messages:
+        return run_program(program, progress_on(quiet=quiet, plain=log_format == "json"), settings)
+    return say_messages(program, front_of(program, target), messages, progress_on(quiet=True, plain=True), settings)
+
+
+@app.command("chat")
+def _chat(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A program of agents, as for run; or a class of agents.")
+    ],
+    args: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGS]", help="What the program takes.")] = None,
+    model: Annotated[str | None, _MODEL] = None,
+    non_interactive: Annotated[bool, _NON_INTERACTIVE] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="The log below warnings, too.")] = False,
+) -> None:
+    """Run the program TARGET and talk to its front agent, until the end of input.
+
+    What you type is said; answers are written to standard output as they come, and all else to standard error. Tools
+    that are dangerous ask you first. Ctrl-C interrupts the answer under way; if there is none, or it does not end, it
+    ends the chat. Lines that are piped in are said one after another.
+
+    Exit codes: as for run.
+    """
+    with logs_to_stderr("console", quiet=not verbose), _told_failures():
+        found = declare(load(target, agents=True), args or ())
+        if not isinstance(found, AsyncProgram):
+            raise UsageError(f"{target} is no program of agents, and no class of agents: there is nobody to talk to")
+        _prepare(found, model, non_interactive=non_interactive)
+        raise typer.Exit(chat(found, front_of(found, target), _settings(None)))
 
 
 def _settings(watchdog: float | None) -> Settings:

@@ -60,20 +60,28 @@ def run_tree(
     return _exit_code(_TreeRun(spec, progress, settings, profile, seconds), progress)
 
 
-def run_program(program: AsyncProgram, progress: Progress, settings: Settings) -> int:
+def run_program(
+    program: AsyncProgram, progress: Progress, settings: Settings, interrupted: Callable[[], bool] | None = None
+) -> int:
     """Run a program of agents through its phases, and return the exit code, as for a tree.
+
+    Args:
+        program: The program.
+        progress: What shows that it runs.
+        settings: Those of its system.
+        interrupted: Asked first for each SIGINT; see :func:`understudy.run`.
 
     Raises:
         UsageError: Its declaration does not validate.
         ProgramFailed: An agent or a phase has failed.
     """
-    return _exit_code(_ProgramRun(program, progress, settings), progress)
+    return _exit_code(_ProgramRun(program, progress, settings), progress, interrupted)
 
 
-def _exit_code(attempt: _Run, progress: Progress) -> int:
+def _exit_code(attempt: _Run, progress: Progress, interrupted: Callable[[], bool] | None = None) -> int:
     try:
         progress.start()
-        run(attempt.main(), loop_factory=attempt.loop_factory)
+        run(attempt.main(), loop_factory=attempt.loop_factory, interrupted=interrupted)
     except KeyboardInterrupt:
         return KILLED + signal.SIGINT if attempt.signals > 1 else 0
     except SystemExit:  # from SIGTERM; a SystemExit in an actor is that actor's crash

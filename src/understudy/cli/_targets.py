@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 from understudy._plans._spec import ChildSpec
 from understudy.actors._child import child
+from understudy.agents._agent import AsyncAgent
 from understudy.agents._errors import InvalidProgram
 from understudy.agents._program import AsyncProgram
 from understudy.agents._program_file import load_program
+from understudy.cli._lone import LoneAgent, answers
 from understudy.exceptions import InvalidSpec, UsageError
 from understudy.supervision._supervisor import Supervisor
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Target", "declare", "guarded", "load", "spec_of"]
 
 T = TypeVar("T")
-Tree: TypeAlias = "type[Supervisor] | ChildSpec[Any] | type[AsyncProgram] | AsyncProgram"
+Tree: TypeAlias = "type[Supervisor] | ChildSpec[Any] | type[AsyncProgram] | AsyncProgram | type[AsyncAgent[Any]]"
 
 PROGRAM = "program"
 """What a file calls the tree to run when it defines several, and the name of that file in a folder."""
@@ -41,8 +43,8 @@ class Target:
     tree: Tree
 
 
-def load(text: str) -> Target:
-    """Import what *text* names and find the tree in it.
+def load(text: str, *, agents: bool = False) -> Target:
+    """Import what *text* names and find the tree in it, or with *agents* a class of agents that people can talk to.
 
     =====================  =============================================================
     ``module:Name``        in a module; the current folder is searched first
@@ -70,7 +72,7 @@ def load(text: str) -> Target:
     else:
         _first_on_path(Path.cwd())
         module = guarded(text, lambda: _import_module(place), folder=Path.cwd())
-    return Target(text, _find(module, name, text))
+    return Target(text, _find(module, name, text, agents=agents))
 
 
 def declare(target: Target, args: Sequence[str]) -> ChildSpec[Any] | AsyncProgram:
@@ -88,6 +90,8 @@ def declare(target: Target, args: Sequence[str]) -> ChildSpec[Any] | AsyncProgra
             raise UsageError(f"{target.text} takes no arguments (it has no from_args), got: {' '.join(args)}")
         return _without_arguments(target.text, target.tree) if isinstance(target.tree, type) else target.tree
     made = guarded(target.text, lambda: from_args(args), "its from_args raised")
+    if _is_spec(made) and answers(made.factory):
+        return LoneAgent(made)
     if not (_is_spec(made) or isinstance(made, AsyncProgram)):
         raise UsageError(
             f"{target.text}: from_args must return a ChildSpec or an AsyncProgram, got {type(made).__name__}"
@@ -198,12 +202,14 @@ def _first_on_path(folder: Path) -> None:
         sys.path.insert(0, text)
 
 
-def _find(module: ModuleType, name: str | None, text: str) -> Tree:
+def _find(module: ModuleType, name: str | None, text: str, *, agents: bool) -> Tree:
     if name is None and hasattr(module, PROGRAM):
         name, text = PROGRAM, f"{text}:{PROGRAM}"
     trees = _defined_trees(module)
     if name is not None:
-        return _named(module, name, text, trees)
+        return _named(module, name, text, trees, agents=agents)
+    if agents and not trees:
+        trees = {name: cls for name, cls in vars(module).items() if answers(cls) and cls.__module__ == module.__name__}
     if not trees:
         raise UsageError(f"{text} defines no supervisor class and no tree declared with supervisor(...), nor a program")
     if len(trees) > 1:
@@ -211,12 +217,12 @@ def _find(module: ModuleType, name: str | None, text: str) -> Tree:
     return next(iter(trees.values()))
 
 
-def _named(module: ModuleType, name: str, text: str, trees: Mapping[str, Tree]) -> Tree:
+def _named(module: ModuleType, name: str, text: str, trees: Mapping[str, Tree], *, agents: bool) -> Tree:
     if not hasattr(module, name):
         what = f"it defines {', '.join(trees)}" if trees else "it defines no tree"
         raise UsageError(f"{text}: there is no {name} in it, {what}")
     found: object = getattr(module, name)
-    if _is_tree(found):
+    if _is_tree(found) or (agents and answers(found)):
         return found
     what = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
     raise UsageError(f"{text} is {what}, not a supervisor class or a tree declared with supervisor(...), nor a program")
@@ -270,11 +276,13 @@ def _declared_in(text: str) -> AsyncProgram:
         raise UsageError(str(error)) from error
 
 
-def _without_arguments(text: str, cls: type[Supervisor | AsyncProgram]) -> ChildSpec[Any] | AsyncProgram:
+def _without_arguments(
+    text: str, cls: type[Supervisor | AsyncProgram | AsyncAgent[Any]]
+) -> ChildSpec[Any] | AsyncProgram:
     if issubclass(cls, AsyncProgram):
         return guarded(text, cls, "making it raised")
     try:
-        return child(cls)
+        return LoneAgent(child(cls)) if issubclass(cls, AsyncAgent) else child(cls)
     except InvalidSpec as error:
         raise UsageError(f"{text} needs a from_args: {error}") from None
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from understudy._plans._strategies import PLAIN
 from understudy._tree import Node, Tree
+from understudy.agents._course import MAIN
 from understudy.agents._runtime import UNLIMITED
 from understudy.cli._targets import guarded
 from understudy.supervision._supervisor import Supervisor
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from understudy._plans._strategies import Plan
     from understudy.actors._actor import Actor, Supervises
 
-__all__ = ["declared", "draw"]
+__all__ = ["declared", "draw", "leaves"]
 
 
 def draw(spec: ChildSpec[Any], target: str) -> str:
@@ -41,6 +42,21 @@ def declared(spec: ChildSpec[Any], target: str) -> Tree:
     name = spec.name or spec.label
     node = guarded(target, lambda: _node(spec, f"/user/{name}"), "declaring it raised")
     return Tree(target, (node,))
+
+
+def leaves(spec: ChildSpec[Any]) -> Iterator[tuple[str, type[Actor[Any]]]]:
+    """The paths, below ``/user``, and classes of all that *spec* declares and that is no supervisor."""
+    for path, cls in _leaves(spec, spec.name or spec.label):
+        if path.split("/")[1:] not in ([], [MAIN]):
+            yield path, cls
+
+
+def _leaves(spec: ChildSpec[Any], path: str) -> Iterator[tuple[str, type[Actor[Any]]]]:
+    cls = _class(spec)
+    if not issubclass(cls, Supervisor):
+        yield path, cls
+    for inner in _plan(spec, path).children:
+        yield from _leaves(inner, f"{path}/{inner.name}")
 
 
 def _node(spec: ChildSpec[Any], path: str) -> Node:
