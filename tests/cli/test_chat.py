@@ -153,15 +153,16 @@ def test_what_makes_no_sense_exits_with_2(args: list[str], sentence: str, piped:
     assert sentence in err
 
 
-def test_too_much_to_be_a_message_is_refused(piped: Pipe, capsys: Output, tmp_path: Path) -> None:
+def test_too_much_to_be_a_message_is_refused(
+    piped: Pipe, capsys: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "much"
     file.write_text("x" * 1_000_001)
+    piped("")
     with file.open() as stdin:
-        done = subprocess.run(
-            command("run", "--quiet", f"{TALK}:Clerk"), stdin=stdin, capture_output=True, text=True, env=environment()
-        )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "more than 1,000,000 characters" in done.stderr
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert main(["run", "--quiet", f"{TALK}:Clerk"]) == 2
+    assert "more than 1,000,000 characters" in capsys.readouterr().err
 
 
 # Chat

@@ -64,7 +64,7 @@ class TerminalEndpoint:
             read to answer questions.
         interactive: Whether the person can be asked. False: questions are refused with ``NotInteractive``.
         alone: Whether there is no other channel: what nobody can decide here is rejected at once, and not left to wait.
-        style: ``"plain"``: without prompt_toolkit; ``"prompt"``: with it, or not at all; ``"auto"``: if it is there, and
+        style: ``"plain"``: without prompt_toolkit; ``"prompt"``: with it, or not at all; ``"auto"``: if it is there and
             the terminal can do what it needs.
         stdin: The descriptor that is read.
         stdout: Where answers go to, by default ``sys.stdout``.

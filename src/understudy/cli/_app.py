@@ -18,7 +18,6 @@ from understudy.actors._settings import Settings
 from understudy.agents._errors import ProgramFailed
 from understudy.agents._program import AsyncProgram
 from understudy.cli._bench import Report, as_json, show
-from understudy.cli._chat import chat, front_of, model_named, piped_message, say_messages
 from understudy.cli._logs import LogFormat, logs_to_stderr
 from understudy.cli._lone import LoneAgent
 from understudy.cli._profile import Profile
@@ -136,6 +135,8 @@ def _run(
 
 def _prepare(program: AsyncProgram, model: str | None, *, non_interactive: bool) -> None:
     if model is not None:
+        from understudy.cli._chat import model_named
+
         program.model = model_named(model)
     if non_interactive:
         program.interactive = False
@@ -150,6 +151,8 @@ def _run_agents(
     log_format: LogFormat,
     settings: Settings,
 ) -> int:
+    from understudy.cli._chat import front_of, piped_message, say_messages
+
     lone = isinstance(program, LoneAgent)
     if not messages and (lone or program.front is not None):
         piped = piped_message()
@@ -179,6 +182,8 @@ def _chat(
 
     Exit codes: as for run.
     """
+    from understudy.cli._chat import chat, front_of
+
     with logs_to_stderr("console", quiet=not verbose), _told_failures():
         found = declare(load(target, agents=True), args or ())
         if not isinstance(found, AsyncProgram):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from understudy._plans._spec import snake_case
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._conversation import Converse, Prompt
-from understudy.agents._human import HumanAgent
 from understudy.agents._program import AsyncProgram
 
 if TYPE_CHECKING:
@@ -30,7 +29,11 @@ class LoneAgent(AsyncProgram):
 
 def answers(cls: object) -> TypeGuard[type[AsyncAgent[Any]]]:
     """Whether *cls* is a class of agents to which a person can talk."""
-    if not isinstance(cls, type) or not issubclass(cls, AsyncAgent) or issubclass(cls, HumanAgent):
+    if not isinstance(cls, type) or not issubclass(cls, AsyncAgent):
+        return False
+    from understudy.agents._human import HumanAgent  # with much behind it, which most programs do without
+
+    if issubclass(cls, HumanAgent):
         return False
     table = cls.__understudy_handlers__
     return any(table[message] is not None for message in (Prompt, Converse))
