@@ -22,7 +22,6 @@ from understudy.agents._errors import QuestionNotOpen, SeatClosed
 from understudy.agents._lines import PlainLines
 from understudy.agents._terminal_view import TerminalView, prompt_for
 from understudy.exceptions import MissingExtra, UnderstudyError
-from understudy.transports._bell import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,7 +103,8 @@ class TerminalEndpoint:
         self._cursor = 0
         # Of the run in hand.
         self._seat: Seat | None = None
-        self._bell: Bell | None = None
+        # Set when something has changed since the last step.
+        self._news = asyncio.Event()
         self._over = False
         self._saying = False
         # The turn that was interrupted last.
@@ -117,20 +117,20 @@ class TerminalEndpoint:
     async def run(self, seat: Seat) -> None:
         """See :class:`HumanEndpoint`."""
         loop = asyncio.get_running_loop()
-        self._seat, self._bell = seat, Bell(loop)
+        self._seat = seat
         self._over = self._saying = False
         self._seen.clear()
         self._dealt.clear()
         source = self._source = self._source or self._choose(loop)
-        source.open(self._ring, lambda work, name: seat.start_task(work, name=name))
+        source.open(self._news.set, lambda work, name: seat.start_task(work, name=name))
         self._see(each for each in seat.waiting if each.cursor <= self._cursor)
         try:
             seat.start_task(self._show(seat, source), name="show")
             while (step := self._step(seat, source)) != "end":
                 if step == "wait":
-                    await self._bell.wait()
+                    await self._next_news()
             while self._cursor < seat.latest and not self._over:
-                await self._bell.wait()
+                await self._next_news()
         finally:
             source.close()
             self._seat = None
@@ -153,9 +153,9 @@ class TerminalEndpoint:
             except BrokenPipeError:  # nobody reads the answers any more
                 break
             self._note(delivery)
-            self._ring()
+            self._news.set()
         self._over = True
-        self._ring()
+        self._news.set()
 
     def _note(self, delivery: Delivery) -> None:
         self._cursor = delivery.cursor
@@ -242,7 +242,7 @@ class TerminalEndpoint:
             pass
         finally:
             self._saying = False
-            self._ring()
+            self._news.set()
 
     def _deal(self, seat: Seat, source: LineSource, request: OpenRequest) -> Step:
         """Have the person answer *request*, or see to it that nobody waits for him in vain."""
@@ -299,9 +299,9 @@ class TerminalEndpoint:
     async def _interrupt(self, seat: Seat) -> None:
         await seat.interrupt()
 
-    def _ring(self) -> None:
-        if self._bell is not None:
-            self._bell.ring()
+    async def _next_news(self) -> None:
+        await self._news.wait()
+        self._news.clear()
 
     def _choose(self, loop: asyncio.AbstractEventLoop) -> LineSource:
         able = os.environ.get("TERM") != "dumb" and os.isatty(self._descriptor)
