@@ -21,7 +21,7 @@
 | | test_a_second_cancel_does_not_break_the_clean_up, test_the_bus_is_closed_with_its_program |
 | E1 | test_a_call_of_a_model_holds_nobody_else |
 | E2 | test_no_chunk_is_heard_twice |
-| E6 | test_what_is_said_to_an_agent_that_nobody_prompts_has_a_bound |
+| E6 | test_what_is_said_to_an_agent_that_nobody_prompts_has_a_bound, ..._to_a_person_who_reads_nothing_has_a_bound |
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from understudy.agents import (
     AsyncAgent,
     AsyncProgram,
     Converse,
+    DeliveryGap,
+    HumanAgent,
     Memory,
     ModelUnavailable,
     ProgramFailed,
@@ -47,6 +49,7 @@ from understudy.agents import (
     Said,
     Say,
     ScriptedModel,
+    Seat,
     StructuredAgentRuntime,
     TextDelta,
 )
@@ -411,3 +414,38 @@ async def test_what_is_said_to_an_agent_that_nobody_prompts_has_a_bound() -> Non
         await agent.ask(Prompt(text="still there?"))
     assert len(memory) <= 3
     assert sum(len(item.model_dump_json()) for item in memory.history("9").items) < 10_000
+
+
+@pytest.mark.asyncio
+async def test_what_is_said_to_a_person_who_reads_nothing_has_a_bound() -> None:
+    """The queue of a human was never read, and grew; nobody was told."""
+
+    class Absent:
+        seat: Seat
+
+        async def run(self, seat: Seat) -> None:
+            self.seat = seat
+            await asyncio.Event().wait()
+
+    absent, recorder = Absent(), Recorder()
+    async with StructuredAgentRuntime(child(HumanAgent, absent, outbox=50), instruments=[recorder]) as runtime:
+        human = runtime.agents.get("agents/human_agent", HumanAgent)
+        for number in range(2_000):
+            await human.send(Say(text=f"number {number}"))  # and nobody waits for the reader
+        asking = asyncio.create_task(human.ask(Prompt(text="tea?"), timeout=10))
+        await settle()
+        outbox: Any = human.debug.get_state().state["_outbox"]
+        assert len(outbox._kept) == 50
+        first = await anext(absent.seat.read())
+        assert isinstance(first, DeliveryGap)
+        assert first.missed == 2_001 - 50
+        for number in range(100):
+            await human.send(Say(text=f"and {number}"))
+        await settle()
+        gap = await anext(absent.seat.read(after=2_000))  # the question was dropped, and is not lost
+        assert isinstance(gap, DeliveryGap)
+        assert [each.kind for each in gap.waiting] == ["question"]
+        absent.seat.answer(gap.waiting[0].number, "yes")  # type: ignore[union-attr]
+        assert (await asking).text == "yes"
+    assert recorder.of("mailbox_full") == []
+    assert recorder.letters == []
