@@ -46,6 +46,8 @@ class Front:
     own: tuple[str, ...]
     """The names of all that the program itself declares at the top."""
     has_approvals: bool
+    has_people: bool
+    """Whether the program has people of its own, who may decide what nobody at the terminal does."""
 
 
 def front_of(program: AsyncProgram, target: str) -> Front:
@@ -67,7 +69,12 @@ def front_of(program: AsyncProgram, target: str) -> Front:
     if len(candidates) > 1 and wanted is None:
         raise UsageError(f"{target} has several agents to talk to, {', '.join(candidates)}: set `front` of the program")
     tops = dict.fromkeys(path.split("/")[1] for path, _ in found)
-    return Front(candidates[0], tuple(tops), any(issubclass(cls, Approvals) for _, cls in found))
+    return Front(
+        candidates[0],
+        tuple(tops),
+        has_approvals=any(issubclass(cls, Approvals) for _, cls in found),
+        has_people=any(issubclass(cls, HumanAgent) for _, cls in found),
+    )
 
 
 def seat_person(
@@ -124,7 +131,7 @@ def say_messages(
     Raises:
         UsageError, ProgramFailed: As :func:`run_program`.
     """
-    endpoint = TerminalEndpoint(messages)
+    endpoint = TerminalEndpoint(messages, alone=not front.has_people)
     seat_person(program, front, endpoint, "stream" if sys.stdout.isatty() else "buffered")
     code = run_program(program, progress, settings)
     if code:
@@ -143,7 +150,7 @@ def chat(program: AsyncProgram, front: Front, settings: Settings) -> int:
     Raises:
         UsageError, ProgramFailed: As :func:`run_program`.
     """
-    endpoint = TerminalEndpoint()
+    endpoint = TerminalEndpoint(alone=not front.has_people)
     typed = os.isatty(0)
     seat_person(program, front, endpoint, "stream" if sys.stdout.isatty() else "buffered")
     if typed:
