@@ -211,4 +211,5 @@ async def test_an_approval_is_decided_once_by_whatever_channel_and_closed_in_all
                     assert decisions[number][0].status == ("approved" if approve else "rejected")
             assert person.seats[-1].waiting == (), "an approval is left open"
         assert len(done) == len(set(done))
-        assert len(done) <= sum(approve for person in people for _, approve in person.decided)
+        # Whoever has decided may have been killed before he learned that it counts; the event tells all the same.
+        assert len(done) <= sum(each[0].approved for each in decisions.values())
