@@ -234,6 +234,34 @@ def test_a_signal_cancels_main_and_says_so_in_the_end(
     assert caught.value.__suppress_context__
 
 
+def test_who_has_the_first_say_at_an_interrupt_may_find_it_of_use_but_has_none_at_a_sigterm(loops: Loops) -> None:
+    asked: list[int] = []
+
+    def interrupted() -> bool:
+        asked.append(len(asked))
+        return len(asked) == 1
+
+    async def main() -> None:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(1)  # goes on
+        asked.append(100)
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(3600)
+        asked.append(200)
+
+    with pytest.raises(KeyboardInterrupt):
+        understudy.run(main(), loop_factory=loops, interrupted=interrupted)
+    assert asked == [0, 100, 2]
+
+    async def terminated() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(3600)
+
+    with pytest.raises(SystemExit):
+        understudy.run(terminated(), loop_factory=loops, interrupted=interrupted)
+    assert asked == [0, 100, 2]
+
+
 def test_a_main_that_takes_the_signal_as_a_request_may_still_return(loops: Loops) -> None:
     async def main() -> str:
         try:

@@ -148,6 +148,8 @@ async def test_a_question_of_somebody_who_waits_no_longer_is_closed(how: str) ->
         assert len(chair.seat.waiting) == 1
         if how == "cancel":
             asking.cancel()
+            with pytest.raises(QuestionNotOpen, match="nobody waits for the answer any more"):
+                chair.seat.answer(1, "yes")  # in that very moment, before anybody has heard of it
         elif how == "end":
             asker.kill()
         await asyncio.wait({asking})

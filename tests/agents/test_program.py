@@ -13,7 +13,18 @@ import pytest
 from tests.agents.cast import Break, Echo, Finish, Slow
 from tests.cast import Gate, settle
 from understudy import ChildSpec, InvalidContext, InvalidSpec, RestartsExceeded, Settings, child
-from understudy.agents import AsyncProgram, ProgramFailed, ProgramReport, Prompt, agent_group
+from understudy.agents import (
+    AIAgent,
+    AsyncProgram,
+    HumanAgent,
+    NotInteractive,
+    ProgramFailed,
+    ProgramReport,
+    Prompt,
+    ScriptedModel,
+    Seat,
+    agent_group,
+)
 
 
 class Quick(Echo):
@@ -474,3 +485,62 @@ async def test_agents_that_resist_do_not_take_the_time_of_the_clean_up() -> None
 
 def test_a_report_is_told_in_lines() -> None:
     assert str(ProgramReport(program="x", outcome="completed")) == "program x completed"
+
+
+# What whoever runs it adds
+
+
+class Blank(AIAgent):
+    """Was given no model."""
+
+
+class Own(AIAgent):
+    model = ScriptedModel(["of the class"])
+
+
+@pytest.mark.asyncio
+async def test_the_model_of_a_program_is_that_of_agents_that_were_given_none() -> None:
+    given = ScriptedModel(["of the agent"])
+    play = Recorded(agent_group("team", child(Blank), child(Own)), child(AIAgent, given))
+    play.model = ScriptedModel(["of the program", "and of this one"])
+    running = asyncio.create_task(play.run())
+    await settle()
+    said: list[str] = []
+    for name in ("team/blank", "team/own", "ai_agent"):
+        said.append((await play.runtime.agents.get(f"play/{name}").ask(Prompt(text="?"))).text)
+    late = await play.runtime.start_agent(Blank)
+    said.append((await late.ask(Prompt(text="?"))).text)
+    assert said == ["of the program", "of the class", "of the agent", "and of this one"]
+    play.stop()
+    await running
+
+
+@pytest.mark.asyncio
+async def test_a_guest_is_one_of_the_agents_and_a_person_may_end_the_program_when_he_leaves() -> None:
+    class Hurried:
+        async def run(self, seat: Seat) -> None:
+            await seat.say("hello")
+            await seat.idle()
+
+    play = Recorded(child(Echo))
+    person = child(HumanAgent, Hurried(), to="play/echo", ends_program=True)
+    play.guests = [person.options(name="guest", depends_on=("echo",))]
+    report = await play.run()
+    assert (report.outcome, play.log[-1]) == ("completed", "first closed")
+
+
+@pytest.mark.asyncio
+async def test_in_a_program_that_is_not_interactive_no_person_can_be_asked() -> None:
+    class Patient:
+        async def run(self, seat: Seat) -> None:
+            assert not seat.interactive
+            await asyncio.Event().wait()
+
+    play = Recorded(agent_group("people", child(HumanAgent, Patient())))
+    play.interactive = False
+    running = asyncio.create_task(play.run())
+    await settle()
+    with pytest.raises(NotInteractive, match="it is not interactive"):
+        await play.runtime.agents.get("play/people/human_agent", HumanAgent).ask(Prompt(text="?"))
+    play.stop()
+    await running

@@ -67,6 +67,9 @@ def test_a_file_declares_what_a_class_would(tmp_path: Path) -> None:
     file.write_text(GOOD)
     program = load_program(file)
     assert (program.name, program.execute_timeout, program.keep_going) == ("quarrel", 60.0, True)
+    assert program.front is None
+    file.write_text(GOOD.replace("keep_going = true", 'front = "writer"'))
+    assert load_program(file).front == "writer"
     assert draw(program.spec(), "x").splitlines()[2:] == [
         "├── writer  Echo, transient",
         "└── panel  AgentGroup, transient; one_for_all, 1 restarts in 5 s",

@@ -411,6 +411,33 @@ async def test_a_promised_reply_may_be_an_error_and_the_actor_is_unharmed() -> N
         assert recorder.of("actor_crashed") == []
 
 
+@pytest.mark.parametrize("how", ["answered", "timeout", "cancelled", "dropped", "killed"])
+@pytest.mark.asyncio
+async def test_who_has_promised_a_reply_hears_once_that_nobody_waits_any_more(how: str) -> None:
+    handles: list[Reply[int]] = []
+    heard: list[str] = []
+    async with ActorSystem() as system:
+        clerk = await system.spawn(Clerk, handles)
+        asked = await promised(system, clerk, timeout=1.0)
+        handles[0].when_closed(lambda: heard.append(how))
+        assert heard == []
+        match how:
+            case "answered":
+                assert await clerk.ask(Answer(answers=(7, 8))) == [True, False]
+            case "cancelled":
+                asked.cancel()
+            case "dropped":
+                clerk.tell(Forget())
+            case "killed":
+                clerk.kill()
+            case _:
+                pass
+        await asyncio.wait([asked])
+        await settle()
+        assert heard == [how]
+        assert asked.cancelled() or how == "answered" or asked.exception() is not None
+
+
 @pytest.mark.asyncio
 async def test_a_promise_that_is_dropped_fails_the_ask_at_once() -> None:
     loop = asyncio.get_running_loop()

@@ -68,6 +68,7 @@ from understudy.agents import (
     Agents,
     AIAgent,
     AnyOf,
+    ApprovalOpened,
     ApprovalRequest,
     Approvals,
     AsyncAgent,
@@ -75,14 +76,18 @@ from understudy.agents import (
     Attendee,
     AwaitEnd,
     Budget,
+    CallbackEndpoint,
     ChangeState,
     CloseMeeting,
     Contribute,
     Converse,
     Decide,
     Decision,
+    DeliveryGap,
     GetMeeting,
     GiveFloor,
+    HumanAgent,
+    HumanEndpoint,
     Invitation,
     Join,
     Leave,
@@ -100,16 +105,19 @@ from understudy.agents import (
     ModeratorChooses,
     ProgramReport,
     Prompt,
+    QuestionOpened,
     RequestTurn,
     Resolution,
     RoundRobin,
     Rsvp,
     Said,
     Say,
+    Seat,
     Spoken,
     Structured,
     StructuredAgentRuntime,
     Table,
+    TerminalEndpoint,
     TurnDecision,
     YourTurn,
     agent_group,
@@ -793,6 +801,36 @@ class Parrot:
 
     def price(self, usage: ModelUsage) -> float:
         return 0.0
+
+
+class Window:
+    async def run(self, seat: Seat) -> None:
+        async for delivery in seat.read(after=3):
+            match delivery:
+                case QuestionOpened():
+                    assert_type(delivery.number, int)
+                    seat.answer(delivery.number, "yes")
+                case ApprovalOpened():
+                    assert_type(await seat.decide(delivery.number, approve=True), Resolution)
+                case DeliveryGap():
+                    assert_type(delivery.waiting, tuple[QuestionOpened | ApprovalOpened, ...])
+                case _:
+                    assert_type(delivery.cursor, int)
+        assert_type(await seat.say("hello"), int)
+        assert_type(seat.start_task(seat.interrupt(), name="x"), "asyncio.Task[bool]")
+
+
+async def answered(question: QuestionOpened) -> str | None:
+    return question.text
+
+
+async def people(system: ActorSystem) -> None:
+    endpoint: HumanEndpoint = Window()
+    for each in (endpoint, TerminalEndpoint(["hi"], interactive=False), CallbackEndpoint(answered), None):
+        human = await system.spawn(HumanAgent, each, to=Echoing, delivery="targeted")
+        assert_type(await human.ask(Prompt(text="?")), Said)
+        human.tell(Say(text="!"))
+    child(HumanAgent, to="desk/clerk", ends_program=True)
 
 
 async def agents(ai: ActorRef[Prompt | Say | Converse | Judge | Count], runtime: StructuredAgentRuntime) -> None:

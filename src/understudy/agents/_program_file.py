@@ -67,6 +67,7 @@ class _ProgramTable(_Model):
     execute_timeout: float = Field(default=float("inf"), gt=0)
     clean_up_timeout: float = Field(default=5.0, gt=0)
     keep_going: bool = False
+    front: str | None = Field(default=None, min_length=1)
 
 
 class _File(_Model):
@@ -188,6 +189,7 @@ class _Loader:
         program.execute_timeout = table.execute_timeout
         program.clean_up_timeout = table.clean_up_timeout
         program.keep_going = table.keep_going
+        program.front = table.front
         try:
             program.spec()
         except InvalidSpec as error:
