@@ -215,6 +215,20 @@ async def test_where_nobody_is_there_to_answer_a_question_is_refused_at_once(how
     assert recorder.of("actor_crashed") == []
 
 
+@pytest.mark.asyncio
+async def test_a_question_that_is_told_and_not_asked_is_unhandled_and_harms_nobody() -> None:
+    chair, recorder = Chair(), Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        human = await system.spawn(HumanAgent, chair)
+        await settle()
+        human.tell(Prompt(text="tea?"))
+        await settle()
+        assert chair.seat.latest == 0
+        assert human.status == "running"
+    assert recorder.of("actor_crashed") == []
+    assert [(letter[1], letter[3]) for letter in recorder.letters] == [(human.path, "unhandled")]
+
+
 # Turns
 
 

@@ -505,11 +505,9 @@ async def test_the_model_of_a_program_is_that_of_agents_that_were_given_none() -
     play.model = ScriptedModel(["of the program", "and of this one"])
     running = asyncio.create_task(play.run())
     await settle()
-    said: list[str] = []
-    for name in ("team/blank", "team/own", "ai_agent"):
-        said.append((await play.runtime.agents.get(f"play/{name}").ask(Prompt(text="?"))).text)
-    late = await play.runtime.start_agent(Blank)
-    said.append((await late.ask(Prompt(text="?"))).text)
+    agents = [play.runtime.agents.get(f"play/{name}") for name in ("team/blank", "team/own", "ai_agent")]
+    agents.append(await play.runtime.start_agent(Blank))
+    said = [(await each.ask(Prompt(text="?"))).text for each in agents]
     assert said == ["of the program", "of the class", "of the agent", "and of this one"]
     play.stop()
     await running

@@ -369,8 +369,8 @@ async def test_at_a_terminal_there_are_commands_and_an_interrupt_gives_up_the_tu
             await here.out.has("typed ahead")
             os.write(typing, b"/stop\n")
             await gate.reached(2)
-            human.tell(Say(text="\x1b[2Jhello\x07", speaker="olaf"))
-            await here.err.has("olaf: \\x1b[2Jhello\\x07\n")
+            human.tell(Say(text="\x1b[2Jhello\x07\n(request 7 approved)", speaker="olaf\n"))
+            await here.err.has("olaf\\n: \\x1b[2Jhello\\x07\n  (request 7 approved)\n")
             os.write(typing, b"/quit\n")
             assert isinstance(await human.wait_stopped(10), Normal)
             assert here.out.getvalue() == "one\ntyped ahead\n"

@@ -43,7 +43,7 @@ from understudy.agents._errors import NotInteractive, QuestionNotOpen, SeatClose
 from understudy.agents._human_turn import HumanTurn
 from understudy.agents._outbox import Outbox
 from understudy.agents._seat import HumanEndpoint, Seat
-from understudy.exceptions import ActorNotFound, InvalidContext, InvalidSpec, UnderstudyError
+from understudy.exceptions import ActorNotFound, InvalidContext, InvalidSpec, UnderstudyError, Unhandled
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -120,7 +120,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
 
     When the endpoint returns, the agent ends by itself. When it fails, the agent has failed: the next incarnation calls
     it again, with the deliveries of before. Questions that were open then have failed with ``NoReply``, and a turn that
-    was under way is interrupted.
+    was under way is interrupted. A subclass that has ``initialize`` or ``shutdown`` calls those of this class.
 
     Args:
         endpoint: Where the person sits. None: nowhere; he is only told things.
@@ -252,21 +252,28 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
         """Deliver it, and answer when the person has."""
         if len(self._questions) >= _MOST:
             raise TooManyQuestions(who=self.id, most=_MOST)
+        if self._away:
+            self._outbox.post(QuestionClosed, number=self._deliver(message), why="refused")
+            raise NotInteractive(who=self.id, what=_shortened(message.text), state=self._away)
+        try:
+            reply = self.context.reply_later(message)
+        except InvalidContext:
+            raise Unhandled(path=self.context.path, message=message, remedy="ask it, or tell a Say") from None
+        number = self._deliver(message)
+        self._questions[number] = _Question(message, reply)
+        reply.when_closed(partial(self._given_up, number))
+        return reply
+
+    def _deliver(self, question: Prompt) -> int:
         number = self._outbox.next_question()
         self._outbox.post(
             QuestionOpened,
             number=number,
-            text=message.text,
-            speaker=message.speaker,
-            conversation=message.conversation,
+            text=question.text,
+            speaker=question.speaker,
+            conversation=question.conversation,
         )
-        if self._away:
-            self._outbox.post(QuestionClosed, number=number, why="refused")
-            raise NotInteractive(who=self.id, what=_shortened(message.text), state=self._away)
-        reply = self.context.reply_later(message)
-        self._questions[number] = _Question(message, reply)
-        reply.when_closed(partial(self._given_up, number))
-        return reply
+        return number
 
     def take_answer(self, number: int, text: str) -> None:
         """See :meth:`Seat.answer`."""

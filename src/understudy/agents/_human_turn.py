@@ -54,8 +54,7 @@ class HumanTurn:
 
     def over(self, status: TurnStatus, problem: str = "") -> None:
         """Deliver the end, unless that has been done."""
-        current = self._outbox.turn
-        if current is None or current.turn != self.number:
+        if not self._is_current:
             return
         said = self._said or Said(text="".join(self._texts), conversation=self._message.conversation)
         self._outbox.post(
@@ -74,8 +73,8 @@ class HumanTurn:
             async with target.stream(self._message, timeout=self._patience) as parts:
                 async for part in parts:
                     self._take(part)
-        except Unhandled:
-            if self._heard:
+        except Unhandled as error:
+            if self._heard or error.message != self._message:
                 raise
         else:
             return
@@ -96,5 +95,11 @@ class HumanTurn:
             case TurnEnded():
                 self._said = part.said
 
+    @property
+    def _is_current(self) -> bool:
+        current = self._outbox.turn
+        return current is not None and current.turn == self.number
+
     def _post(self, kind: Callable[..., Any], **facts: Any) -> None:
-        self._outbox.post(kind, turn=self.number, **facts)
+        if self._is_current:  # not what an incarnation of before has left running
+            self._outbox.post(kind, turn=self.number, **facts)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from understudy.agents._deliveries import Delivery, OpenRequest
 
-__all__ = ["TerminalView", "described", "prompt_for", "safe"]
+__all__ = ["TerminalView", "prompt_for"]
 
 
 class TerminalView:
@@ -91,25 +91,25 @@ class TerminalView:
             self._answer(f"{turn.text}\n")
         self.own_turns.discard(turn.turn)
         if turn.status != "completed":
-            self.note(f"({turn.status}{f': {safe(turn.problem)}' if turn.problem else ''})")
+            self.note(f"({turn.status}{f': {quoted(turn.problem)}' if turn.problem else ''})")
 
     def _lines(self, delivery: Delivery) -> Iterator[str]:
         match delivery:
             case TurnStarted() if delivery.turn not in self.own_turns:
-                yield f"(said elsewhere: {safe(delivery.text)})"
+                yield f"(said elsewhere: {quoted(delivery.text)})"
             case TurnToolStarted():
-                yield f"[{safe(delivery.tool)} ...]"
+                yield f"[{printable(delivery.tool)} ...]"
             case TurnToolEnded():
-                yield f"[{safe(delivery.tool)}: {delivery.status}]"
+                yield f"[{printable(delivery.tool)}: {delivery.status}]"
             case Remark():
-                yield f"{safe(delivery.speaker) or 'somebody'}: {safe(delivery.text)}"
+                yield f"{printable(delivery.speaker) or 'somebody'}: {quoted(delivery.text)}"
             case QuestionOpened() | ApprovalOpened():
                 yield described(delivery)
             case QuestionClosed():
                 yield from self._closed(delivery)
             case ApprovalClosed():
                 decision = delivery.decision
-                by, comment = (f" by {safe(decision.by)}" if decision.by else ""), safe(decision.comment)
+                by, comment = (f" by {printable(decision.by)}" if decision.by else ""), printable(decision.comment)
                 yield f"(request {delivery.number} {decision.status}{by}{f': {comment}' if comment else ''})"
             case DeliveryGap():
                 yield f"({delivery.missed} deliveries were missed)"
@@ -120,7 +120,7 @@ class TerminalView:
     def _closed(self, question: QuestionClosed) -> Iterator[str]:
         match question.why:
             case "answered" if question.number not in self.own_answers:
-                yield f"(question {question.number} was answered elsewhere: {safe(question.text)})"
+                yield f"(question {question.number} was answered elsewhere: {quoted(question.text)})"
             case "given_up":
                 yield f"(question {question.number}: nobody waits for the answer any more)"
             case "refused":
@@ -133,10 +133,11 @@ class TerminalView:
 def described(request: OpenRequest) -> str:
     """What somebody wants of the person."""
     if isinstance(request, QuestionOpened):
-        return f"{safe(request.speaker) or 'somebody'} asks (question {request.number}): {safe(request.text)}"
+        return f"{printable(request.speaker) or 'somebody'} asks (question {request.number}): {quoted(request.text)}"
     wanted = request.request
     who = wanted.agent.removeprefix("/user/")
-    return f"{safe(who)} wants to use {safe(wanted.tool)} (request {request.number}): {safe(wanted.arguments)}"
+    what = f"{printable(wanted.tool)} (request {request.number}): {printable(wanted.arguments)}"
+    return f"{printable(who)} wants to use {what}"
 
 
 def prompt_for(request: OpenRequest | None) -> str:
@@ -148,6 +149,11 @@ def prompt_for(request: OpenRequest | None) -> str:
             return f"approve request {request.number}? [y/n] "
         case None:
             return "> "
+
+
+def quoted(text: str) -> str:
+    """*text* in a note: its further lines are set in, so that none of them looks like a note of ours."""
+    return safe(text).replace("\n", "\n  ")
 
 
 def safe(text: str) -> str:
