@@ -361,7 +361,7 @@ async def test_at_a_terminal_there_are_commands_and_an_interrupt_gives_up_the_tu
             assert not endpoint.interrupt()
             os.write(typing, b"/help\n\n/stop\none\n")
             await here.out.has("one")
-            assert "/stop interrupts the answer under way" in here.err.getvalue()
+            assert "/stop where lines are not edited" in here.err.getvalue()
             os.write(typing, b"typed ahead\n")
             assert endpoint.interrupt()
             assert not endpoint.interrupt()  # a second time: it is the end

@@ -34,7 +34,10 @@ __all__ = ["TerminalEndpoint"]
 
 Step: TypeAlias = Literal["again", "wait", "end"]
 
-_HELP = "What you type is said. /stop interrupts the answer under way, /quit leaves, and so does the end of input."
+_HELP = (
+    "What you type is said. Ctrl-C in a chat, or /stop where lines are not edited, interrupts the answer under way. "
+    "/quit leaves, and so does the end of input."
+)
 _YES, _NO = {"y", "yes"}, {"n", "no"}
 
 
@@ -51,10 +54,12 @@ class TerminalEndpoint:
     none. At the end of input it waits for the answer under way; then the person has left.
 
     At a terminal, what was typed before a question or a request appeared does not answer it. ``/stop`` interrupts the
-    turn under way, ``/quit`` leaves, ``/help`` says so.
+    turn under way, ``/quit`` leaves, ``/help`` says so. Ctrl-C is the program's affair, which may call
+    :meth:`interrupt`, as ``understudy chat`` does.
 
     Standard input is read without a thread, and not made non-blocking. With the extra ``chat`` and a terminal on both
-    sides, lines are edited with prompt_toolkit. Control characters in what others say are escaped, but not in answers
+    sides, lines are edited with prompt_toolkit; then there is no prompt while an answer is under way, and no ``/stop``,
+    and Ctrl-C at the prompt is the end of input. Control characters in what others say are escaped, but not in answers
     that go to no terminal. *Not* promised: that it runs without prompt_toolkit on an event loop that cannot watch
     descriptors (Windows); and two of them cannot share one terminal.
 
@@ -163,6 +168,7 @@ class TerminalEndpoint:
             case QuestionOpened() | ApprovalOpened():
                 self._see([delivery])
             case DeliveryGap():
+                self._drop_what_has_closed()
                 self._see(delivery.waiting)
             case QuestionClosed():
                 self._forget("question", delivery.number)
@@ -180,6 +186,11 @@ class TerminalEndpoint:
     def _forget(self, kind: str, number: int) -> None:
         self._seen.discard((kind, number))
         self._dealt.discard((kind, number))
+
+    def _drop_what_has_closed(self) -> None:
+        still = set() if self._seat is None else {(each.kind, each.number) for each in self._seat.waiting}
+        self._seen &= still
+        self._dealt &= still
 
     # What is done next
 
