@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeGuard
 
 from tenacity import wait_exponential
 from tenacity.wait import wait_base
@@ -13,12 +13,12 @@ from understudy.actors._handler import handler
 from understudy.agents._above import model_above
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._answer_type import ANSWER
-from understudy.agents._approvals import APPROVALS, AskApprovals
+from understudy.agents._approvals import approver_of
 from understudy.agents._conversation import Converse, Prompt, Said, Say, Spoken, Structured, TurnEnded
 from understudy.agents._errors import BudgetExceeded, ModelFailed
 from understudy.agents._history import Memory
 from understudy.agents._scripted import ScriptedModel
-from understudy.agents._tools import toolbox
+from understudy.agents._tools import Tool, ToolSource, toolbox
 from understudy.agents._turn import Turn
 from understudy.exceptions import InvalidSpec
 from understudy.messages import reply_type
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from understudy.agents._approving import Approver
     from understudy.agents._budget import Budget
     from understudy.agents._model import Model
-    from understudy.agents._tools import Tool
 
     AnyStructured: TypeAlias = Structured[Any]
 else:
@@ -80,7 +79,8 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
         model: The model; without one that of its program or runtime, and if that has none either, a
             :class:`ScriptedModel`, which says that it is none.
         instructions: What the author wants of it.
-        tools: What :func:`tool` and :func:`agent_tool` have made, besides the methods that are tools.
+        tools: What :func:`tool` and :func:`agent_tool` have made, besides the methods that are tools; and what offers
+            tools, as :func:`mcp_tools` does.
         memory: Its conversations. Without, it begins anew with each incarnation.
         budget: What it may spend.
         approver: Who allows dangerous tools.
@@ -95,7 +95,7 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
     """A budget that is exceeded ends it, a model that fails costs the prompt; what a subclass says is added."""
     model: Model = _NONE_GIVEN
     instructions: str = ""
-    tools: Sequence[Tool] = ()
+    tools: Sequence[Tool | ToolSource] = ()
     approver: Approver | None = None
     budget: Budget | None = None
     max_steps: ClassVar[int] = 20
@@ -116,7 +116,7 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
         model: Model | None = None,
         *,
         instructions: str | None = None,
-        tools: Sequence[Tool] = (),
+        tools: Sequence[Tool | ToolSource] = (),
         memory: Memory | None = None,
         budget: Budget | None = None,
         approver: Approver | None = None,
@@ -151,12 +151,12 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
         return self._memory
 
     def tools_by_name(self) -> dict[str, Tool]:
-        """The tools that the model may use.
+        """The tools of its own that the model may use.
 
         Raises:
             InvalidSpec: Two have one name, or one has a name that is reserved.
         """
-        found = toolbox(type(self), self.tools)
+        found = toolbox(type(self), [each for each in self.tools if not _offers(each)])
         if ANSWER in found:
             problem = f"must not have the name {ANSWER!r}, by which structured answers are given"
             raise InvalidSpec(child=type(self).__qualname__, field="tools", problem=problem)
@@ -167,12 +167,23 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
         above = model_above(self) if self.model is _NONE_GIVEN else None
         return self.model if above is None else above
 
+    async def tools_now(self) -> dict[str, Tool]:
+        """All tools that the model may use for its next answer.
+
+        What others offer under the name of another tool is left out: nobody takes the place of a tool of its own.
+        """
+        found = self.tools_by_name()
+        for source in [each for each in self.tools if _offers(each)]:
+            for each in await source.tools(self):
+                if each.name in found or each.name == ANSWER:
+                    self.log.warning("tool left out, its name is taken", tool=each.name, source=each.source)
+                else:
+                    found[each.name] = each
+        return found
+
     def approver_now(self) -> Approver | None:
         """Who allows dangerous tools at this moment: its own approver, else the :class:`Approvals` of the system."""
-        if self.approver is not None:
-            return self.approver
-        found = self.context.system.registry.find(APPROVALS)
-        return None if found is None else AskApprovals(found, self)
+        return approver_of(self, self.approver)
 
     @handler(cancellable=True)
     async def answer(self, message: Prompt) -> Said:
@@ -204,3 +215,7 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
     def hear(self, message: Say) -> None:
         """Remember what was said."""
         self.memory.history(message.conversation).add_user(message.text, message.speaker)
+
+
+def _offers(tool: Tool | ToolSource) -> TypeGuard[ToolSource]:
+    return not isinstance(tool, Tool) and isinstance(tool, ToolSource)  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -24,6 +24,7 @@ from understudy.messages import Message, Terminated
 if TYPE_CHECKING:
     from understudy.actors._monitors import Monitor
     from understudy.actors._ref import ActorRef
+    from understudy.agents._approving import Approver
     from understudy.reasons import ExitReason
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "RequestApproval",
     "Resolution",
     "WithdrawApproval",
+    "approver_of",
+    "decision_of",
 ]
 
 APPROVALS = Place("approvals")
@@ -283,3 +286,21 @@ class AskApprovals:
         except BaseException:  # most likely a cancel, or the deadline of who has prompted the agent
             self._approvals.tell(WithdrawApproval(number=number))
             raise
+
+
+def approver_of(agent: Actor[Any], own: Approver | None) -> Approver | None:
+    """Who decides for *agent* at this moment: its *own* approver, else the :class:`Approvals` of the system."""
+    if own is not None:
+        return own
+    found = agent.context.system.registry.find(APPROVALS)
+    return None if found is None else AskApprovals(found, agent)
+
+
+async def decision_of(approver: Approver | None, request: ApprovalRequest) -> Decision:
+    """What *approver* decides; who cannot be asked has not approved."""
+    if approver is None:
+        return Decision(status="rejected", comment="there is nobody who could allow it")
+    try:
+        return await approver.decide(request)
+    except Exception as error:
+        return Decision(status="rejected", comment=f"nobody could be asked: {type(error).__name__}: {error}")

@@ -24,6 +24,8 @@ class ApprovalRequest(BaseModel):
     conversation: str = ""
     call: str = ""
     """The id of the call."""
+    reason: str = ""
+    """Why this is asked, in words, where it is not just that the tool is dangerous."""
 
 
 class Decision(BaseModel):
@@ -40,6 +42,12 @@ class Decision(BaseModel):
     def approved(self) -> bool:
         """Whether the tool may be used."""
         return self.status == "approved"
+
+    @property
+    def in_words(self) -> str:
+        """What was decided, by whom and why."""
+        said = f"{self.status}{f' by {self.by}' if self.by else ''}"
+        return f"{said}: {self.comment}" if self.comment else said
 
 
 class Approver(Protocol):

@@ -1,13 +1,13 @@
-"""Tools of a model: typed functions, and other agents."""
+"""Tools of a model: typed functions, other agents, and whatever else somebody offers."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import PydanticUndefined, to_jsonable_python
@@ -16,14 +16,25 @@ from understudy._plans._spec import check_seconds
 from understudy.actors._ref import ActorRef
 from understudy.actors._runtime import runtime_of
 from understudy.agents._conversation import Prompt, Said
-from understudy.agents._model import ToolSchema
+from understudy.agents._model import ToolSchema, ToolStatus
 from understudy.exceptions import InvalidSpec
 
 if TYPE_CHECKING:
     from understudy.actors._actor import Actor
     from understudy.agents._agent import AsyncAgent
+    from understudy.agents._approving import Decision
 
-__all__ = ["Tool", "ToolError", "agent_tool", "told_validation", "tool", "toolbox"]
+__all__ = [
+    "Tool",
+    "ToolError",
+    "ToolInterrupted",
+    "ToolSource",
+    "agent_tool",
+    "fitted",
+    "told_validation",
+    "tool",
+    "toolbox",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,12 +46,24 @@ _LONGEST = 20_000
 class ToolError(Exception):
     """Raise it in a tool to tell the model what it has done wrong; any other exception does it too, with its type."""
 
+    status: ClassVar[ToolStatus] = "error"
+    """That of the result."""
+
+
+class ToolInterrupted(ToolError):
+    """Raise it in a tool that was cut off from what it had begun: nobody knows whether it has had effects."""
+
+    status: ClassVar[ToolStatus] = "interrupted"
+
 
 class Tool:
-    """Something that a model can use; made by :func:`tool` or :func:`agent_tool`.
+    """Something that a model can use; made by :func:`tool` or :func:`agent_tool`, or offered by a :class:`ToolSource`.
 
     It can be called like the function that it was made of.
     """
+
+    needs_consent: bool = False
+    """Whether :meth:`consent` is to be asked before each use."""
 
     def __init__(
         self,
@@ -76,6 +99,8 @@ class Tool:
         """Whether it is a method of the agent that uses it."""
         self.is_agent = agent
         """Whether another agent does the work, which has budgets of its own."""
+        self.source = f"tool {name}"
+        """Where its results come from, unless a result says otherwise."""
         self._arguments = arguments
         self.schema = ToolSchema(name=name, description=description, parameters=_parameters(arguments))
         """What the model sees."""
@@ -93,7 +118,7 @@ class Tool:
         values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
         if self.is_agent:
             content, source = await self.function(agent, **values)
-            return _fitted(content), source
+            return fitted(content), source
         call = partial(self.function, agent, **values) if self.method else partial(self.function, **values)
         if self.blocking:
             result = await runtime_of(agent.context.system).blocking.call(call)
@@ -101,7 +126,11 @@ class Tool:
             result = call()
             if inspect.isawaitable(result):
                 result = await result
-        return _fitted(result), f"tool {self.name}"
+        return fitted(result), self.source
+
+    async def consent(self, agent: AsyncAgent[Any]) -> Decision:
+        """What others have to say before *agent* uses it; only of one that :attr:`needs_consent`. No clock runs yet."""
+        raise NotImplementedError
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -184,6 +213,18 @@ def tool(
     return made if function is None else made(function)
 
 
+@runtime_checkable
+class ToolSource(Protocol):
+    """Among the tools of an :class:`AIAgent`: something that offers tools, and not always the same ones."""
+
+    async def tools(self, agent: AsyncAgent[Any]) -> Sequence[Tool]:
+        """The tools for the next answer of the model of *agent*.
+
+        It must be quick, and must not raise: what is not there is not offered.
+        """
+        ...
+
+
 class _Question(BaseModel):
     """The arguments of an agent that is used as a tool."""
 
@@ -239,7 +280,7 @@ def toolbox(owner: type[Any], given: typing.Iterable[Tool]) -> dict[str, Tool]:
     found: dict[str, Tool] = {}
     for each in (*of_class.values(), *given):
         if not isinstance(each, Tool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            problem = f"must be what `tool` or `agent_tool` has made, got {each!r}"
+            problem = f"must be what `tool` or `agent_tool` has made, or offer tools, got {each!r}"
             raise InvalidSpec(child=owner.__qualname__, field="tools", problem=problem)
         if each.name in found:
             raise InvalidSpec(child=owner.__qualname__, field="tools", problem=f"has two with the name {each.name!r}")
@@ -289,7 +330,7 @@ def _parameters(arguments: type[BaseModel]) -> dict[str, Any]:
     return schema
 
 
-def _fitted(result: Any) -> Any:
+def fitted(result: Any) -> Any:
     """*result* as plain data, cut where it is too long to be of use."""
     data = to_jsonable_python(result, fallback=repr)
     text = data if isinstance(data, str) else repr(data)

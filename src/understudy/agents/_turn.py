@@ -15,7 +15,8 @@ from understudy._plans._backoff import next_delay
 from understudy.actors._ref import ActorRef
 from understudy.actors._runtime import runtime_of
 from understudy.agents._answer_type import ANSWER, AnswerType
-from understudy.agents._approving import ApprovalRequest, Decision
+from understudy.agents._approvals import decision_of
+from understudy.agents._approving import ApprovalRequest
 from understudy.agents._beside import Beside
 from understudy.agents._budget import Amount, budgets_of, reserve
 from understudy.agents._conversation import Said, TextDelta, ToolEnded, ToolStarted, TurnEnded
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from understudy.agents._ai import AIAgent
+    from understudy.agents._approving import Decision
     from understudy.agents._beside import Outcome
     from understudy.agents._budget import Reservation
     from understudy.agents._conversation import Converse, Prompt, Spoken, Structured
@@ -65,7 +67,7 @@ class Turn:
         self._prompt = prompt
         self._heard = heard
         self._history = agent.memory.history(prompt.conversation)
-        self._tools = agent.tools_by_name()
+        self._tools: dict[str, Tool] = {}
         self._adapter: TypeAdapter[Any] | None = None if output is None else TypeAdapter(output)
         self._budgets = budgets_of(agent)
         self._beside = Beside(agent)
@@ -87,6 +89,7 @@ class Turn:
         history.add_user(self._prompt.text, self._prompt.speaker)
         try:
             for _ in range(self.agent.max_steps):
+                self._tools = await self.agent.tools_now()
                 async with aclosing(self._answer()) as texts:
                     async for text in texts:
                         yield TextDelta(text=text)
@@ -252,11 +255,9 @@ class Turn:
             arguments = tool.validated(call.arguments)
         except ValidationError as error:
             return _result(call, "error", told_validation(error), "runtime")
-        if tool.dangerous:
-            decision = await self._decision(call)
-            if not decision.approved:
-                said = f"{decision.status}{f' by {decision.by}' if decision.by else ''}"
-                return _result(call, "denied", f"{said}: {decision.comment}" if decision.comment else said, "approval")
+        for asked, decide in ((tool.dangerous, self._decision), (tool.needs_consent, self._consent)):
+            if asked and not (decision := await decide(call, tool)).approved:
+                return _result(call, "denied", decision.in_words, "approval")
         return await self._run_tool(call, tool, arguments)
 
     async def _run_tool(self, call: ToolCall, tool: Tool, arguments: BaseModel) -> ToolResult:
@@ -272,26 +273,24 @@ class Turn:
             )
         except TimeoutError as error:
             said = str(error) or f"it has not ended within {plain_seconds(seconds)}, and was cancelled"
-            return _result(call, "error", said, f"tool {tool.name}")
+            return _result(call, "error", said, tool.source)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return _result(call, "error", "it was cancelled by somebody", f"tool {tool.name}")
+            return _result(call, "error", "it was cancelled by somebody", tool.source)
         except ToolError as error:
-            return _result(call, "error", str(error), f"tool {tool.name}")
+            return _result(call, error.status, str(error), tool.source)
         except Exception as error:
-            return _result(call, "error", f"{type(error).__name__}: {error}", f"tool {tool.name}")
+            return _result(call, "error", f"{type(error).__name__}: {error}", tool.source)
         else:
             return _result(call, "ok", content, source)
         finally:
             took = self._env.now() - began
             reservation.settle(Amount(cost=tool.cost, calls=1, seconds=min(took, counted)))
 
-    async def _decision(self, call: ToolCall) -> Decision:
+    async def _decision(self, call: ToolCall, tool: Tool) -> Decision:
         approver = self.agent.approver_now()
-        if approver is None:
-            return Decision(status="rejected", comment="there is nobody who could allow it")
         request = ApprovalRequest(
             agent=self.agent.context.path,
             tool=call.tool,
@@ -299,10 +298,10 @@ class Turn:
             conversation=self._prompt.conversation,
             call=call.id,
         )
-        try:
-            return await self._beside.run(partial(approver.decide, request), f"approval:{call.tool}")
-        except Exception as error:
-            return Decision(status="rejected", comment=f"nobody could be asked: {type(error).__name__}: {error}")
+        return await self._beside.run(partial(decision_of, approver, request), f"approval:{tool.name}")
+
+    async def _consent(self, call: ToolCall, tool: Tool) -> Decision:
+        return await self._beside.run(partial(tool.consent, self.agent), f"consent:{tool.name}")
 
     def _take_answer(self, call: ToolCall, answer_type: AnswerType) -> ToolResult:
         if self.value is not _NOTHING:

@@ -1,0 +1,139 @@
+"""A class of messages beside the tool that it is for: whether they fit, what is sent, and what the answer is made of."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import typing_extensions
+from pydantic import TypeAdapter, ValidationError
+
+from understudy.agents._mcp_errors import MCPToolFailed
+from understudy.messages import reply_type
+from understudy.transports._mcp_errors import MCPInvalidResult
+from understudy.transports._mcp_values import ToolResult
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from understudy.agents._mcp_messages import MCPTool
+    from understudy.transports._mcp_values import ToolInfo
+
+__all__ = ["answer_of", "arguments_of", "mismatches"]
+
+_MOST = 8
+"""How deep references in a schema are followed."""
+
+
+def arguments_of(message: MCPTool[Any]) -> dict[str, JsonValue]:
+    """The arguments that *message* stands for; what was not given, and is None, is left out."""
+    given = message.model_fields_set
+    left_out = {name for name in type(message).model_fields if name not in given and getattr(message, name) is None}
+    return message.model_dump(mode="json", by_alias=True, exclude=left_out)
+
+
+def answer_of(message: type[MCPTool[Any]], result: ToolResult) -> Any:
+    """What *result* is as the answer to *message*.
+
+    Raises:
+        MCPToolFailed: The tool has failed.
+        MCPInvalidResult: It cannot be made of that.
+    """
+    kind = _answer_type(message)
+    if kind is ToolResult:
+        return result
+    if result.is_error:
+        raise MCPToolFailed(server=result.server, tool=result.tool, text=result.text)
+    if kind is type(None) or kind is None:
+        return None
+    if kind is str:
+        return result.text
+    candidates = [result.text]
+    if result.structured is not None:
+        candidates = [json.dumps(result.structured)]
+        # A value that is no object is put into one, by this name, since the protocol knows only objects.
+        if isinstance(result.structured, dict) and result.structured.keys() == {"result"}:
+            candidates.append(json.dumps(result.structured["result"]))
+    problem = ""
+    for text in candidates:
+        try:
+            return _adapter(kind).validate_json(text)
+        except ValidationError as error:
+            parts = [f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in error.errors()]
+            problem = "; ".join(parts)
+    problem = f"{message.__qualname__} is answered with {kind!r}, and this is none ({problem})"
+    raise MCPInvalidResult(server=result.server, request=f"tool {result.tool!r}", problem=problem)
+
+
+def mismatches(message: type[MCPTool[Any]], tool: ToolInfo) -> tuple[str, ...]:
+    """Why *message* cannot stand for *tool*, a sentence each: unknown, missing and wrongly typed arguments.
+
+    What a schema says beyond names and simple types is left to the server to check.
+    """
+    ours = message.model_json_schema(by_alias=True)
+    theirs: dict[str, Any] = dict(tool.input_schema)
+    our_fields, their_fields = _properties(ours), _properties(theirs)
+    problems: list[str] = []
+    if not theirs.get("additionalProperties"):
+        problems += [f"the tool has no argument {name!r}" for name in our_fields if name not in their_fields]
+    for name in cast("list[str]", theirs.get("required", [])):
+        if name not in our_fields:
+            problems.append(f"the tool requires the argument {name!r}, and there is no such field")
+        elif name not in ours.get("required", []) and our_fields[name].get("default", "") is None:
+            problems.append(f"the tool requires the argument {name!r}, and the field may be left out")
+    for name, schema in our_fields.items():
+        mine, wanted = _types(schema, ours), _types(their_fields.get(name, {}), theirs)
+        if name not in ours.get("required", []):
+            mine = mine and mine - {"null"}
+        if mine and wanted and not mine <= wanted | ({"integer"} if "number" in wanted else set()):
+            said = f"the tool wants {_names(wanted)} for {name!r}, and the field is {_names(mine)}"
+            problems.append(said)
+    return tuple(problems)
+
+
+def _answer_type(message: type[MCPTool[Any]]) -> Any:
+    kind = reply_type(message)
+    return ToolResult if isinstance(kind, TypeVar | typing_extensions.TypeVar) else kind
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _properties(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: Any = schema.get("properties", {})
+    if not isinstance(found, dict):
+        return {}
+    known = cast("dict[str, Any]", found)
+    return {name: each if isinstance(each, dict) else {} for name, each in known.items()}
+
+
+def _types(schema: dict[str, Any], root: dict[str, Any], depth: int = 0) -> set[str]:
+    """The simple types that *schema* allows; empty where it does not say so in a simple way."""
+    if depth > _MOST:
+        return set()
+    reference: Any = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#/$defs/"):
+        definitions: Any = root.get("$defs", {})
+        target: Any = definitions.get(reference.removeprefix("#/$defs/")) if isinstance(definitions, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return _types(cast("dict[str, Any]", target), root, depth + 1) if isinstance(target, dict) else set()
+    for key in ("anyOf", "oneOf"):
+        parts: Any = schema.get(key)
+        if isinstance(parts, list):
+            found = [
+                _types(cast("dict[str, Any]", each), root, depth + 1) if isinstance(each, dict) else set[str]()
+                for each in cast("list[Any]", parts)
+            ]
+            return set().union(*found) if all(found) else set()
+    kind: Any = schema.get("type")
+    if isinstance(kind, str):
+        return {kind}
+    if isinstance(kind, list):
+        return {each for each in cast("list[Any]", kind) if isinstance(each, str)}
+    return set()
+
+
+def _names(types: set[str]) -> str:
+    return " or ".join(sorted(types))
