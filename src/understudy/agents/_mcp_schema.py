@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typing_extensions
@@ -58,7 +58,7 @@ def answer_of(message: type[MCPTool[Any]], result: ToolResult) -> Any:
     problem = ""
     for text in candidates:
         try:
-            return _adapter(kind).validate_json(text)
+            return _adapter(message).validate_json(text)
         except ValidationError as error:
             parts = [f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in error.errors()]
             problem = "; ".join(parts)
@@ -97,9 +97,9 @@ def _answer_type(message: type[MCPTool[Any]]) -> Any:
     return ToolResult if isinstance(kind, TypeVar | typing_extensions.TypeVar) else kind
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+@lru_cache(maxsize=1_000)
+def _adapter(message: type[MCPTool[Any]]) -> TypeAdapter[Any]:
+    return TypeAdapter(_answer_type(message))
 
 
 def _properties(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -134,7 +134,7 @@ class ToolPins:
         """
         if self.file is None:
             return
-        data = _File(tools=self._pins).model_dump(mode="json", exclude_none=True)
+        data = _File(tools=self._pins).model_dump(mode="json")
         beside = self.file.with_name(f".{self.file.name}.new")
         beside.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", "utf-8")
         os.replace(beside, self.file)

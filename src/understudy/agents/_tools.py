@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Tool",
+    "ToolDenied",
     "ToolError",
     "ToolInterrupted",
     "ToolSource",
@@ -48,6 +49,12 @@ class ToolError(Exception):
 
     status: ClassVar[ToolStatus] = "error"
     """That of the result."""
+
+
+class ToolDenied(ToolError):
+    """Raise it in a tool that was not used, since somebody who must allow it has not."""
+
+    status: ClassVar[ToolStatus] = "denied"
 
 
 class ToolInterrupted(ToolError):

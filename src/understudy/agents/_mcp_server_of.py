@@ -1,0 +1,51 @@
+"""A server as a file of plain values declares it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from understudy.exceptions import InvalidSpec
+from understudy.transports._mcp_servers import HttpServer, StdioServer
+
+if TYPE_CHECKING:
+    from understudy.transports._mcp_link import MCPServerAddress
+
+__all__ = ["server_of", "token_in"]
+
+
+def server_of(server: MCPServerAddress | Mapping[str, Any]) -> MCPServerAddress:
+    """*server*, or what it declares: ``{"command": ...}`` a :class:`StdioServer`, ``{"url": ...}`` a :class:`HttpServer`.
+
+    The other keys are the arguments of these. ``token_variable`` names the environment variable that has the token, so
+    that it need not be in the file.
+
+    Raises:
+        InvalidSpec: It is neither, a key is not known, or the variable is not set.
+        MissingExtra: The SDK is not installed.
+    """
+    if not isinstance(server, Mapping):
+        return server
+    given = dict(server)
+    if ("command" in given) == ("url" in given):
+        problem = f"must have either a `command` or a `url`, got {', '.join(map(repr, given)) or 'nothing'}"
+        raise InvalidSpec(child="MCPAgent", field="server", problem=problem)
+    if "token_variable" in given:
+        given["token"] = token_in(given.pop("token_variable"), "server")
+    try:
+        return StdioServer(**given) if "command" in given else HttpServer(**given)
+    except TypeError as error:
+        raise InvalidSpec(child="MCPAgent", field="server", problem=f"cannot be made: {error}") from None
+
+
+def token_in(variable: str, where: str) -> str:
+    """The token in the environment variable of that name.
+
+    Raises:
+        InvalidSpec: It is not set.
+    """
+    token = os.environ.get(variable, "")
+    if not token:
+        raise InvalidSpec(child=where, field="token_variable", problem=f"is {variable}, which is not set")
+    return token

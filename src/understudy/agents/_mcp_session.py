@@ -1,0 +1,99 @@
+"""The session of an agent with an MCP server: it calls a tool only as the one that was approved."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from understudy.actors._handler import handler
+from understudy.actors._runtime import runtime_of
+from understudy.exceptions import Refused
+from understudy.transports._mcp_errors import MCPCallTimeout, MCPInvalidResult, MCPRefused
+from understudy.transports._mcp_session import CallTool, CallToolProgress, ListTools, MCPSession
+from understudy.transports._mcp_values import ToolInfo, ToolProgress, ToolResult, description_hash
+
+__all__ = ["AgentSession", "PinnedCall", "PinnedCallProgress", "ToolChanged"]
+
+_FRESH = 60.0
+"""Seconds for which a list of tools is taken to be what the server offers."""
+_NO_SUCH_METHOD = -32601
+
+
+class PinnedCall(CallTool):
+    """Call a tool if its description has the hash *pin*."""
+
+    pin: str
+
+
+class PinnedCallProgress(CallToolProgress):
+    """Likewise, and follow it."""
+
+    pin: str
+
+
+class ToolChanged(Refused):
+    """The tool is not the one that was meant, and was not called; ``tool`` is what it is now, None if it is gone."""
+
+    def __init__(self, tool: ToolInfo | None) -> None:
+        super().__init__("the tool is another by now")
+        self.tool = tool
+
+
+class AgentSession(MCPSession):
+    """A session that knows the tools of its server from the beginning on, and compares before it calls.
+
+    The list belongs to this very session: what an agent knows may be from the one before, in which the server was
+    another process, of another version. So it is here, in one step with the call, that they are compared.
+    """
+
+    async def initialize(self) -> None:
+        """Open the session, and see what there is.
+
+        Raises:
+            MCPConnectionFailed: There is no session.
+            MCPRefused: The server does not list its tools.
+        """
+        await super().initialize()
+        await self._look(self.server.call_timeout)
+
+    @handler(cancellable=True, reentrant=True)
+    async def list_tools(self, message: ListTools) -> tuple[ToolInfo, ...]:
+        """What the server offers, not older than a minute."""
+        if self._now() - self._seen_at > _FRESH:
+            await self._look(self._seconds)
+        return tuple(self._tools.values())
+
+    @handler(cancellable=True, reentrant=True)
+    async def call_tool(self, message: CallTool) -> ToolResult:
+        """See the message."""
+        if isinstance(message, PinnedCall):
+            self._compare(message.name, message.pin)
+        return await super().call_tool(message)
+
+    @handler(reentrant=True)
+    async def call_tool_progress(self, message: CallToolProgress) -> AsyncIterator[ToolProgress | ToolResult]:
+        """See the message."""
+        if isinstance(message, PinnedCallProgress):
+            self._compare(message.name, message.pin)
+        async for part in super().call_tool_progress(message):
+            yield part
+
+    async def _look(self, seconds: float) -> None:
+        try:
+            listed = await self._link.tools(seconds)
+        except (MCPCallTimeout, MCPInvalidResult):
+            raise
+        except MCPRefused as error:
+            if error.code != _NO_SUCH_METHOD:
+                raise
+            listed = ()  # a server of resources only
+        # Of two with one name the first counts, here and for whoever approves.
+        self._tools = {tool.name: tool for tool in reversed(listed)}
+        self._seen_at = self._now()
+
+    def _compare(self, name: str, pin: str) -> None:
+        tool = self._tools.get(name)
+        if tool is None or description_hash(tool) != pin:
+            raise ToolChanged(tool)
+
+    def _now(self) -> float:
+        return runtime_of(self.context.system).env.now()
