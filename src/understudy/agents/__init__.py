@@ -1,5 +1,10 @@
 """Agents: actors with an identity, programs made of them, and language models behind mailboxes."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._ai import AIAgent
 from understudy.agents._approvals import (
@@ -120,6 +125,16 @@ from understudy.agents._turn_policies import (
     TurnPolicy,
     WaitForRequest,
 )
+from understudy.agents._tools import Tool, ToolDenied, ToolError, ToolInterrupted, ToolSource, agent_tool, tool
+
+if TYPE_CHECKING:
+    from understudy.agents._mcp_agent import MCPAgent
+    from understudy.agents._mcp_errors import MCPCallLost, MCPToolFailed, ToolMismatch, ToolWithheld
+    from understudy.agents._mcp_messages import ApproveTool, ListOffers, MCPTool, ToolOffer
+    from understudy.agents._mcp_tools import mcp_tools
+    from understudy.agents._pins import ToolPin, ToolPins
+    from understudy.agents._remote_agent import CONVERSATION, RemoteAgent
+    from understudy.agents._remote_errors import AgentUnavailable
 
 __all__ = [
     "AIAgent",
@@ -127,6 +142,7 @@ __all__ = [
     "Adjourn",
     "AgentClass",
     "AgentId",
+    "AgentUnavailable",
     "Agents",
     "Amount",
     "Answer",
@@ -137,6 +153,7 @@ __all__ = [
     "ApprovalRequest",
     "ApprovalRequested",
     "Approvals",
+    "ApproveTool",
     "Approver",
     "AskModerator",
     "AsyncAgent",
@@ -150,6 +167,7 @@ __all__ = [
     "ChooseSpeaker",
     "CloseMeeting",
     "Contribute",
+    "CONVERSATION",
     "Converse",
     "Decide",
     "Decision",
@@ -173,6 +191,12 @@ __all__ = [
     "MeetingNews",
     "MeetingRules",
     "MeetingView",
+    "ListOffers",
+    "ListPending",
+    "MCPAgent",
+    "MCPCallLost",
+    "MCPTool",
+    "MCPToolFailed",
     "Memory",
     "Minute",
     "Model",
@@ -202,6 +226,7 @@ __all__ = [
     "RateLimiter",
     "Release",
     "Remark",
+    "RemoteAgent",
     "RequestApproval",
     "RequestTurn",
     "Reservation",
@@ -224,12 +249,20 @@ __all__ = [
     "TooManyQuestions",
     "Tool",
     "ToolCall",
+    "ToolDenied",
     "ToolEnded",
     "ToolError",
+    "ToolInterrupted",
+    "ToolMismatch",
+    "ToolOffer",
+    "ToolPin",
+    "ToolPins",
     "ToolResult",
     "ToolSchema",
+    "ToolSource",
     "ToolStarted",
     "TurnDecision",
+    "ToolWithheld",
     "TurnEnded",
     "TurnPolicy",
     "TurnOver",
@@ -245,7 +278,37 @@ __all__ = [
     "agent_group",
     "agent_tool",
     "load_program",
+    "mcp_tools",
     "problems_of",
     "reserve",
     "tool",
 ]
+
+_LATER = {
+    "AgentUnavailable": "_remote_errors",
+    "ApproveTool": "_mcp_messages",
+    "CONVERSATION": "_remote_agent",
+    "ListOffers": "_mcp_messages",
+    "MCPAgent": "_mcp_agent",
+    "MCPCallLost": "_mcp_errors",
+    "MCPTool": "_mcp_messages",
+    "MCPToolFailed": "_mcp_errors",
+    "RemoteAgent": "_remote_agent",
+    "ToolMismatch": "_mcp_errors",
+    "ToolOffer": "_mcp_messages",
+    "ToolPin": "_pins",
+    "ToolPins": "_pins",
+    "ToolWithheld": "_mcp_errors",
+    "mcp_tools": "_mcp_tools",
+}
+"""What needs the transports, by the module that has it: imported when it is first wanted, since the transports take as
+long to import as all the rest, and most programs of agents have no use for them."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        module = _LATER.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+        return value

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from tenacity import wait_exponential
 from tenacity.wait import wait_base
+from typing_extensions import TypeIs
 
 from understudy.actors._handler import handler
 from understudy.agents._above import model_above
@@ -217,5 +218,5 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
         self.memory.history(message.conversation).add_user(message.text, message.speaker)
 
 
-def _offers(tool: Tool | ToolSource) -> TypeGuard[ToolSource]:
+def _offers(tool: Tool | ToolSource) -> TypeIs[ToolSource]:
     return not isinstance(tool, Tool) and isinstance(tool, ToolSource)  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -123,7 +123,8 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
 
     async def initialize(self) -> None:
         """Open the session, and compare what the server offers with what is pinned and declared."""
-        await runtime_of(self.context.system).blocking.call(self.pins.read)
+        if self.pins.file is not None:
+            await runtime_of(self.context.system).blocking.call(self.pins.read)
         self._session: ActorRef[Any] = await self.context.spawn(self._session_spec)
         self.context.watch(self._session, pact=True)
         await self._look()
@@ -241,6 +242,8 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
             await self._keep()
 
     async def _keep(self) -> None:
+        if self.pins.file is None:
+            return
         try:
             await runtime_of(self.context.system).blocking.call(self.pins.write)
         except OSError as error:  # what is approved holds, for as long as this process lives

@@ -1,4 +1,4 @@
-"""A class of messages beside the tool that it is for: whether they fit, what is sent, and what the answer is made of."""
+"""A class of messages and the tool that it is for: whether they fit, what is sent, what the answer is made of."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def mismatches(message: type[MCPTool[Any]], tool: ToolInfo) -> tuple[str, ...]:
     problems: list[str] = []
     if not theirs.get("additionalProperties"):
         problems += [f"the tool has no argument {name!r}" for name in our_fields if name not in their_fields]
-    for name in cast("list[str]", theirs.get("required", [])):
+    for name in [each for each in _list(theirs.get("required")) if isinstance(each, str)]:
         if name not in our_fields:
             problems.append(f"the tool requires the argument {name!r}, and there is no such field")
         elif name not in ours.get("required", []) and our_fields[name].get("default", "") is None:
@@ -103,36 +103,32 @@ def _adapter(message: type[MCPTool[Any]]) -> TypeAdapter[Any]:
 
 
 def _properties(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    found: Any = schema.get("properties", {})
-    if not isinstance(found, dict):
-        return {}
-    known = cast("dict[str, Any]", found)
-    return {name: each if isinstance(each, dict) else {} for name, each in known.items()}
+    return {name: _object(each) for name, each in _object(schema.get("properties")).items()}
 
 
 def _types(schema: dict[str, Any], root: dict[str, Any], depth: int = 0) -> set[str]:
     """The simple types that *schema* allows; empty where it does not say so in a simple way."""
     if depth > _MOST:
         return set()
-    reference: Any = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/$defs/"):
-        definitions: Any = root.get("$defs", {})
-        target: Any = definitions.get(reference.removeprefix("#/$defs/")) if isinstance(definitions, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return _types(cast("dict[str, Any]", target), root, depth + 1) if isinstance(target, dict) else set()
+    reference: object = schema.get("$ref")
+    if isinstance(reference, str):
+        target = _object(_object(root.get("$defs")).get(reference.removeprefix("#/$defs/")))
+        return _types(target, root, depth + 1)
     for key in ("anyOf", "oneOf"):
-        parts: Any = schema.get(key)
-        if isinstance(parts, list):
-            found = [
-                _types(cast("dict[str, Any]", each), root, depth + 1) if isinstance(each, dict) else set[str]()
-                for each in cast("list[Any]", parts)
-            ]
-            return set().union(*found) if all(found) else set()
-    kind: Any = schema.get("type")
-    if isinstance(kind, str):
-        return {kind}
-    if isinstance(kind, list):
-        return {each for each in cast("list[Any]", kind) if isinstance(each, str)}
-    return set()
+        found = [_types(_object(each), root, depth + 1) for each in _list(schema.get(key))]
+        if found:
+            return set[str]().union(*found) if all(found) else set()
+    kind: object = schema.get("type")
+    return {kind} if isinstance(kind, str) else {each for each in _list(kind) if isinstance(each, str)}
+
+
+def _object(value: object) -> dict[str, Any]:
+    """*value*, of a schema that anybody may have written, if it is an object."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def _names(types: set[str]) -> str:

@@ -16,10 +16,11 @@ __all__ = ["server_of", "token_in"]
 
 
 def server_of(server: MCPServerAddress | Mapping[str, Any]) -> MCPServerAddress:
-    """*server*, or what it declares: ``{"command": ...}`` a :class:`StdioServer`, ``{"url": ...}`` a :class:`HttpServer`.
+    """*server*, or what it declares.
 
-    The other keys are the arguments of these. ``token_variable`` names the environment variable that has the token, so
-    that it need not be in the file.
+    A table with a ``command`` is a :class:`StdioServer`, one with a ``url`` a :class:`HttpServer`; the other keys are
+    the arguments of these. ``token_variable`` names the environment variable that has the token, so that it need not be
+    in a file.
 
     Raises:
         InvalidSpec: It is neither, a key is not known, or the variable is not set.

@@ -64,7 +64,7 @@ class ToolPins:
     def __init__(self, pins: Mapping[str, str] | None = None, *, file: str | Path | None = None) -> None:
         given = dict(pins or {})
         for name, digest in given.items():
-            if not isinstance(digest, str) or _HASH.fullmatch(digest) is None:  # pyright: ignore[reportUnnecessaryIsInstance]
+            if _HASH.fullmatch(str(digest)) is None:
                 problem = f"must be hashes, 'sha256:' and 64 digits, got {digest!r} for {name!r}"
                 raise InvalidSpec(child="ToolPins", field="pins", problem=problem)
         self.file = None if file is None else Path(file)

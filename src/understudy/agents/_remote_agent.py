@@ -1,0 +1,248 @@
+"""``RemoteAgent``: an agent of another process, under an id of this one."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias
+
+from typing_extensions import TypeVar
+
+from understudy.actors._handler import handler
+from understudy.actors._waiting import Waiting, detached
+from understudy.agents._agent import AsyncAgent
+from understudy.agents._conversation import Converse, Prompt, Say, Structured
+from understudy.agents._mcp_server_of import token_in
+from understudy.agents._remote_errors import AgentUnavailable
+from understudy.agents._shared_node import NodeTerms, SharedNode, shared_node
+from understudy.exceptions import ActorNotFound, ActorStopped, InvalidSpec, UnderstudyError
+from understudy.messages import Message, StreamMessage
+from understudy.reasons import NodeDown, NotFound
+from understudy.transports._errors import LinkDown
+from understudy.transports._remote_node import RemoteNode
+
+if TYPE_CHECKING:
+    from understudy._plans._directives import OnFailure
+    from understudy._plans._spec import Options
+    from understudy.actors._ref import ActorRef
+    from understudy.transports._connection import Transport
+    from understudy.transports._terms import LinkOptions
+    from understudy.transports._tls import Tls
+
+    AnyMessage: TypeAlias = Message[Any]
+    AnyStream: TypeAlias = StreamMessage[Any]
+    AnyStructured: TypeAlias = Structured[Any]
+else:
+    # At run time a message class must be a class; to the checkers it is the one with any reply.
+    AnyMessage, AnyStream, AnyStructured = Message, StreamMessage, Structured
+
+__all__ = ["CONVERSATION", "RemoteAgent"]
+
+M = TypeVar("M", default=Prompt | Say | Converse | AnyStructured)
+
+CONVERSATION: tuple[type[Any], ...] = (Prompt, Say, Converse)
+"""What agents say to one another, for ``listen(messages=[*CONVERSATION, ...])``. Each ``Structured`` is named besides."""
+
+_THEIRS: OnFailure = {UnderstudyError: "resume"}
+_LONGER = 0.5
+"""Seconds. Whoever asks gives up first, and then the question is withdrawn over there too."""
+_FIRST = 5.0
+"""Seconds that the first attempt at a link may take before the agent starts without."""
+
+
+class RemoteAgent(AsyncAgent[M], Generic[M]):
+    """Stands here for an agent of another process, with the same interface.
+
+    ::
+
+        critic = await system.spawn(RemoteAgent, "wss://host:8700", token=token, id="agents/critic")
+        said = await critic.ask(Prompt(text="Well?"))
+        async for part in critic.stream(Converse(text="And this?")): ...
+
+    The other process calls ``system.listen(..., messages=CONVERSATION)``. A ref that ``RemoteNode.lookup`` returns
+    reaches an agent there just as well, as long as there is a link; what this one adds is a place here: it is found by
+    its id, it is supervised and in the tree, it outlives the link and the other process, and it says in one way that it
+    cannot reach the agent.
+
+    Each message is passed on as it is, in the order of arrival, up to ``max_concurrency`` (100) at once; whoever asks
+    more waits, and so does whoever sends more than the other side takes. Deadlines, cancels and the end of a stream's
+    consumer are passed on too. The sender that the agent there sees is this one, as its own side of the link says.
+
+    What comes back is what the agent there has answered. Its ``Refused`` is raised as it is; if it has failed, the
+    asker gets an ``ActorFailed`` whose ``__cause__`` is the one from there. While there is no link, or no such agent, a
+    message waits for it for *patience* seconds, and is then refused with :class:`AgentUnavailable`, as are at once
+    those that were on their way when the link was lost: nobody knows then whether they were handled, and nothing is
+    ever sent twice. A message that was told is lost, and told of as a refusal.
+
+    The agent is looked up at its path again when the link was made anew or it has ended, so it may have been replaced
+    by another meanwhile, with another memory.
+
+    Args:
+        node: Where it is: the URL at which its system listens, or a :class:`understudy.transports.RemoteNode`. Agents
+            with one URL share a link.
+        id: Its id here.
+        path: Its path there; by default the id.
+        token: For the URL; see :meth:`understudy.ActorSystem.connect`.
+        token_variable: Or the environment variable that has it, so that it need not be in a file.
+        tls: Certificates, for the URL.
+        name: The name that the other node must have; by default any.
+        messages: Classes of messages that the agents there may send here; replies need not be named.
+        options: Bounds of the link.
+        transport: Another way to connect, in place of that of the URL's scheme.
+        patience: Seconds that a message waits for a link and the agent. 0 for none.
+        description: What it is for.
+
+    Raises:
+        InvalidSpec: Something does not fit; also in ``initialize``, where another agent has linked with the same URL on
+            other terms.
+        HandshakeFailed, UnsafeListener, MissingExtra: In ``initialize``: there will be no link, as the two sides do not
+            trust or understand each other. That just nobody is there is no error.
+    """
+
+    defaults: ClassVar[Options] = {"max_concurrency": 100, "on_failure": _THEIRS}
+    """What the agent there has failed with is no failure of this one."""
+
+    def __init__(
+        self,
+        node: str | RemoteNode,
+        *,
+        id: str,  # noqa: A002 - the name of the attribute
+        path: str | None = None,
+        token: str | None = None,
+        token_variable: str | None = None,
+        tls: Tls | None = None,
+        name: str | None = None,
+        messages: tuple[type[Any], ...] = (),
+        options: LinkOptions | None = None,
+        transport: Transport | None = None,
+        patience: float = 1.0,
+        description: str = "",
+    ) -> None:
+        if not isinstance(node, str | RemoteNode):  # pyright: ignore[reportUnnecessaryIsInstance]
+            problem = f"must be a URL, or what `connect` has returned, got {node!r}"
+            raise InvalidSpec(child="RemoteAgent", field="node", problem=problem)
+        if not 0 <= patience < math.inf:
+            problem = f"must be a number of seconds from 0 up, got {patience!r}"
+            raise InvalidSpec(child="RemoteAgent", field="patience", problem=problem)
+        if not id:
+            raise InvalidSpec(child="RemoteAgent", field="id", problem="must not be empty")
+        self.id = id
+        if description:
+            self.description = description
+        if token_variable is not None:
+            token = token_in(token_variable, "RemoteAgent")
+        self._node = node
+        self._path = id if path is None else path
+        self._patience = patience
+        self._given = {"tls": tls, "node": name, "options": options, "transport": transport}
+        self._token = token
+        self._messages = tuple(messages)
+        self._shared: SharedNode | None = None
+        self._found: ActorRef[Any] | None = None
+        # First come, first served: messages that wait for the agent must not be overtaken by those that do not.
+        self._turnstile = asyncio.Lock()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # What a subclass says of other errors does not undo what is said of these.
+        cls.defaults = {**cls.defaults, "on_failure": {**_THEIRS, **cls.defaults.get("on_failure", {})}}
+
+    async def initialize(self) -> None:
+        """Begin to link with the other process, and see that it does not refuse."""
+        if isinstance(self._node, RemoteNode):
+            return
+        terms = NodeTerms(self._node, self._token, messages=self._messages, **self._given)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        self._shared = shared = shared_node(self.context.system, terms)
+        shared.use(self.context.ref)
+        await asyncio.wait({shared.tried}, timeout=_FIRST)
+        if shared.found.done():
+            shared.found.result()
+
+    def describe(self) -> dict[str, object]:
+        """For crash reports."""
+        return {"id": self.id, "agent": self._whom}
+
+    @handler(cancellable=True, reentrant=True)
+    async def pass_on(self, message: AnyMessage) -> Any:
+        """Ask the agent there, or tell it."""
+        ask = Waiting.now().ask
+        agent = await self._agent()
+        try:
+            if ask is None:
+                await agent.send(message)
+                return None
+            left = ask.deadline - asyncio.get_running_loop().time()
+            with detached():
+                return await agent.ask(message, timeout=max(left, 0.0) + _LONGER)
+        except ActorStopped as error:
+            self._lost(error)
+
+    @handler(reentrant=True)
+    async def pass_stream_on(self, message: AnyStream) -> AsyncIterator[Any]:
+        """Follow a stream of the agent there; the patience is that of whoever follows this one."""
+        agent = await self._agent()
+        try:
+            async with agent.stream(message, timeout=math.inf) as parts:
+                async for part in parts:
+                    yield part
+        except ActorStopped as error:
+            self._lost(error)
+
+    async def _agent(self) -> ActorRef[Any]:
+        """The agent there.
+
+        Raises:
+            AgentUnavailable: It cannot be reached within the patience.
+        """
+        try:
+            async with asyncio.timeout(self._patience), self._turnstile:
+                if self._found is None or self._found.status == "stopped":
+                    self._found = await self._look_up()
+                return self._found
+        except TimeoutError:
+            raise self._unavailable(self._state()) from None
+        except ActorNotFound as error:
+            raise AgentUnavailable(agent=self._whom, problem=str(error), reason=NotFound()) from error
+        except LinkDown as error:
+            raise self._unavailable(error.why) from error
+
+    async def _look_up(self) -> ActorRef[Any]:
+        while True:
+            node = await self._other()
+            try:
+                await node.wait_up()
+                found = await node.lookup(self._path, timeout=max(self._patience, 1e-3))
+            except LinkDown:
+                if node.is_up:  # there is no answer, and there will be none in time
+                    raise
+                continue  # it was lost in this very moment
+            # So that its end is known here when it has come.
+            self.context.watch(found)
+            return found
+
+    async def _other(self) -> RemoteNode:
+        if isinstance(self._node, RemoteNode):
+            return self._node
+        assert self._shared is not None
+        found = self._shared.found
+        if not found.done():
+            await asyncio.wait({found})
+        return found.result()
+
+    def _lost(self, error: ActorStopped) -> NoReturn:
+        raise AgentUnavailable(
+            agent=self._whom, problem=str(error.reason), reason=error.reason, unknown=True
+        ) from error
+
+    def _unavailable(self, why: str) -> AgentUnavailable:
+        name = self._node.name if isinstance(self._node, RemoteNode) else self._node
+        return AgentUnavailable(agent=self._whom, problem=why, reason=NodeDown(name))
+
+    def _state(self) -> str:
+        return f"no link within {self._patience:g} s"
+
+    @property
+    def _whom(self) -> str:
+        where = self._node if isinstance(self._node, str) else f"//{self._node.name}"
+        return f"agent {self._path!r} at {where}"
