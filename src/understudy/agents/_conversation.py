@@ -34,6 +34,9 @@ class Say(Message):
     All of *text* is text: no word in it is a signal. That a turn goes on in another message is said by *end_of_turn*.
     """
 
+    wire_name: ClassVar[str | None] = "understudy.Say"
+    """The same in all versions, so that agents of different ones understand each other over links."""
+
     text: str
     speaker: str = ""
     """The id of who speaks; empty for somebody who is no agent."""
@@ -58,6 +61,8 @@ class Prompt(Message[Said]):
 
     reply_within: ClassVar[float | None] = 120.0
     """Models, and who uses tools, take their time."""
+    wire_name: ClassVar[str | None] = "understudy.Prompt"
+    """As of :class:`Say`."""
 
     text: str
     speaker: str = ""
@@ -130,6 +135,9 @@ Spoken: TypeAlias = TextDelta | ToolStarted | ToolEnded | TurnEnded
 
 class Converse(StreamMessage[Spoken]):
     """:class:`Prompt`, answered while the agent speaks: ``async for part in ref.stream(Converse(text="hi"))``."""
+
+    wire_name: ClassVar[str | None] = "understudy.Converse"
+    """As of :class:`Say`."""
 
     text: str
     """What is said."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from understudy.agents._variables import token_in
 from understudy.exceptions import InvalidSpec
 from understudy.transports._mcp_servers import HttpServer, StdioServer
 
 if TYPE_CHECKING:
     from understudy.transports._mcp_link import MCPServerAddress
 
-__all__ = ["server_of", "token_in"]
+__all__ = ["server_of"]
 
 
 def server_of(server: MCPServerAddress | Mapping[str, Any]) -> MCPServerAddress:
@@ -38,15 +38,3 @@ def server_of(server: MCPServerAddress | Mapping[str, Any]) -> MCPServerAddress:
         return StdioServer(**given) if "command" in given else HttpServer(**given)
     except TypeError as error:
         raise InvalidSpec(child="MCPAgent", field="server", problem=f"cannot be made: {error}") from None
-
-
-def token_in(variable: str, where: str) -> str:
-    """The token in the environment variable of that name.
-
-    Raises:
-        InvalidSpec: It is not set.
-    """
-    token = os.environ.get(variable, "")
-    if not token:
-        raise InvalidSpec(child=where, field="token_variable", problem=f"is {variable}, which is not set")
-    return token

@@ -87,7 +87,9 @@ class AgentSession(MCPSession):
                 raise
             listed = ()  # a server of resources only
         # Of two with one name the first counts, here and for whoever approves.
-        self._tools = {tool.name: tool for tool in reversed(listed)}
+        self._tools: dict[str, ToolInfo] = {}
+        for tool in listed:
+            self._tools.setdefault(tool.name, tool)
         self._seen_at = self._now()
 
     def _compare(self, name: str, pin: str) -> None:

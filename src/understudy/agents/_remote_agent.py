@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias
 
 from typing_extensions import TypeVar
 
+from understudy._plans._spec import check_seconds
 from understudy.actors._handler import handler
 from understudy.actors._waiting import Waiting, detached
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._conversation import Converse, Prompt, Say, Structured
-from understudy.agents._mcp_server_of import token_in
 from understudy.agents._remote_errors import AgentUnavailable
 from understudy.agents._shared_node import NodeTerms, SharedNode, shared_node
+from understudy.agents._variables import token_in
 from understudy.exceptions import ActorNotFound, ActorStopped, InvalidSpec, UnderstudyError
-from understudy.messages import Message, StreamMessage
+from understudy.messages import Message, StreamMessage, Terminated
 from understudy.reasons import NodeDown, NotFound
 from understudy.transports._errors import LinkDown
 from understudy.transports._remote_node import RemoteNode
+from understudy.transports._tls import Tls
 
 if TYPE_CHECKING:
     from understudy._plans._directives import OnFailure
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from understudy.actors._ref import ActorRef
     from understudy.transports._connection import Transport
     from understudy.transports._terms import LinkOptions
-    from understudy.transports._tls import Tls
 
     AnyMessage: TypeAlias = Message[Any]
     AnyStream: TypeAlias = StreamMessage[Any]
@@ -42,7 +43,7 @@ __all__ = ["CONVERSATION", "RemoteAgent"]
 M = TypeVar("M", default=Prompt | Say | Converse | AnyStructured)
 
 CONVERSATION: tuple[type[Any], ...] = (Prompt, Say, Converse)
-"""What agents say to one another, for ``listen(messages=[*CONVERSATION, ...])``. Each ``Structured`` is named besides."""
+"""What agents say to one another: ``listen(messages=[*CONVERSATION, Judge])``, with each ``Structured`` besides."""
 
 _THEIRS: OnFailure = {UnderstudyError: "resume"}
 _LONGER = 0.5
@@ -85,12 +86,12 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
         path: Its path there; by default the id.
         token: For the URL; see :meth:`understudy.ActorSystem.connect`.
         token_variable: Or the environment variable that has it, so that it need not be in a file.
-        tls: Certificates, for the URL.
+        tls: Certificates, for the URL; also a table of its arguments.
         name: The name that the other node must have; by default any.
         messages: Classes of messages that the agents there may send here; replies need not be named.
         options: Bounds of the link.
         transport: Another way to connect, in place of that of the URL's scheme.
-        patience: Seconds that a message waits for a link and the agent. 0 for none.
+        patience: Seconds that a message waits for a link and the agent.
         description: What it is for.
 
     Raises:
@@ -111,7 +112,7 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
         path: str | None = None,
         token: str | None = None,
         token_variable: str | None = None,
-        tls: Tls | None = None,
+        tls: Tls | Mapping[str, str] | None = None,
         name: str | None = None,
         messages: tuple[type[Any], ...] = (),
         options: LinkOptions | None = None,
@@ -122,9 +123,6 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
         if not isinstance(node, str | RemoteNode):  # pyright: ignore[reportUnnecessaryIsInstance]
             problem = f"must be a URL, or what `connect` has returned, got {node!r}"
             raise InvalidSpec(child="RemoteAgent", field="node", problem=problem)
-        if not 0 <= patience < math.inf:
-            problem = f"must be a number of seconds from 0 up, got {patience!r}"
-            raise InvalidSpec(child="RemoteAgent", field="patience", problem=problem)
         if not id:
             raise InvalidSpec(child="RemoteAgent", field="id", problem="must not be empty")
         self.id = id
@@ -134,10 +132,17 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
             token = token_in(token_variable, "RemoteAgent")
         self._node = node
         self._path = id if path is None else path
-        self._patience = patience
-        self._given = {"tls": tls, "node": name, "options": options, "transport": transport}
-        self._token = token
-        self._messages = tuple(messages)
+        self._patience = check_seconds("patience", patience, "RemoteAgent")
+        certificates = Tls(**tls) if isinstance(tls, Mapping) else tls
+        self._terms = NodeTerms(
+            "" if isinstance(node, RemoteNode) else node,
+            token,
+            tls=certificates,
+            node=name,
+            options=options,
+            transport=transport,
+            messages=tuple(messages),
+        )
         self._shared: SharedNode | None = None
         self._found: ActorRef[Any] | None = None
         # First come, first served: messages that wait for the agent must not be overtaken by those that do not.
@@ -152,8 +157,7 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
         """Begin to link with the other process, and see that it does not refuse."""
         if isinstance(self._node, RemoteNode):
             return
-        terms = NodeTerms(self._node, self._token, messages=self._messages, **self._given)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-        self._shared = shared = shared_node(self.context.system, terms)
+        self._shared = shared = shared_node(self.context.system, self._terms)
         shared.use(self.context.ref)
         await asyncio.wait({shared.tried}, timeout=_FIRST)
         if shared.found.done():
@@ -189,6 +193,12 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
         except ActorStopped as error:
             self._lost(error)
 
+    @handler
+    def _ended(self, message: Terminated) -> None:
+        """It, or its node, has gone; one that comes back is looked up, and watched, anew."""
+        if message.ref == self._found:
+            self._found = None
+
     async def _agent(self) -> ActorRef[Any]:
         """The agent there.
 
@@ -212,7 +222,7 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
             node = await self._other()
             try:
                 await node.wait_up()
-                found = await node.lookup(self._path, timeout=max(self._patience, 1e-3))
+                found = await node.lookup(self._path, timeout=self._patience)
             except LinkDown:
                 if node.is_up:  # there is no answer, and there will be none in time
                     raise
@@ -231,6 +241,7 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
         return found.result()
 
     def _lost(self, error: ActorStopped) -> NoReturn:
+        self._found = None
         raise AgentUnavailable(
             agent=self._whom, problem=str(error.reason), reason=error.reason, unknown=True
         ) from error

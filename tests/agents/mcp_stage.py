@@ -1,0 +1,110 @@
+"""A server of files that needs no SDK: the test says what it offers, how long it takes, and when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.cast import Gate
+from understudy.transports.mcp import MCPConnectionLost, MCPRefused, TextContent, ToolInfo, ToolProgress, ToolResult
+
+
+def info(name: str, description: str = "", **more: Any) -> ToolInfo:
+    """A tool that takes a path."""
+    schema: Any = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
+    return ToolInfo(**{"server": "files", "name": name, "description": description, "input_schema": schema} | more)
+
+
+READ = info("read_file", "The text of a file.")
+WRITE = info("write_file", "Write a file.", annotations={"destructiveHint": True})
+
+
+@dataclass(eq=False)
+class Files:
+    """The server: what a session is given as its address."""
+
+    tools: list[ToolInfo] = field(default_factory=lambda: [READ, WRITE])
+    texts: dict[str, str] = field(default_factory=lambda: {"a": "alpha", "b": "beta"})
+    name: str = "files"
+    call_timeout: float = 300.0
+    gate: Gate | None = None
+    """Held by each call that has begun."""
+    listing: Gate | None = None
+    """Held by each look at the tools."""
+    down: bool = False
+    """Nobody can connect."""
+    structured: Any = None
+    """What answers have besides their text."""
+    links: list[Link] = field(default_factory=list["Link"])
+    called: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
+    cancelled: int = 0
+
+    @contextlib.asynccontextmanager
+    async def connect(self, log: Any) -> AsyncGenerator[Link, None]:
+        if self.down:
+            raise ConnectionError("nobody there")
+        link = Link(self, asyncio.get_running_loop().create_future())
+        self.links.append(link)
+        yield link
+
+    def lose(self) -> None:
+        """The connection that stands is lost."""
+        self.links[-1].lost.set_result("the server was killed")
+
+
+@dataclass(eq=False)
+class Link:
+    """A connection with it."""
+
+    files: Files
+    lost: asyncio.Future[str]
+
+    async def _unless_lost(self, gate: Gate | None) -> None:
+        if gate is None:
+            return
+        held = asyncio.ensure_future(gate.hold())
+        try:
+            await asyncio.wait({held, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self.files.cancelled += 1
+            raise
+        finally:
+            held.cancel()
+        if self.lost.done():
+            raise MCPConnectionLost(server="files", problem=self.lost.result())
+
+    async def tools(self, seconds: float) -> tuple[ToolInfo, ...]:
+        await self._unless_lost(self.files.listing)
+        return tuple(self.files.tools)
+
+    async def call(self, tool: str, arguments: dict[str, Any], seconds: float, on_progress: Any) -> ToolResult:
+        files = self.files
+        files.called.append((tool, arguments))
+        if on_progress is not None:
+            on_progress(ToolProgress(progress=1.0))
+        await self._unless_lost(files.gate)
+        if tool not in [each.name for each in files.tools]:
+            raise MCPRefused(server="files", request=tool, code=-32602, problem="no such tool")
+        path = arguments.get("path")
+        if path not in files.texts:
+            content = (TextContent(text=f"there is no file {path!r}"),)
+            return ToolResult(server="files", tool=tool, content=content, is_error=True)
+        content = (TextContent(text=files.texts[path]),)
+        return ToolResult(server="files", tool=tool, content=content, structured=files.structured)
+
+    async def ping(self, seconds: float) -> None: ...
+
+    async def resources(self, seconds: float) -> Any:
+        raise NotImplementedError
+
+    async def read(self, uri: str, seconds: float) -> Any:
+        raise NotImplementedError
+
+    async def prompts(self, seconds: float) -> Any:
+        raise NotImplementedError
+
+    async def prompt(self, name: str, arguments: dict[str, str], seconds: float) -> Any:
+        raise NotImplementedError
