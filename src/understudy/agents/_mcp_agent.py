@@ -220,8 +220,12 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
     # What is known of the tools
 
     async def _tool(self, name: str) -> ToolInfo:
-        """The tool as far as it is known here; the session compares again before it calls."""
-        if name not in self._known:
+        """The tool as far as it is known here; the session compares again before it calls.
+
+        One that would be withheld is looked at once more: it may be what was approved again.
+        """
+        tool = self._known.get(name)
+        if tool is None or not self.pins.holds(tool):
             await self._glance()
         tool = self._known.get(name)
         if tool is None:

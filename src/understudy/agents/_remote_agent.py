@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias
 from typing_extensions import TypeVar
 
 from understudy._plans._spec import check_seconds
-from understudy.actors._handler import handler
+from understudy.actors._handler import Handler, HandlerTable, Mark, handler
 from understudy.actors._waiting import Waiting, detached
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._conversation import Converse, Prompt, Say, Structured
@@ -167,7 +167,6 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
         """For crash reports."""
         return {"id": self.id, "agent": self._whom}
 
-    @handler(cancellable=True, reentrant=True)
     async def pass_on(self, message: AnyMessage) -> Any:
         """Ask the agent there, or tell it."""
         ask = Waiting.now().ask
@@ -182,7 +181,6 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
         except ActorStopped as error:
             self._lost(error)
 
-    @handler(reentrant=True)
     async def pass_stream_on(self, message: AnyStream) -> AsyncIterator[Any]:
         """Follow a stream of the agent there; the patience is that of whoever follows this one."""
         agent = await self._agent()
@@ -198,6 +196,18 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
         """It, or its node, has gone; one that comes back is looked up, and watched, anew."""
         if message.ref == self._found:
             self._found = None
+
+    def handle_message(self, message: Any) -> Any:
+        """What is no message cannot cross a link, and is unhandled."""
+        return super().handle_message(message)
+
+    @classmethod
+    def _understudy_table(cls) -> HandlerTable:
+        # Handlers of all messages there are, which no class can declare to accept: so they are put in past the checks.
+        table = super()._understudy_table()
+        table.put(Message, Handler.of("pass_on", cls.pass_on, Mark(cancellable=True, reentrant=True)))
+        table.put(StreamMessage, Handler.of("pass_stream_on", cls.pass_stream_on, Mark(reentrant=True)))
+        return table
 
     async def _agent(self) -> ActorRef[Any]:
         """The agent there.
