@@ -65,9 +65,10 @@ class Link:
     async def _unless_lost(self, gate: Gate | None) -> None:
         if gate is None:
             return
-        held = asyncio.ensure_future(gate.hold())
+        held: asyncio.Future[Any] = asyncio.ensure_future(gate.hold())
+        either: set[asyncio.Future[Any]] = {held, self.lost}
         try:
-            await asyncio.wait({held, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self.files.cancelled += 1
             raise

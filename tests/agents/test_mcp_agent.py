@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ from understudy.agents import (
     ScriptedModel,
     ToolMismatch,
     ToolPins,
-    ToolResult as ToolResultOfModel,
     ToolWithheld,
+    TurnEnded,
     UseTool,
     load_program,
     mcp_tools,
@@ -121,7 +122,7 @@ async def test_answers_of_a_server_of_the_sdk_become_values() -> None:
     async with ActorSystem() as system:
         agent = await system.spawn(MCPAgent, MemoryServer(official_server()), tools=[Add, Nothing, Fail])
         assert await agent.ask(Add(a=1, b=2)) == 3
-        assert await agent.ask(Nothing()) is None
+        await agent.ask(Nothing())
         with quiet_sdk(), pytest.raises(MCPToolFailed) as failed:
             await agent.ask(Fail())
         with quiet_sdk():
@@ -251,7 +252,7 @@ async def test_deadlines_and_cancels_reach_the_server() -> None:
 async def decide(approvals: ActorRef[Any], *, approve: bool) -> Any:
     """The one request that is pending, decided."""
     async with asyncio.timeout(10.0):
-        while not (pending := await approvals.ask(ListPending())):
+        while not (pending := await approvals.ask(ListPending())):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
     (request,) = pending
     await approvals.ask(Decide(number=request.number, approve=approve, by="nina"))
@@ -265,9 +266,8 @@ async def test_a_tool_whose_description_has_changed_is_withheld_and_denied_witho
         files.tools = [EVIL, WRITE]
         files.lose()
         await settle()
-        with capture_logs() as logs:
-            with pytest.raises(ToolWithheld) as withheld:
-                await agent.ask(ReadFile(path="a"))
+        with capture_logs() as logs, pytest.raises(ToolWithheld) as withheld:
+            await agent.ask(ReadFile(path="a"))
         assert (await agent.ask(WriteFile(path="b"))).text == "beta"
         assert await agent.ask(ListTools()) == (WRITE,)
         offers = {each.tool.name: each for each in await agent.ask(ListOffers())}
@@ -398,7 +398,7 @@ async def test_pins_in_a_file_outlive_the_process(tmp_path: Path) -> None:
         offers = await agent.ask(ListOffers())
     assert offers[0].approved == READ
     assert file.read_text() == written
-    assert [path.name for path in tmp_path.iterdir()] == ["files.pins.json"]
+    assert os.listdir(tmp_path) == ["files.pins.json"]
 
 
 @pytest.mark.parametrize(
@@ -555,7 +555,7 @@ async def test_a_server_without_tools_is_one_all_the_same() -> None:
 
 def results(model: ScriptedModel) -> list[tuple[str, Any, str]]:
     """Status, content and source of what the model has read last."""
-    items = [each for each in model.requests[-1].history if isinstance(each, ToolResultOfModel)]
+    items: list[Any] = [each for each in model.requests[-1].history if each.kind == "tool"]
     return [(each.status, each.content, each.source) for each in items]
 
 
@@ -672,6 +672,7 @@ async def test_a_slow_tool_takes_no_longer_than_it_may() -> None:
         clerk = await system.spawn(AIAgent, model, tools=[mcp_tools("files", timeout=2.0)])
         parts = [part async for part in clerk.stream(Converse(text="Read a."))]
         await settle()
+    assert isinstance(parts[-1], TurnEnded)
     assert parts[-1].said.text == "Too slow."
     assert (
         results(model)
@@ -756,7 +757,7 @@ async def test_a_program_file_declares_one(tmp_path: Path, monkeypatch: pytest.M
     agents = {name: spec.factory(*spec.args, **spec.kwargs) for name, spec in specs.items()}
     assert agents["files"].server.args == ("x",)
     assert agents["files"].pins.file == Path("pins.json")
-    assert agents["web"].server.token == "a token of a good length"  # noqa: S105 - of the test
+    assert agents["web"].server.token == "a token of a good length"
     assert "a token of" not in repr(agents["web"].server)
 
 

@@ -133,7 +133,7 @@ if TYPE_CHECKING:
     from understudy.agents._mcp_messages import ApproveTool, ListOffers, MCPTool, ToolOffer
     from understudy.agents._mcp_tools import mcp_tools
     from understudy.agents._pins import ToolPin, ToolPins
-    from understudy.agents._remote_agent import CONVERSATION, RemoteAgent
+    from understudy.agents._remote_agent import CONVERSATION, Remote, RemoteAgent
     from understudy.agents._remote_errors import AgentUnavailable
 
 __all__ = [
@@ -226,6 +226,7 @@ __all__ = [
     "RateLimiter",
     "Release",
     "Remark",
+    "Remote",
     "RemoteAgent",
     "RequestApproval",
     "RequestTurn",
@@ -293,6 +294,7 @@ _LATER = {
     "MCPCallLost": "_mcp_errors",
     "MCPTool": "_mcp_messages",
     "MCPToolFailed": "_mcp_errors",
+    "Remote": "_remote_agent",
     "RemoteAgent": "_remote_agent",
     "ToolMismatch": "_mcp_errors",
     "ToolOffer": "_mcp_messages",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias
-
-from typing_extensions import TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar
 
 from understudy._plans._spec import check_seconds
 from understudy.actors._handler import Handler, HandlerTable, Mark, handler
@@ -38,9 +36,9 @@ else:
     # At run time a message class must be a class; to the checkers it is the one with any reply.
     AnyMessage, AnyStream, AnyStructured = Message, StreamMessage, Structured
 
-__all__ = ["CONVERSATION", "RemoteAgent"]
+__all__ = ["CONVERSATION", "Remote", "RemoteAgent"]
 
-M = TypeVar("M", default=Prompt | Say | Converse | AnyStructured)
+M = TypeVar("M")
 
 CONVERSATION: tuple[type[Any], ...] = (Prompt, Say, Converse)
 """What agents say to one another: ``listen(messages=[*CONVERSATION, Judge])``, with each ``Structured`` besides."""
@@ -52,19 +50,15 @@ _FIRST = 5.0
 """Seconds that the first attempt at a link may take before the agent starts without."""
 
 
-class RemoteAgent(AsyncAgent[M], Generic[M]):
-    """Stands here for an agent of another process, with the same interface.
+class Remote(AsyncAgent[M], Generic[M]):
+    """Stands here for an agent of another process, with the same interface; the base of :class:`RemoteAgent`.
 
-    ::
+    A subclass says which messages the agent there takes, and nothing else; there its classes are among the
+    ``messages=`` of ``listen``::
 
-        critic = await system.spawn(RemoteAgent, "wss://host:8700", token=token, id="agents/critic")
-        said = await critic.ask(Prompt(text="Well?"))
-        async for part in critic.stream(Converse(text="And this?")): ...
+        class RemoteAccounts(Remote[Deposit | Balance]): ...
 
-    The other process calls ``system.listen(..., messages=CONVERSATION)``. A ref that ``RemoteNode.lookup`` returns
-    reaches an agent there just as well, as long as there is a link; what this one adds is a place here: it is found by
-    its id, it is supervised and in the tree, it outlives the link and the other process, and it says in one way that it
-    cannot reach the agent.
+        accounts = await system.spawn(RemoteAccounts, "wss://bank.example.org:8700", token=token, id="accounts")
 
     Each message is passed on as it is, in the order of arrival, up to ``max_concurrency`` (100) at once; whoever asks
     more waits, and so does whoever sends more than the other side takes. Deadlines, cancels and the end of a stream's
@@ -122,17 +116,17 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
     ) -> None:
         if not isinstance(node, str | RemoteNode):  # pyright: ignore[reportUnnecessaryIsInstance]
             problem = f"must be a URL, or what `connect` has returned, got {node!r}"
-            raise InvalidSpec(child="RemoteAgent", field="node", problem=problem)
+            raise InvalidSpec(child=type(self).__qualname__, field="node", problem=problem)
         if not id:
-            raise InvalidSpec(child="RemoteAgent", field="id", problem="must not be empty")
+            raise InvalidSpec(child=type(self).__qualname__, field="id", problem="must not be empty")
         self.id = id
         if description:
             self.description = description
         if token_variable is not None:
-            token = token_in(token_variable, "RemoteAgent")
+            token = token_in(token_variable, type(self).__qualname__)
         self._node = node
         self._path = id if path is None else path
-        self._patience = check_seconds("patience", patience, "RemoteAgent")
+        self._patience = check_seconds("patience", patience, type(self).__qualname__)
         certificates = Tls(**tls) if isinstance(tls, Mapping) else tls
         self._terms = NodeTerms(
             "" if isinstance(node, RemoteNode) else node,
@@ -267,3 +261,19 @@ class RemoteAgent(AsyncAgent[M], Generic[M]):
     def _whom(self) -> str:
         where = self._node if isinstance(self._node, str) else f"//{self._node.name}"
         return f"agent {self._path!r} at {where}"
+
+
+class RemoteAgent(Remote[Prompt | Say | Converse | AnyStructured]):
+    """An agent of another process that converses as agents do, a language model or whatever answers a ``Prompt``.
+
+    ::
+
+        critic = await system.spawn(RemoteAgent, "wss://host:8700", token=token, id="agents/critic")
+        said = await critic.ask(Prompt(text="Well?"))
+        async for part in critic.stream(Converse(text="And this?")): ...
+
+    The other process calls ``system.listen(..., messages=CONVERSATION)``. A ref that ``RemoteNode.lookup`` returns
+    reaches an agent there just as well, as long as there is a link. What this one adds is a place here: it is found by
+    its id, it is supervised and in the tree, it outlives the link and the other process, and it says in one way that it
+    cannot reach the agent. See :class:`Remote`.
+    """
