@@ -684,6 +684,18 @@ async def test_a_slow_tool_takes_no_longer_than_it_may() -> None:
     assert files.cancelled == 1
 
 
+async def test_the_time_that_a_tool_may_take_is_the_only_limit_of_a_call() -> None:
+    files = Files(gate=Gate())
+    model = ScriptedModel([UseTool("read_file", path="a"), "Slow, but there."])
+    async with ActorSystem() as system:
+        await open_files(system, files)
+        clerk = await system.spawn(AIAgent, model, tools=[mcp_tools("files")])
+        asyncio.get_running_loop().call_later(50.0, files.gate.open if files.gate else print)
+        async for _ in clerk.stream(Converse(text="Read a."), timeout=math.inf):
+            pass
+    assert results(model) == [("ok", "alpha", "mcp files: read_file")]
+
+
 async def test_tools_of_an_agent_that_is_not_there_are_left_out() -> None:
     model = ScriptedModel(["Nothing to do it with.", "Now there is."])
     async with ActorSystem() as system:

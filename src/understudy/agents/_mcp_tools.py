@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -180,7 +181,8 @@ class OfferedTool(Tool):
         """Call it."""
         call = CallTool(name=self._tool, arguments=dict(arguments.model_extra or {}))
         try:
-            result: ToolResult = await self._origin.ref(agent).ask(call)
+            # Whoever uses it bounds it: the seconds that a tool may take are what counts, and no other limit.
+            result: ToolResult = await self._origin.ref(agent).ask(call, timeout=math.inf)
         except (MCPCallLost, ActorFailed, NoReply) as error:
             raise ToolInterrupted(str(error)) from error
         except ToolWithheld as error:
