@@ -22,11 +22,15 @@
 | E1 | test_a_call_of_a_model_holds_nobody_else |
 | E2 | test_no_chunk_is_heard_twice |
 | E6 | test_what_is_said_to_an_agent_that_nobody_prompts_has_a_bound, ..._to_a_person_who_reads_nothing_has_a_bound |
+| E7 | test_importing_agents_loads_nothing_that_most_of_them_have_no_use_for |
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -449,3 +453,25 @@ async def test_what_is_said_to_a_person_who_reads_nothing_has_a_bound() -> None:
         assert (await asking).text == "yes"
     assert recorder.of("mailbox_full") == []
     assert recorder.letters == []
+
+
+def test_importing_agents_loads_nothing_that_most_of_them_have_no_use_for() -> None:
+    """Importing took seconds, since each kind of agent imported all that it could ever need."""
+    source = """
+import json, sys
+import understudy.agents
+loaded = set(sys.modules)
+from understudy.agents import MCPAgent, RemoteAgent, mcp_tools
+print(json.dumps([sorted(loaded), sorted(sys.modules)]))
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=30, check=True)
+    before, after = map(set, json.loads(done.stdout))
+    assert {name for name in before if name.startswith("understudy.transports")} == set()
+    assert "understudy.transports" in after
+    assert {name.partition(".")[0] for name in after} & {
+        "mcp",
+        "websockets",
+        "httpx2",
+        "starlette",
+        "pydantic_ai",
+    } == set()

@@ -65,6 +65,7 @@ from understudy import (
 )
 from understudy._tree import Tree
 from understudy.agents import (
+    CONVERSATION,
     Agents,
     AIAgent,
     AnyOf,
@@ -91,6 +92,9 @@ from understudy.agents import (
     Invitation,
     Join,
     Leave,
+    ListOffers,
+    MCPAgent,
+    MCPTool,
     Meeting,
     MeetingEnded,
     MeetingMessage,
@@ -106,6 +110,8 @@ from understudy.agents import (
     ProgramReport,
     Prompt,
     QuestionOpened,
+    Remote,
+    RemoteAgent,
     RequestTurn,
     Resolution,
     RoundRobin,
@@ -118,9 +124,12 @@ from understudy.agents import (
     StructuredAgentRuntime,
     Table,
     TerminalEndpoint,
+    ToolOffer,
+    ToolPins,
     TurnDecision,
     YourTurn,
     agent_group,
+    mcp_tools,
     tool,
 )
 from understudy.events import (
@@ -902,3 +911,43 @@ async def meet(system: ActorSystem, ann: ActorRef[Prompt | Say], bob: ActorRef[I
 
 async def ask_approvals(approvals: ActorRef[Decide]) -> Resolution:
     return await approvals.ask(Decide(number=1, approve=True, by="nina"))
+
+
+# --- Agents whose counterparts are elsewhere --------------------------------------------------------------------------
+
+
+class ReadFile(MCPTool[str], tool="read_file"):
+    path: str
+
+
+class ListFiles(MCPTool[list[str]]): ...
+
+
+class WholeAnswer(MCPTool, tool="read_file"):
+    path: str
+    lines: int | None = None
+
+
+class RemoteMeter(Remote[Observe | Total]): ...
+
+
+async def counterparts_elsewhere(system: ActorSystem) -> None:
+    server = StdioServer("files-server")
+    files = await system.spawn(MCPAgent, server, tools=[ReadFile, ListFiles], pins=ToolPins(), id="files")
+    assert_type(await files.ask(ReadFile(path="a")), str)
+    assert_type(await files.ask(ListFiles()), list[str])
+    assert_type(await files.ask(WholeAnswer(path="a")), ToolResult)
+    assert_type(await files.ask(CallTool(name="x")), ToolResult)
+    assert_type(await files.ask(ListOffers()), tuple[ToolOffer, ...])
+    child(MCPAgent, {"command": "files-server"}, pins={"x": "sha256:..."}, session={"max_restarts": 5})
+    await system.spawn(AIAgent, Parrot(), tools=[search, mcp_tools("files", only=["x"], dangerous=True)])
+    await system.listen(messages=[*CONVERSATION, Judge])
+    critic = await system.spawn(RemoteAgent, "wss://host", id="critic", token="x")
+    assert_type(await critic.ask(Prompt(text="?")), Said)
+    assert_type(await critic.ask(Judge(text="?")), Verdict)
+    assert_type(critic.stream(Converse(text="?")), Stream[Spoken])
+    meter = await system.spawn(child(RemoteMeter, "wss://host", id="meter", token="x"))
+    assert_type(await meter.ask(Total()), int)
+    assert_type(
+        Agents(system).get("files", MCPAgent).stream(CallToolProgress(name="x")), Stream[ToolProgress | ToolResult]
+    )

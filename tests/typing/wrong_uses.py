@@ -31,7 +31,21 @@ from understudy import (
     handler,
     supervisor,
 )
-from understudy.agents import AIAgent, AsyncAgent, Converse, Meeting, Prompt, Said, StructuredAgentRuntime, agent_group
+from understudy.agents import (
+    AIAgent,
+    AsyncAgent,
+    Converse,
+    MCPAgent,
+    MCPTool,
+    Meeting,
+    Prompt,
+    Remote,
+    RemoteAgent,
+    Said,
+    StructuredAgentRuntime,
+    agent_group,
+    mcp_tools,
+)
 from understudy.events import AsyncEventBus, Event
 from understudy.transports import AsyncTransportPool, Lease
 from understudy.transports.mcp import CallTool, MCPSession, MCPSessionMessage, StdioServer, expose, tool
@@ -326,3 +340,23 @@ async def agents_of_another_type(runtime: StructuredAgentRuntime, echo: ActorRef
     child(Meeting, [1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     child(Meeting, [echo], turns="round robin")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     runtime.agents.get("x", Said)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class ReadFile(MCPTool[str], tool="read_file"):
+    path: str
+
+
+class RemoteMeter(Remote[Observe]): ...
+
+
+async def counterparts_elsewhere(
+    files: ActorRef[ReadFile], runtime: StructuredAgentRuntime, server: StdioServer, number: int
+) -> None:
+    number = await files.ask(ReadFile(path="a"))  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    await runtime.agents.get("files", MCPAgent).ask(Prompt(text="?"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(MCPAgent, server, tools=[Prompt])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    child(AIAgent, tools=["files"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    mcp_tools("files", dangerous=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    child(RemoteAgent, "wss://host")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await runtime.agents.get("critic", RemoteAgent).ask(ReadFile(path="a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await runtime.agents.get("meter", RemoteMeter).ask(Prompt(text="?"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

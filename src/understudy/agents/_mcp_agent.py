@@ -89,7 +89,9 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
     defaults: ClassVar[Options] = {"max_concurrency": 100, "backoff": wait_exponential(multiplier=1.0, max=30.0)}
     """Many calls at once; and after a failure, which is mostly the server's, it waits before it starts again."""
     tools: Sequence[type[MCPTool[Any]]] = ()
+    """Classes of messages that must fit the server's tools."""
     approver: Approver | None = None
+    """Who approves of what is not pinned; by default the :class:`Approvals` of the system."""
 
     def __init__(
         self,

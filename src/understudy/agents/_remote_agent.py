@@ -251,8 +251,15 @@ class Remote(AsyncAgent[M], Generic[M]):
         ) from error
 
     def _unavailable(self, why: str) -> AgentUnavailable:
-        name = self._node.name if isinstance(self._node, RemoteNode) else self._node
-        return AgentUnavailable(agent=self._whom, problem=why, reason=NodeDown(name))
+        return AgentUnavailable(agent=self._whom, problem=why, reason=NodeDown(self._node_name))
+
+    @property
+    def _node_name(self) -> str:
+        """As far as it is known: the name of one that has never been reached is its URL."""
+        if isinstance(self._node, RemoteNode):
+            return self._node.name
+        found = None if self._shared is None else self._shared.found
+        return self._node if found is None or not found.done() or found.exception() else found.result().name
 
     def _state(self) -> str:
         return f"no link within {self._patience:g} s"

@@ -55,12 +55,14 @@ class ToolDenied(ToolError):
     """Raise it in a tool that was not used, since somebody who must allow it has not."""
 
     status: ClassVar[ToolStatus] = "denied"
+    """That of the result."""
 
 
 class ToolInterrupted(ToolError):
     """Raise it in a tool that was cut off from what it had begun: nobody knows whether it has had effects."""
 
     status: ClassVar[ToolStatus] = "interrupted"
+    """That of the result."""
 
 
 class Tool:
