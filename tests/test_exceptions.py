@@ -21,8 +21,12 @@ import understudy
 from tests.cast import Hold, Note
 from understudy import exceptions
 from understudy.agents import (
+    AgentUnavailable,
     BudgetExceeded,
+    Decision,
     InvalidProgram,
+    MCPCallLost,
+    MCPToolFailed,
     ModelFailed,
     ModelUnavailable,
     NoSuchApproval,
@@ -31,8 +35,11 @@ from understudy.agents import (
     ProgramReport,
     QuestionNotOpen,
     SeatClosed,
+    ToolMismatch,
+    ToolWithheld,
     TooManyQuestions,
 )
+from understudy.agents._mcp_session import ToolChanged
 from understudy.compat import EventBusClosed, ExecutionFinished
 from understudy.exceptions import (
     ActorFailed,
@@ -71,7 +78,7 @@ from understudy.exceptions import (
     WrongActorType,
 )
 from understudy.mailbox import QueueClosed, QueueEmpty, QueueFull
-from understudy.reasons import Crashed, Killed, Normal, RestartsExceeded, Shutdown, StartFailed
+from understudy.reasons import Crashed, Killed, NodeDown, Normal, RestartsExceeded, Shutdown, StartFailed
 from understudy.transports import (
     ConnectionLost,
     HandshakeFailed,
@@ -421,6 +428,42 @@ EXAMPLES = [
         mcp.MCPInvalidResult(server="files", request="tool 'cat'", problem="no image"),
         "the answer of the MCP server files to tool 'cat' is none: no image",
         {"server": "files", "request": "tool 'cat'", "code": -32603, "problem": "no image"},
+    ),
+    Example(
+        MCPCallLost(server="files", request="tool 'cat'", problem="it was killed"),
+        "the MCP server files was lost during tool 'cat', which may have been carried out or not: it was killed",
+        {"server": "files", "request": "tool 'cat'", "code": -32000, "problem": "it was killed"},
+    ),
+    Example(
+        MCPToolFailed(server="files", tool="cat", text="no such file"),
+        "the tool 'cat' of the MCP server files has failed: no such file",
+        {
+            "server": "files", "tool": "cat", "text": "no such file",
+            "request": "tool 'cat'", "code": -32000, "problem": "no such file",
+        },
+    ),
+    Example(
+        ToolMismatch(server="files", tool="cat", message="Cat", problems=("it has no tail", "it has no whiskers")),
+        "Cat does not fit the tool 'cat' of the MCP server files: it has no tail; it has no whiskers",
+        {
+            "server": "files", "tool": "cat", "message": "Cat",
+            "problems": ("it has no tail", "it has no whiskers"),
+            "request": "tool 'cat'", "code": -32000, "problem": "it has no tail; it has no whiskers",
+        },
+    ),
+    Example(
+        ToolWithheld(server="files", tool="cat", changed=False, decision=Decision(status="expired")),
+        "the tool 'cat' of the MCP server files is withheld, as it is new: expired",
+        {
+            "server": "files", "tool": "cat", "changed": False, "decision": Decision(status="expired"),
+            "request": "tool 'cat'", "code": -32000, "problem": "it is new",
+        },
+    ),
+    Example(ToolChanged(None), "the tool is another by now", {"tool": None}),
+    Example(
+        AgentUnavailable(agent="agent 'x' at bank", problem="no link", reason=NodeDown("bank"), unknown=True),
+        "agent 'x' at bank: it was lost, and the message may have been handled or not: no link",
+        {"agent": "agent 'x' at bank", "problem": "no link", "reason": NodeDown("bank"), "unknown": True},
     ),
     Example(
         mcp.MessageTooLarge(source="files", limit=262_144),

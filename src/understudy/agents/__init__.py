@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib
+import typing
 
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._ai import AIAgent
@@ -127,7 +127,7 @@ from understudy.agents._turn_policies import (
 )
 from understudy.agents._tools import Tool, ToolDenied, ToolError, ToolInterrupted, ToolSource, agent_tool, tool
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from understudy.agents._mcp_agent import MCPAgent
     from understudy.agents._mcp_errors import MCPCallLost, MCPToolFailed, ToolMismatch, ToolWithheld
     from understudy.agents._mcp_messages import ApproveTool, ListOffers, MCPTool, ToolOffer
@@ -306,11 +306,11 @@ _LATER = {
 """What needs the transports, by the module that has it: imported when it is first wanted, since the transports take as
 long to import as all the rest, and most programs of agents have no use for them."""
 
-if not TYPE_CHECKING:
+if not typing.TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         module = _LATER.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+        value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
         return value
