@@ -23,8 +23,10 @@ from understudy.agents._mcp_messages import AnyMCPTool, ApproveTool, ListOffers,
 from understudy.agents._mcp_schema import answer_of, arguments_of, mismatches
 from understudy.agents._mcp_server_of import server_of
 from understudy.agents._mcp_session import AgentSession, PinnedCall, PinnedCallProgress, ToolChanged
+from understudy.agents._passing_on import ask_on
 from understudy.agents._pins import ToolPins
-from understudy.exceptions import ActorFailed, ActorStopped, InvalidSpec, NoReply, UnderstudyError
+from understudy.exceptions import ActorFailed, ActorStopped, AskTimeout, InvalidSpec, NoReply, UnderstudyError
+from understudy.transports._mcp_errors import MCPCallTimeout
 from understudy.transports._mcp_session import CallTool, CallToolProgress, ListTools
 from understudy.transports._mcp_values import ToolInfo, ToolProgress, ToolResult, description_hash
 
@@ -188,6 +190,10 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
                         yield part
             except ToolChanged as changed:
                 tool = self._changed(tool, changed)
+            except AskTimeout as error:  # the deadline of whoever follows it
+                raise MCPCallTimeout(
+                    server=self.server.name, request=f"tool {tool.name!r}", seconds=error.seconds
+                ) from error
             except (ActorFailed, ActorStopped, NoReply) as error:
                 self._lost(tool, error)
             else:
@@ -199,7 +205,7 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
             await self._allow(tool)
             call = PinnedCall(name=name, arguments=dict(arguments), pin=description_hash(tool))
             try:
-                result: ToolResult = await self._session.ask(call)
+                result: ToolResult = await ask_on(self._session, call)
             except ToolChanged as changed:
                 tool = self._changed(tool, changed)
             except (ActorFailed, ActorStopped, NoReply) as error:

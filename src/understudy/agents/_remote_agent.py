@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, T
 
 from understudy._plans._spec import check_seconds
 from understudy.actors._handler import Handler, HandlerTable, Mark, handler
-from understudy.actors._waiting import Waiting, detached
+from understudy.actors._waiting import Waiting
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._conversation import Converse, Prompt, Say, Structured
+from understudy.agents._passing_on import ask_on
 from understudy.agents._remote_errors import AgentUnavailable
 from understudy.agents._shared_node import NodeTerms, SharedNode, shared_node
 from understudy.agents._variables import token_in
@@ -44,8 +45,6 @@ CONVERSATION: tuple[type[Any], ...] = (Prompt, Say, Converse)
 """What agents say to one another: ``listen(messages=[*CONVERSATION, Judge])``, with each ``Structured`` besides."""
 
 _THEIRS: OnFailure = {UnderstudyError: "resume"}
-_LONGER = 0.5
-"""Seconds. Whoever asks gives up first, and then the question is withdrawn over there too."""
 _FIRST = 5.0
 """Seconds that the first attempt at a link may take before the agent starts without."""
 
@@ -163,15 +162,11 @@ class Remote(AsyncAgent[M], Generic[M]):
 
     async def pass_on(self, message: AnyMessage) -> Any:
         """Ask the agent there, or tell it."""
-        ask = Waiting.now().ask
         agent = await self._agent()
         try:
-            if ask is None:
-                await agent.send(message)
-                return None
-            left = ask.deadline - asyncio.get_running_loop().time()
-            with detached():
-                return await agent.ask(message, timeout=max(left, 0.0) + _LONGER)
+            if Waiting.now().ask is not None:
+                return await ask_on(agent, message)
+            await agent.send(message)
         except ActorStopped as error:
             self._lost(error)
 
