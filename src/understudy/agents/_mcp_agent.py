@@ -27,6 +27,7 @@ from understudy.agents._passing_on import ask_on
 from understudy.agents._pins import ToolPins
 from understudy.exceptions import ActorFailed, ActorStopped, AskTimeout, InvalidSpec, NoReply, UnderstudyError
 from understudy.transports._mcp_errors import MCPCallTimeout
+from understudy.transports._mcp_frames import printable
 from understudy.transports._mcp_session import CallTool, CallToolProgress, ListTools
 from understudy.transports._mcp_values import ToolInfo, ToolProgress, ToolResult, description_hash
 
@@ -245,7 +246,7 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
         try:
             await self._look(_GLANCE)
         except UnderstudyError as error:
-            self.log.debug("tools not listed", server=self.server.name, why=str(error))
+            self.log.debug("tools not listed", server=self.server.name, why=printable(str(error)))
 
     async def _look(self, seconds: float | None = None) -> None:
         tools: tuple[ToolInfo, ...] = await self._session.ask(ListTools(), timeout=seconds)
@@ -312,13 +313,13 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
 
     async def _ask_human(self, tool: ToolInfo) -> Decision:
         request = ApprovalRequest(
-            agent=self.context.path, tool=tool.name, arguments=self._both(tool), reason=self._reason(tool)
+            agent=self.context.path, tool=printable(tool.name), arguments=self._both(tool), reason=self._reason(tool)
         )
         decision = await decision_of(approver_of(self, self.approver), request)
         self.log.warning(
             "tool withheld" if not decision.approved else "tool approved",
             server=self.server.name,
-            tool=tool.name,
+            tool=printable(tool.name),
             decision=decision.in_words,
         )
         if decision.approved:

@@ -17,6 +17,7 @@ from understudy.agents._mcp_messages import ApproveTool, ListOffers
 from understudy.agents._model import ToolSchema
 from understudy.agents._tools import Tool, ToolDenied, ToolError, ToolInterrupted, fitted
 from understudy.exceptions import ActorFailed, ActorNotFound, InvalidSpec, NoReply, Refused, UnderstudyError
+from understudy.transports._mcp_frames import printable
 from understudy.transports._mcp_session import CallTool
 from understudy.transports._mcp_values import TextContent
 
@@ -112,7 +113,7 @@ class _MCPTools:
         try:
             offers: tuple[ToolOffer, ...] = await self.ref(agent).ask(ListOffers(), timeout=_PATIENCE)
         except UnderstudyError as error:
-            agent.log.warning("tools not available", agent=str(self._agent), why=str(error))
+            agent.log.warning("tools not available", agent=str(self._agent), why=printable(str(error)))
             return ()
         return [
             OfferedTool(self, offer, self._name_of(offer), dangerous=self._is_dangerous(offer))
@@ -162,7 +163,8 @@ class OfferedTool(Tool):
             timeout=origin.timeout,
             cost=origin.cost,
         )
-        self.source = f"mcp {offer.tool.server}: {offer.tool.name}"
+        # It says where a result is from: a server must not be able to make it say more than that.
+        self.source = f"mcp {offer.tool.server}: {printable(offer.tool.name, 128)}"
         self.needs_consent = offer.state != "approved"
         parameters: dict[str, Any] = {"type": "object"} if shown is None else dict(shown.input_schema)
         self.schema = ToolSchema(name=name, description=self.description, parameters=parameters)

@@ -15,7 +15,7 @@ from understudy._plans._backoff import next_delay
 from understudy.actors._runtime import runtime_of
 from understudy.agents._pause import pause
 from understudy.exceptions import InvalidSpec
-from understudy.transports._errors import ConnectionLost
+from understudy.transports._errors import ConnectionLost, LinkDown
 
 if TYPE_CHECKING:
     from understudy.actors._context import System
@@ -121,7 +121,7 @@ class SharedNode:
             try:
                 return await self.terms.connect(self._system)
             except Exception as error:
-                nobody = isinstance(error, ConnectionLost | OSError)
+                nobody = isinstance(error, ConnectionLost | LinkDown | OSError)
                 if attempts == 0 and not nobody:
                     self._discard()
                     self.found.set_exception(error)
