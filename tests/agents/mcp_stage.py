@@ -34,6 +34,8 @@ class Files:
     """Held by each call that has begun."""
     listing: Gate | None = None
     """Held by each look at the tools."""
+    refusal: MCPRefused | None = None
+    """What looks at the tools are answered with."""
     down: bool = False
     """Nobody can connect."""
     structured: Any = None
@@ -79,6 +81,8 @@ class Link:
 
     async def tools(self, seconds: float) -> tuple[ToolInfo, ...]:
         await self._unless_lost(self.files.listing)
+        if self.files.refusal is not None:
+            raise self.files.refusal
         return tuple(self.files.tools)
 
     async def call(self, tool: str, arguments: dict[str, Any], seconds: float, on_progress: Any) -> ToolResult:

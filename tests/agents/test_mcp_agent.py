@@ -43,6 +43,8 @@ from understudy.agents import (
     MCPToolFailed,
     Prompt,
     ScriptedModel,
+    ToolDenied,
+    ToolError,
     ToolMismatch,
     ToolPins,
     ToolWithheld,
@@ -434,6 +436,19 @@ async def test_a_description_that_was_changed_in_the_file_is_noticed(tmp_path: P
         ToolPins(file=tmp_path / "pins.json").read()
 
 
+async def test_a_file_keeps_the_description_of_what_only_the_hash_was_known(tmp_path: Path) -> None:
+    file = tmp_path / "pins.json"
+    file.write_text(json.dumps({"tools": {"read_file": {"hash": description_hash(READ)}}}))
+    async with ActorSystem() as system:
+        await open_files(system, Files(), pins=ToolPins(file=file))
+    pins = ToolPins(file=file)
+    pins.read()
+    pin = pins.get("read_file")
+    assert pin is not None
+    assert pin.tool == READ
+    assert repr(pins) == f"<ToolPins of read_file, in {file}>"
+
+
 async def test_pins_that_cannot_be_written_hold_all_the_same(tmp_path: Path) -> None:
     with capture_logs() as logs:
         async with ActorSystem() as system:
@@ -662,6 +677,66 @@ async def test_a_call_whose_server_is_killed_is_interrupted_and_the_next_one_wor
     assert first[0] == "interrupted"
     assert "may have been carried out or not" in first[1]
     assert second == ("ok", "alpha", "mcp files: read_file")
+
+
+@pytest.mark.parametrize("how", ["killed", "gone", "stopped"])
+async def test_a_call_whose_agent_is_lost_is_interrupted_and_one_that_cannot_begin_an_error(how: str) -> None:
+    files = Files(gate=Gate())
+    model = ScriptedModel([UseTool("read_file", path="a"), "Done."])
+    async with ActorSystem() as system:
+        agent = await open_files(system, files)
+        clerk = await system.spawn(AIAgent, model, tools=[mcp_tools(agent)])
+        if how == "gone":
+            clerk = await system.spawn(AIAgent, model, tools=[mcp_tools("files")])
+            offered = (await mcp_tools("files").tools(unwrap(clerk)))[0]
+            agent.stop()
+            await agent.wait_stopped()
+            with pytest.raises(ToolError, match="there is no actor with the agent id 'files'"):
+                await offered.use(unwrap(clerk), offered.validated("{}"))
+            assert (await offered.consent(unwrap(clerk))).comment.startswith("nobody could be asked: there is no actor")
+            return
+        asking = asyncio.create_task(clerk.ask(Prompt(text="Read a.")))
+        await asyncio.sleep(0.1)
+        if how == "killed":
+            agent.kill()
+        else:
+            agent.stop()
+        assert (await asking).text == "Done."
+    assert [(status, source) for status, _, source in results(model)] == [("interrupted", "mcp files: read_file")]
+
+
+async def test_a_tool_that_is_changed_between_the_look_and_the_call_is_denied() -> None:
+    files = Files()
+    async with ActorSystem() as system:
+        await open_files(system, files)
+        clerk = await system.spawn(AIAgent, ScriptedModel())
+        offered = (await mcp_tools("files").tools(unwrap(clerk)))[0]
+        files.tools = [EVIL]
+        files.lose()
+        await settle()
+        with pytest.raises(ToolDenied, match="is withheld"):
+            await offered.use(unwrap(clerk), offered.validated('{"path": "a"}'))
+    assert files.called == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "starts"),
+    [
+        (MCPRefused(server="files", request="the list", code=-32601, problem="method not found"), True),
+        (MCPRefused(server="files", request="the list", code=-32603, problem="out of order"), False),
+        (MCPInvalidResult(server="files", request="the list", problem="odd"), False),
+    ],
+)
+async def test_a_server_that_has_no_list_of_tools_has_none_and_one_that_fails_at_it_is_not_opened(
+    refusal: MCPRefused, starts: bool
+) -> None:
+    files = Files(refusal=refusal)
+    async with ActorSystem() as system:
+        if starts:
+            assert await (await open_files(system, files)).ask(ListTools()) == ()
+        else:
+            with pytest.raises(StartError, match=str(refusal)[:30]):
+                await open_files(system, files)
 
 
 async def test_a_slow_tool_takes_no_longer_than_it_may() -> None:

@@ -437,6 +437,25 @@ async def test_a_class_of_ones_own_messages_is_passed_on_too() -> None:
         assert await numbers.ask(Numbered(number=6)) == 6
 
 
+async def test_what_is_no_message_is_unhandled() -> None:
+    async with stage() as play:
+        play.critic.tell("just a text")
+        await settle()
+    assert [(letter[0], letter[-1]) for letter in play.recorder.letters] == [("just a text", "unhandled")]
+
+
+async def test_a_process_that_does_not_answer_is_not_waited_for_longer_than_the_patience() -> None:
+    async with stage(patience=1.0) as play:
+        play.wire.last.swallows = True
+        began = asyncio.get_running_loop().time()
+        error = unavailable((await asyncio.gather(play.critic.ask(Prompt(text="x")), return_exceptions=True))[0])
+        assert asyncio.get_running_loop().time() - began == pytest.approx(1.0, abs=0.01)
+        play.wire.last.swallows = False
+        await asyncio.sleep(5.0)
+        assert (await play.critic.ask(Prompt(text="well"))).text == "WELL"
+    assert error.reason == NodeDown("bank")
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

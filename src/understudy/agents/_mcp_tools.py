@@ -16,7 +16,15 @@ from understudy.agents._mcp_errors import MCPCallLost, ToolWithheld
 from understudy.agents._mcp_messages import ApproveTool, ListOffers
 from understudy.agents._model import ToolSchema
 from understudy.agents._tools import Tool, ToolDenied, ToolError, ToolInterrupted, fitted
-from understudy.exceptions import ActorFailed, ActorNotFound, InvalidSpec, NoReply, Refused, UnderstudyError
+from understudy.exceptions import (
+    ActorFailed,
+    ActorNotFound,
+    ActorStopped,
+    InvalidSpec,
+    NoReply,
+    Refused,
+    UnderstudyError,
+)
 from understudy.transports._mcp_frames import printable
 from understudy.transports._mcp_session import CallTool
 from understudy.transports._mcp_values import TextContent
@@ -185,7 +193,7 @@ class OfferedTool(Tool):
         try:
             # Whoever uses it bounds it: the seconds that a tool may take are what counts, and no other limit.
             result: ToolResult = await self._origin.ref(agent).ask(call, timeout=math.inf)
-        except (MCPCallLost, ActorFailed, NoReply) as error:
+        except (MCPCallLost, ActorFailed, ActorStopped, NoReply) as error:
             raise ToolInterrupted(str(error)) from error
         except ToolWithheld as error:
             raise ToolDenied(str(error)) from error
