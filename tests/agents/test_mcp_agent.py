@@ -203,6 +203,39 @@ async def test_a_class_that_was_not_declared_is_checked_at_its_first_call() -> N
     assert files.called == [("read_file", {"path": "a"})]
 
 
+class Odd:
+    """Nothing that pydantic knows."""
+
+
+class SendOdd(MCPTool[str], tool="read_file"):
+    path: Odd
+
+
+class GetOdd(MCPTool[Odd], tool="read_file"):
+    path: str
+
+
+async def test_a_class_with_no_form_in_json_is_a_mismatch_and_no_crash() -> None:
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        agent = await open_files(system)
+        for message in (SendOdd(path=Odd()), GetOdd(path="a")):
+            with pytest.raises(ToolMismatch, match="it has no form in JSON"):
+                await agent.ask(message)
+    assert recorder.of("actor_crashed") == []
+
+
+async def test_whoever_leaves_what_he_follows_cancels_the_call() -> None:
+    files = Files(gate=Gate())
+    async with ActorSystem() as system:
+        agent = await open_files(system, files)
+        parts = agent.stream(CallToolProgress(name="read_file", arguments={"path": "a"}))
+        assert isinstance(await anext(parts), ToolProgress)
+        await parts.aclose()
+        await settle()
+    assert files.cancelled == 1
+
+
 async def test_an_argument_that_the_server_requires_must_not_be_left_out() -> None:
     async with ActorSystem() as system:
         agent = await system.spawn(MCPAgent, MemoryServer(official_server()))

@@ -54,6 +54,7 @@ from understudy.agents import (
     load_program,
 )
 from understudy.transports import HandshakeFailed, MessageNotAccepted, RemoteError
+from understudy.transports._wire import tag_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -484,6 +485,42 @@ async def test_a_program_file_declares_one(tmp_path: Path, monkeypatch: pytest.M
     terms = agent._terms
     assert (terms.token, terms.tls.ca, agent.id) == (TOKEN, "ca.pem", "critic")
     assert TOKEN not in repr(terms)
+
+
+class Asker(AsyncAgent[Prompt]):
+    """Asks whom a file has declared, and ends the program with the answer."""
+
+    async def initialize(self) -> None:
+        self.context.tell_self("ask")
+
+    @handler
+    def answer(self, message: Prompt) -> Said:
+        return Said(text="")
+
+    @handler
+    async def _ask(self, message: str) -> None:
+        said = await self.agents.get("critic", RemoteAgent).ask(Prompt(text="good"))
+        self.end_program(said.text)
+
+
+async def test_a_program_of_a_file_reaches_an_agent_of_another_process(tmp_path: Path) -> None:
+    file = tmp_path / "play.toml"
+    file.write_text(
+        '[agents.critic]\nclass = "understudy.agents:RemoteAgent"\n'
+        'arguments = { node = "memory://bank", id = "critic" }\n'
+        '[agents.asker]\nclass = "tests.agents.test_remote_agent:Asker"\ndepends_on = ["critic"]\n'
+    )
+    heard: list[Any] = []
+    async with ActorSystem(name="bank") as bank:
+        await bank.spawn(child(Critic, heard).options(name="critic"))
+        await bank.listen("memory://bank", messages=CONVERSATION)
+        report = await load_program(file).run()
+    assert (report.outcome, report.result) == ("completed", "GOOD")
+    assert heard == [("good", "", "//play/user/critic")]
+
+
+async def test_what_agents_say_has_a_name_of_its_own_over_links() -> None:
+    assert [tag_of(each) for each in CONVERSATION] == ["understudy.Prompt", "understudy.Say", "understudy.Converse"]
 
 
 OTHER_PROCESS = textwrap.dedent(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typing_extensions
 from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from understudy.agents._mcp_errors import MCPToolFailed
 from understudy.messages import reply_type
@@ -71,7 +72,11 @@ def mismatches(message: type[MCPTool[Any]], tool: ToolInfo) -> tuple[str, ...]:
 
     What a schema says beyond names and simple types is left to the server to check.
     """
-    ours = message.model_json_schema(by_alias=True)
+    try:
+        _adapter(message)
+        ours = message.model_json_schema(by_alias=True)
+    except (PydanticUserError, PydanticInvalidForJsonSchema) as error:
+        return (f"it has no form in JSON: {str(error).splitlines()[0]}",)
     theirs: dict[str, Any] = dict(tool.input_schema)
     our_fields, their_fields = _properties(ours), _properties(theirs)
     problems: list[str] = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import cast
 
 from understudy.actors._handler import handler
 from understudy.actors._runtime import runtime_of
@@ -74,8 +76,10 @@ class AgentSession(MCPSession):
         """See the message."""
         if isinstance(message, PinnedCallProgress):
             self._compare(message.name, message.pin)
-        async for part in super().call_tool_progress(message):
-            yield part
+        parts = cast("AsyncGenerator[ToolProgress | ToolResult]", super().call_tool_progress(message))
+        async with aclosing(parts):  # here and now, in this task: with it the call ends
+            async for part in parts:
+                yield part
 
     async def _look(self, seconds: float) -> None:
         try:
