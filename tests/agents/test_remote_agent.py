@@ -516,7 +516,7 @@ async def test_a_program_of_a_file_reaches_an_agent_of_another_process(tmp_path:
         await bank.listen("memory://bank", messages=CONVERSATION)
         report = await load_program(file).run()
     assert (report.outcome, report.result) == ("completed", "GOOD")
-    assert heard == [("good", "", "//play/user/critic")]
+    assert heard == [("good", "", "//play/user/play/critic")]
 
 
 async def test_what_agents_say_has_a_name_of_its_own_over_links() -> None:
