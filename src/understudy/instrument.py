@@ -108,7 +108,17 @@ class Instruments:
     One that raises is reported to *complain* and does not keep the others from hearing.
     """
 
-    __slots__ = ("_complain", "_crashed", "_listeners", "_reported_to", "_tallies", "_tracers", "started", "stopped")
+    __slots__ = (
+        "_complain",
+        "_crashed",
+        "_listeners",
+        "_reported_to",
+        "_tallies",
+        "_tracers",
+        "restarting",
+        "started",
+        "stopped",
+    )
 
     def __init__(self, listeners: Sequence[Instrument], complain: Callable[[str, BaseException], None]) -> None:
         self._listeners = tuple(listeners)
@@ -121,6 +131,7 @@ class Instruments:
         # The most frequent ones, for who counts by himself and tells only if there is somebody to tell.
         self.started = self._tally(Instrument.actor_started)
         self.stopped = self._tally(Instrument.actor_stopped)
+        self.restarting = self._tally(Instrument.actor_restarting)
         self._crashed = self._tally(Instrument.actor_crashed)
 
     def emit(self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -23,6 +23,8 @@ def count_failure(times: list[float], now: float, max_restarts: int, max_seconds
     A failure exactly *max_seconds* ago still counts, as in OTP's ``supervisor``. More than *max_restarts* are too many,
     so 0 allows none.
     """
-    del times[: bisect_left(times, now - max_seconds)]
+    since = now - max_seconds
+    if times and times[0] < since:
+        del times[: bisect_left(times, since)]
     times.append(now)
     return Window(times, len(times) > max_restarts)

@@ -539,11 +539,8 @@ class Cell(Mortal):
     def _boot(self) -> None:
         try:
             spec, runtime = self.spec, self.runtime
-            grace = spec.given.get("shutdown")
-            if grace is not None:
-                problem = runtime.settings.grace_problem(grace)
-                if problem is not None:
-                    raise InvalidSpec(child=self.path, field="shutdown", problem=problem)
+            if spec.given:
+                self._check_grace(spec.given.get("shutdown"))
             # To unpack a mapping costs more than most constructors, also if nothing is in it.
             actor = spec.factory(*spec.args, **spec.kwargs) if spec.kwargs else spec.factory(*spec.args)
             table = runtime.table_of(self, actor)
@@ -572,6 +569,11 @@ class Cell(Mortal):
             self.start_failed(error)
         else:
             self._initialized(plan, result)
+
+    def _check_grace(self, grace: Any) -> None:
+        problem = None if grace is None else self.runtime.settings.grace_problem(grace)
+        if problem is not None:
+            raise InvalidSpec(child=self.path, field="shutdown", problem=problem)
 
     async def _run_initialize(self, job: Job, plan: Plan) -> None:
         error = await self._run_hook(job, self.table.initialize)

@@ -539,4 +539,5 @@ async def spawn_under(parent: Cell, spec: ChildSpec[Any], *, declared: bool = Fa
         raise ChildAlreadyPresent(supervisor=parent.path, name=taken.cell.name)
     if taken is not None:
         raise NameTaken(path=taken.cell.path, ref=ref_of(taken.cell))
-    return await started(parent.spawn(spec, declared=declared))
+    child = parent.spawn(spec, declared=declared)
+    return ref_of(child.cell) if child.up else await started(child)

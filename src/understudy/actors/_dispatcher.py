@@ -152,6 +152,14 @@ class Dispatcher:
         if not self._queue:
             self.marked = False
 
+    def run_first(self, cell: Runnable) -> None:
+        """:meth:`run_ahead`, with *cell*, which is not in the queue, before all others; in a turn if not ahead."""
+        self._queue.appendleft(cell)
+        self.marked = True  # what is done here needs no turn
+        self.run_ahead()
+        if self._queue:
+            self._mark()
+
     def under_way_since(self) -> float | None:
         """Since when, on the stopwatch, one slice has been running; None: none is. For other threads too."""
         # In this order: whoever sets `under_way` has set the end of that slice before.

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Inbox"]
 
 
-_OURS = tuple(
+_OURS = frozenset(
     __file__.replace("_inbox", name)
     for name in (
         "_inbox",
@@ -107,7 +107,7 @@ class Inbox(Intake):
     )
 
     def __init__(self, runtime: Runtime, spec: ChildSpec[Any]) -> None:
-        super().__init__(runtime)
+        Intake.__init__(self, runtime)
         self.spec = spec
         self.actor: Any = None
         self.table: HandlerTable = NO_HANDLERS
@@ -333,9 +333,12 @@ class Inbox(Intake):
             handled += 1
             since_last += 1
             # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
-            if task.cancelling() or len(context) > 1 or (self.ending is not None and not self._outlives(job)):
+            if task.cancelling() or len(context) > 1:
                 break
-            if since_last >= allowed and mailbox.items:
+            if self.ending is not None:
+                if not self._outlives(job):
+                    break
+            elif since_last >= allowed and mailbox.items:
                 allowed, since_last = dispatcher.allowance(handled, since_last), 0
                 if not allowed:
                     break
@@ -390,7 +393,12 @@ class Inbox(Intake):
         if self.ending is not None and self.ending.interrupting:
             self.interrupted()
         else:
+            # What comes of it is seen to by the pump, so that nobody need push.
+            queued, self.queued = self.queued, True
             self.failed(error, message, ask)
+            self.queued = queued
+            if self.control is not None:
+                self.enqueue()
         return True
 
     def _outlives(self, job: Job) -> bool:
@@ -401,11 +409,12 @@ class Inbox(Intake):
         finds one. Nothing is left of the failed handler in the task: neither a cancel nor a variable.
         """
         dispatcher = self.runtime.dispatcher
-        if job.timer is not None or self.control is not None or dispatcher.under_way:
+        if job.timer is not None or self.queued or dispatcher.under_way:
             return False
+        self.job = None
+        self.queued = True
         dispatcher.spare = (self, job)
-        self._pump_ended(job)
-        dispatcher.run_ahead()
+        dispatcher.run_first(self)
         dispatcher.spare = None
         return self.job is job
 

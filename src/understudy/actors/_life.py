@@ -72,8 +72,10 @@ class Ending:
     interrupting = False
     """The mark: set before the runtime cancels a job, so that what the job ends with means nothing."""
     abandon_at = math.inf
-    due = math.inf
-    """When its grace is over, as long as no timer has been set for that."""
+    since = 0.0
+    """When it began, and its grace with it."""
+    watched = False
+    """The end of its grace has been seen to."""
     forced = False
     """The grace was over, or there was none."""
     step = HANDLER

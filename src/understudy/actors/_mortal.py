@@ -105,21 +105,15 @@ class Mortal(Inbox):
         """Begin the end of this incarnation; its grace is one clock from here over handler, children and hook."""
         starting = self.life is STARTING
         self.ending = ending = Ending(reason, hook=hook and not starting)
+        ending.since = self.runtime.env.now()
         self.attention = True
         self.ready = False
         if self.standing is not None and self.standing.changes:
             self.standing.dismiss(reason)
         if self._timer is not None:
             self._arm(math.inf)
-        grace = self.option("shutdown")
-        if grace == "brutal_kill":
-            if isinstance(reason, Shutdown):
-                self.force(keep=True)
-            else:
-                # Nobody has asked for this end, so there is nothing to be brutal about.
-                ending.due = self.runtime.env.now() + self.runtime.settings.shutdown
-        elif grace != "infinity":
-            ending.due = self.runtime.env.now() + grace
+        if isinstance(reason, Shutdown) and self.option("shutdown") == "brutal_kill":
+            self.force(keep=True)
         if starting:
             self._interrupt()
         self.enqueue()
@@ -127,9 +121,15 @@ class Mortal(Inbox):
 
     def _watch_grace(self, ending: Ending) -> None:
         """The end was not a matter of this activation, as most are: it gets the timer that bounds it."""
-        if ending.due < math.inf and not ending.interrupting:
-            self._arm(ending.due, self._grace_over)
-            ending.due = math.inf
+        if ending.watched or ending.interrupting:
+            return
+        ending.watched = True
+        grace = self.option("shutdown")
+        if grace == "brutal_kill":
+            # Nobody has asked for this end, so there is nothing to be brutal about.
+            grace = self.runtime.settings.shutdown
+        if grace != "infinity":
+            self._arm(ending.since + grace, self._grace_over)
 
     def _grace_over(self) -> None:
         self.force(keep=not self.for_good)

@@ -220,14 +220,15 @@ class LogInstrument(Instrument):
 
     def _suppressed(self, key: Key) -> bool:
         """Whether a line like that has been written just now; this one is counted then."""
-        line, runtime = self.recent.get(key), self.runtime
-        if line is None or runtime is None:
+        line = self.recent.get(key)
+        if line is None:
             return False
-        if runtime.env.now() < line.until:
+        assert self.runtime is not None  # since when there are lines
+        if self.runtime.env.now() < line.until:
             line.suppressed += 1
             return True
         # Its window has closed, and the timer is late.
-        summarise(runtime, line)
+        summarise(self.runtime, line)
         return False
 
     def _put(

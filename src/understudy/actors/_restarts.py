@@ -123,7 +123,10 @@ class Restarts(Book[C]):
                 self._let_go(name, child, exceeded)
                 self._significant_ended(name, child)
                 return False
-        self._owner.runtime.instruments.emit(Instrument.actor_restarting, child.cell.path, reason, failures)
+        instruments = self._owner.runtime.instruments
+        instruments.restarting.count += 1
+        if instruments.restarting.heard:
+            instruments.tell(Instrument.actor_restarting, child.cell.path, reason, failures)
         return True
 
     def _gave_up(self, path: str, child: Child[C], reason: ExitReason, count: int, seconds: float) -> RestartsExceeded:

@@ -103,7 +103,8 @@ class SupervisorRef(ActorRef[M_contra]):
             if child.cell.down or family.restarting(spec.name):
                 raise ChildAlreadyPresent(supervisor=self.path, name=spec.name)
             raise ChildAlreadyStarted(supervisor=self.path, name=spec.name, ref=ref_of(child.cell))
-        return await started(self._cell.spawn(spec, kept=True))
+        child = self._cell.spawn(spec, kept=True)
+        return ref_of(child.cell) if child.up else await started(child)
 
     async def terminate_child(self, child: str | ActorRef[Any], *, timeout: float | None = None) -> None:
         """End a child for good, by its own shutdown rule, and wait until it has ended.
@@ -264,8 +265,6 @@ def ref_of(cell: Cell) -> ActorRef[Any]:
 async def started(child: Child[Cell]) -> ActorRef[Any]:
     """Wait until *child*, which has been told to start, is up; whoever gives up waiting must not be left with it."""
     cell = child.cell
-    if child.up:
-        return ref_of(cell)
     waiting, dispatcher, waiter = Waiting.now(), cell.runtime.dispatcher, child.waiter(cell.runtime.env)
     if waiting.cell is None:
         dispatcher.run_ahead()

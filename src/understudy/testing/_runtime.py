@@ -95,6 +95,10 @@ class SimDispatcher(Dispatcher):
     def run_ahead(self) -> None:
         """Not here."""
 
+    def run_first(self, cell: Runnable) -> None:
+        """Not here either: a step like any other."""
+        self.push(cell)
+
     def allowance(self, handled: int, since_last: int) -> int:
         """How many more messages a pump may handle."""
         return (16, 0, 1)[self._loop.choices.draw("allowance", 3)]
