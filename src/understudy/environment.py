@@ -96,6 +96,24 @@ _enter_task: Callable[[asyncio.AbstractEventLoop, asyncio.Task[Any]], None] = ge
 _DEEP = 500
 """Frames; half of what Python allows by default."""
 
+if sys.version_info >= (3, 12):
+
+    def _is_deep() -> bool:
+        """Whether the stack is."""
+        # It says None where there is no such frame, for a fifth of what an exception costs.
+        return sys._getframemodulename(_DEEP) is not None  # pyright: ignore[reportPrivateUsage]
+
+else:
+
+    def _is_deep() -> bool:
+        """Whether the stack is."""
+        try:
+            sys._getframe(_DEEP)  # pyright: ignore[reportPrivateUsage]
+        except ValueError:
+            return False
+        return True
+
+
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
@@ -203,13 +221,7 @@ class Environment:
         Not called at all while an exception is being handled, which would become the context of what is raised in
         there, or where the stack is so deep that it might not have room.
         """
-        if sys.exception() is not None:
-            return
-        try:
-            sys._getframe(_DEEP)  # pyright: ignore[reportPrivateUsage]
-        except ValueError:
-            pass
-        else:
+        if sys.exception() is not None or _is_deep():
             return
         task = asyncio.current_task(self.loop)
         if task is None:

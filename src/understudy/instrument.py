@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +21,9 @@ class Instrument:
     Override what you want to know. An instrument must not block and must not raise; what it raises is reported to the
     event loop's exception handler and changes nothing. Paths are absolute, times are seconds.
     """
+
+    unobtrusive: ClassVar[bool] = False
+    """Whether it does not matter to it, nor to anybody, on whose stack it is called; for the runtime."""
 
     def actor_started(self, path: str, incarnation: int) -> None:
         """*initialize* has ended and all declared children are up."""
@@ -185,12 +188,14 @@ class Instruments:
         tally = self._tally(event)
         tally.methods = [*tally.methods, method]
         tally.heard = True
+        tally.minded += 1
 
     def ignore(self, event: Callable[..., None], method: Callable[..., None]) -> None:
         """*method*, which listens, does no more."""
         tally = self._tally(event)
         tally.methods = [each for each in tally.methods if each is not method]
         tally.heard = bool(tally.methods)
+        tally.minded -= 1
 
     def count(self, event: Callable[..., None]) -> int:
         """How often it has happened."""
@@ -214,8 +219,9 @@ class Instruments:
         tally = self._tallies.get(event)
         if tally is None:
             name = event.__name__
-            overriding = (each for each in self._listeners if getattr(type(each), name) is not event)
-            tally = self._tallies[event] = _Tally([getattr(each, name) for each in overriding])
+            overriding = [each for each in self._listeners if getattr(type(each), name) is not event]
+            minded = sum(not each.unobtrusive for each in overriding)
+            tally = self._tallies[event] = _Tally([getattr(each, name) for each in overriding], minded)
         return tally
 
 
@@ -230,12 +236,14 @@ def _texts(given: Any) -> dict[str, str]:
 class _Tally:
     """How often an event has happened, and who wants to hear of it."""
 
-    __slots__ = ("count", "heard", "methods")
+    __slots__ = ("count", "heard", "methods", "minded")
 
-    def __init__(self, methods: list[Callable[..., None]]) -> None:
+    def __init__(self, methods: list[Callable[..., None]], minded: int) -> None:
         self.count = 0
         self.methods = methods
         self.heard = bool(methods)
+        self.minded = minded
+        """How many of them are not unobtrusive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

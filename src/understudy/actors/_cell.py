@@ -217,7 +217,7 @@ class Cell(Mortal):
         factory = self.spec.factory
         table: HandlerTable = factory.__understudy_handlers__
         silent = table.is_silent(factory) if table.silent is None else table.silent
-        return silent and not self.runtime.instruments.started.heard
+        return silent and not self.runtime.instruments.started.minded
 
     def request_stop(self, reason: ExitReason, *, keep: bool = False) -> None:
         """End this incarnation with grace; without *keep* for good, which closes the gate and empties the mailbox."""
@@ -258,7 +258,7 @@ class Cell(Mortal):
             and parent.life is RUNNING
             and parent.ending is None
             and self.spec.given.get("shutdown") != "brutal_kill"
-            and not runtime.instruments.stopped.heard
+            and not runtime.instruments.stopped.minded
             and runtime.dispatcher.works_ahead
         )
 

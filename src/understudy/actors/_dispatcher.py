@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import Context
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +36,6 @@ class Dispatcher:
     The slice bounds how long timers and I/O wait, whatever the number of busy actors. A ``def`` handler runs here, in
     :attr:`context`; pumps of ``async def`` handlers are tasks and ask for an :meth:`allowance` of further messages.
     """
-
-    works_ahead: ClassVar[bool] = True
-    """Whether anything is ever done ahead of a turn."""
 
     __slots__ = (
         "_ahead_until",
@@ -120,6 +117,11 @@ class Dispatcher:
         elif now >= self.slice_end:
             return 0
         return min(self._next_stretch(cost), _STRETCH)
+
+    @property
+    def works_ahead(self) -> bool:
+        """Whether what takes next to no time is done now, here, and not in the next turn."""
+        return True
 
     def may_step_ahead(self) -> bool:
         """Whether there is time to do now, here, what the next turn would do: as for :meth:`run_ahead`."""

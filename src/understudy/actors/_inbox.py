@@ -333,12 +333,11 @@ class Inbox(Intake):
             handled += 1
             since_last += 1
             # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
-            if task.cancelling() or len(context) > 1:
+            ended = self.ending is not None
+            if task.cancelling() or len(context) > 1 or (ended and not self._outlives(job)):
                 break
-            if self.ending is not None:
-                if not self._outlives(job):
-                    break
-            elif since_last >= allowed and mailbox.items:
+            # A restart has had its own look at the clock.
+            if since_last >= allowed and mailbox.items and not ended:
                 allowed, since_last = dispatcher.allowance(handled, since_last), 0
                 if not allowed:
                     break
@@ -422,7 +421,7 @@ class Inbox(Intake):
         """The last lines of a pump."""
         self._pump_ended(job)
         dispatcher = self.runtime.dispatcher
-        if job.task is not None and dispatcher.works_ahead and not dispatcher.under_way:
+        if job.task is not None and not dispatcher.under_way and dispatcher.works_ahead:
             self.runtime.env.tasks.leave(job.task)
 
     def _pump_ended(self, job: Job) -> None:

@@ -178,6 +178,17 @@ class SimLoop(asyncio.BaseEventLoop):
         target.due = when
         return self._schedule(target, when, callback, args, context)
 
+    def run_aside(self, lane: Lane, callback: Callable[..., object], *args: Any) -> None:
+        """Call *callback* now, in the middle of another step, as if it were one of *lane*."""
+        self._path.append(lane.number)
+        if self.on_choice is not None:
+            self.on_choice(lane.label, True)
+        running, self.running = self.running, lane
+        try:
+            callback(*args)
+        finally:
+            self.running = running
+
     def create_future(self) -> asyncio.Future[Any]:
         """A future whose hash is the same in each run."""
         return SimFuture(loop=self)

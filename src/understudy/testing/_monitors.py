@@ -7,7 +7,7 @@ never asks the runtime what it thinks.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from understudy.actors._asks import Ask, message_of
 from understudy.actors._cell import Cell
@@ -121,6 +121,8 @@ class Monitor(Instrument):
     An instrument that also sees messages: :meth:`accepted` when one is in a mailbox, :meth:`began` when its handler is
     called. :meth:`idle` is called when nothing is ready, :meth:`finish` at the end, when all systems have closed.
     """
+
+    unobtrusive: ClassVar[bool] = True
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch

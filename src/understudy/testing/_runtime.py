@@ -7,7 +7,7 @@ import functools
 import sys
 from contextvars import Context
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import Arrival, Onward, message_of
 from understudy.actors._dispatcher import Dispatcher
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from understudy.environment import Patrol
     from understudy.instrument import Instrument
     from understudy.mailbox._rules import Rules
-    from understudy.testing._lanes import Lane
+    from understudy.testing._lanes import Lane, Step, Timer
     from understudy.testing._loop import SimLoop
     from understudy.testing._monitors import Watch
     from understudy.testing._simulation import Simulation
@@ -62,18 +62,25 @@ class SimEnvironment(Environment):
 
 
 class SimDispatcher(Dispatcher):
-    """Each activation is a step of the loop, in the lane of its cell, for as many messages as chance allows."""
+    """Each activation is a step of the loop, in the lane of its cell, for as many messages as chance allows.
 
-    works_ahead: ClassVar[bool] = False
-    """Chance decides what runs next, and may well decide for what others do ahead."""
+    Chance also decides whether what can be done ahead of its turn is; in the undisturbed run nothing is.
+    """
 
-    __slots__ = ("_lanes", "_loop", "budgets")
+    __slots__ = ("_lanes", "_loop", "_steps", "budgets")
 
     def __init__(self, loop: SimLoop, env: Environment, complain: Callable[[str, BaseException], None]) -> None:
         super().__init__(env, limit=64, slice_seconds=1.0, complain=complain)
         self._loop = loop
         self._lanes: dict[Runnable, Lane] = {}
+        # The steps of those that are in the run queue, in its order.
+        self._steps: dict[Runnable, Step | Timer] = {}
         self.budgets: tuple[int, ...] = (64, 1, 2)
+
+    @property
+    def works_ahead(self) -> bool:
+        """Perhaps."""
+        return self._loop.choices.draw("ahead", 2) == 1
 
     def push(self, cell: Runnable) -> None:
         """A step for *cell*."""
@@ -82,35 +89,58 @@ class SimDispatcher(Dispatcher):
         lane = self._lanes.get(cell)
         if lane is None:
             lane = self._lanes[cell] = self._loop.new_lane(str(getattr(cell, "path", "cell")))
-        self._loop.call_in_lane(lane, self._activate, cell, context=Context())
+        self._steps[cell] = self._loop.call_in_lane(lane, self._step, cell, context=Context())
 
     def push_first(self, cell: Runnable) -> None:
         """The same: there is no front."""
         self.push(cell)
 
     def may_step_ahead(self) -> bool:
-        """Not here."""
-        return False
+        """Perhaps."""
+        return not self.closed and self.works_ahead
 
     def run_ahead(self) -> None:
-        """Not here."""
+        """Perhaps, one cell or some."""
+        if self.under_way or not self._steps or self.closed or not self.works_ahead:
+            return
+        self._env.call_aside(self._run_some, self.context)
+        self._clean()
 
     def run_first(self, cell: Runnable) -> None:
-        """Not here either: a step like any other."""
+        """Perhaps, *cell* before all others."""
         self.push(cell)
+        self._steps = {cell: self._steps.pop(cell), **self._steps}
+        self.run_ahead()
 
     def allowance(self, handled: int, since_last: int) -> int:
         """How many more messages a pump may handle."""
         return (16, 0, 1)[self._loop.choices.draw("allowance", 3)]
 
+    def _run_some(self) -> None:
+        while self._steps:
+            cell, step = next(iter(self._steps.items()))
+            step.cancel()
+            self._loop.run_aside(self._lanes[cell], self._activate, cell)
+            if self.context or not self.works_ahead:
+                return
+
+    def _step(self, cell: Runnable) -> None:
+        self.context.run(self._activate, cell)
+        self._clean()
+
     def _activate(self, cell: Runnable) -> None:
+        del self._steps[cell]
         if self.closed:
             return
         budget = self.budgets[self._loop.choices.draw("budget", len(self.budgets))]
+        self.under_way = True
         try:
-            self.context.run(cell.activate, budget)
+            cell.activate(budget)
         except BaseException as error:
             self._complain("an activation failed", error)
+        self.under_way = False
+
+    def _clean(self) -> None:
         if self.context:
             self.context = Context()
 

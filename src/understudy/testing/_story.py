@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from understudy.instrument import Instrument
 
@@ -18,6 +18,8 @@ _LONGEST = 160
 
 class Story(Instrument):
     """Lines, in order. A ``*`` marks what came before something that had waited longer: the unusual choices."""
+
+    unobtrusive: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._lines: list[str] = []
