@@ -22,7 +22,7 @@ class Instrument:
     event loop's exception handler and changes nothing. Paths are absolute, times are seconds.
     """
 
-    unobtrusive: ClassVar[bool] = False
+    _understudy_unobtrusive: ClassVar[bool] = False
     """Whether it does not matter to it, nor to anybody, on whose stack it is called; for the runtime."""
 
     def actor_started(self, path: str, incarnation: int) -> None:
@@ -220,7 +220,7 @@ class Instruments:
         if tally is None:
             name = event.__name__
             overriding = [each for each in self._listeners if getattr(type(each), name) is not event]
-            minded = sum(not each.unobtrusive for each in overriding)
+            minded = sum(not each._understudy_unobtrusive for each in overriding)
             tally = self._tallies[event] = _Tally([getattr(each, name) for each in overriding], minded)
         return tally
 

@@ -122,7 +122,7 @@ class Monitor(Instrument):
     called. :meth:`idle` is called when nothing is ready, :meth:`finish` at the end, when all systems have closed.
     """
 
-    unobtrusive: ClassVar[bool] = True
+    _understudy_unobtrusive: ClassVar[bool] = True
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch

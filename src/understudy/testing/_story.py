@@ -19,7 +19,7 @@ _LONGEST = 160
 class Story(Instrument):
     """Lines, in order. A ``*`` marks what came before something that had waited longer: the unusual choices."""
 
-    unobtrusive: ClassVar[bool] = True
+    _understudy_unobtrusive: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._lines: list[str] = []
