@@ -80,7 +80,7 @@ class SimDispatcher(Dispatcher):
     @property
     def works_ahead(self) -> bool:
         """Perhaps."""
-        return self._loop.choices.draw("ahead", 2) == 1
+        return self._perhaps("end ahead")
 
     def push(self, cell: Runnable) -> None:
         """A step for *cell*."""
@@ -97,11 +97,11 @@ class SimDispatcher(Dispatcher):
 
     def may_step_ahead(self) -> bool:
         """Perhaps."""
-        return not self.closed and self.works_ahead
+        return not self.closed and self._perhaps("start ahead")
 
     def run_ahead(self) -> None:
         """Perhaps, one cell or some."""
-        if self.under_way or not self._steps or self.closed or not self.works_ahead:
+        if self.under_way or not self._steps or self.closed or not self._perhaps("run ahead"):
             return
         self._env.call_aside(self._run_some, self.context)
         self._clean()
@@ -121,8 +121,12 @@ class SimDispatcher(Dispatcher):
             cell, step = next(iter(self._steps.items()))
             step.cancel()
             self._loop.run_aside(self._lanes[cell], self._activate, cell)
-            if self.context or not self.works_ahead:
+            if self.context or not self._perhaps("run on ahead"):
                 return
+
+    def _perhaps(self, what: str) -> bool:
+        # Questions of their own: what is left out of one kind does not change which of another is which.
+        return self._loop.choices.draw(what, 2) == 1
 
     def _step(self, cell: Runnable) -> None:
         self.context.run(self._activate, cell)
