@@ -29,6 +29,7 @@ from understudy.testing import Faults, Simulation, simulate
 VAR: ContextVar[str] = ContextVar("VAR", default="nothing")
 
 Kind = Literal["answer", "crash", "end"]
+Restart = Literal["permanent", "transient", "temporary"]
 
 
 @dataclass
@@ -181,7 +182,7 @@ class Client:
                 raise ValueError
 
     async def _add(self) -> None:
-        restart = self.sim.random.choice(["permanent", "transient", "temporary"])
+        restart: Restart = self.sim.random.choice(["permanent", "transient", "temporary"])
         ref = await self.pool.start_child(child(Bare).options(restart=restart))
         if ref.status == "starting":
             self.sim.violated(f"{ref.path} is said to be up and is {ref.status}")

@@ -37,7 +37,7 @@ class Bare(Actor[Ask]):
 
 
 class Waiting(Actor[Ask | Fail]):
-    tasks: list[Any] = []  # noqa: RUF012 - of all of them
+    tasks: list[Any] = []
 
     @handler
     async def ask(self, message: Ask) -> tuple[int, Any]:
