@@ -30,7 +30,7 @@ from benchmarks.events import TICK as EVENT
 from benchmarks.events import Tick as Event
 from benchmarks.harness import expect
 from benchmarks.peers.environments import interpreters
-from benchmarks.restarts import ANY_NUMBER, FAIL, WHICH, Player, unwritten
+from benchmarks.restarts import ANY_NUMBER, FAIL, WHICH, AsyncPlayer, Player, unwritten
 from benchmarks.spawning import Idle, Ping, Pool
 from understudy import ActorSystem, ChildSpec, Supervisor, child, supervisor
 
@@ -159,14 +159,17 @@ async def _come_and_go(pool: Any, times: int) -> None:
         await ref.wait_stopped()
 
 
-async def crash(meter: Meter) -> None:
-    tree = supervisor("top", child(Player).options(name="player"), max_restarts=ANY_NUMBER)
-    with unwritten():
-        async with still(tree) as system:
-            ref = system.lookup("top/player", Player)
-            await _crash(ref, 2)
-            with meter.on():
-                await _crash(ref, FEW)
+def crash(cls: type[Player] | type[AsyncPlayer]) -> Operation:
+    async def operation(meter: Meter) -> None:
+        tree = supervisor("top", child(cls).options(name="player"), max_restarts=ANY_NUMBER)
+        with unwritten():
+            async with still(tree) as system:
+                ref = system.lookup("top/player")
+                await _crash(ref, 2)
+                with meter.on():
+                    await _crash(ref, FEW)
+
+    return operation
 
 
 async def _crash(ref: Any, times: int) -> None:
@@ -192,7 +195,8 @@ OPERATIONS: dict[str, Operation] = {
     "ask, def handler": ask(Adder),
     "ask, async def handler": ask(AsyncAdder),
     "spawn and stop": come_and_go,
-    "crash and restart": crash,
+    "crash and restart": crash(Player),
+    "crash and restart, async def handler": crash(AsyncPlayer),
     "publish to 10 until handled": publish,
 }
 
