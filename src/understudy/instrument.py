@@ -220,7 +220,7 @@ class Instruments:
         if tally is None:
             name = event.__name__
             overriding = [each for each in self._listeners if getattr(type(each), name) is not event]
-            minded = sum(not each._understudy_unobtrusive for each in overriding)
+            minded = sum(not each._understudy_unobtrusive for each in overriding)  # pyright: ignore[reportPrivateUsage]
             tally = self._tallies[event] = _Tally([getattr(each, name) for each in overriding], minded)
         return tally
 

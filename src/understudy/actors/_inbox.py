@@ -392,7 +392,7 @@ class Inbox(Intake):
         if self.ending is not None and self.ending.interrupting:
             self.interrupted()
         else:
-            # What comes of it is seen to by the pump, so that nobody need push.
+            # The pump sees to what comes of it, as an activation would, so nobody need push; but for news of children.
             queued, self.queued = self.queued, True
             self.failed(error, message, ask)
             self.queued = queued
@@ -415,7 +415,7 @@ class Inbox(Intake):
         dispatcher.spare = (self, job)
         dispatcher.run_first(self)
         dispatcher.spare = None
-        return self.job is job
+        return self.job is job  # pyright: ignore[reportUnnecessaryComparison] - it may be again
 
     def _end_pump(self, job: Job) -> None:
         """The last lines of a pump."""

@@ -109,8 +109,9 @@ class SimDispatcher(Dispatcher):
     def run_first(self, cell: Runnable) -> None:
         """Perhaps, *cell* before all others."""
         self.push(cell)
-        self._steps = {cell: self._steps.pop(cell), **self._steps}
-        self.run_ahead()
+        if not self.closed:
+            self._steps = {cell: self._steps.pop(cell), **self._steps}
+            self.run_ahead()
 
     def allowance(self, handled: int, since_last: int) -> int:
         """How many more messages a pump may handle."""
