@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence

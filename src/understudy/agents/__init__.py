@@ -112,7 +112,7 @@ from understudy.agents._runtime import StructuredAgentRuntime, agent_group
 from understudy.agents._scripted import Answer, ScriptedModel, UseTool
 from understudy.agents._seat import HumanEndpoint, Seat
 from understudy.agents._terminal import TerminalEndpoint
-from understudy.agents._tools import Tool, ToolError, agent_tool, tool
+from understudy.agents._tools import Tool, ToolDenied, ToolError, ToolInterrupted, ToolSource, agent_tool, tool
 from understudy.agents._turn_policies import (
     AskModerator,
     ByRequest,
@@ -125,7 +125,6 @@ from understudy.agents._turn_policies import (
     TurnPolicy,
     WaitForRequest,
 )
-from understudy.agents._tools import Tool, ToolDenied, ToolError, ToolInterrupted, ToolSource, agent_tool, tool
 
 if typing.TYPE_CHECKING:
     from understudy.agents._mcp_agent import MCPAgent
@@ -192,7 +191,6 @@ __all__ = [
     "MeetingRules",
     "MeetingView",
     "ListOffers",
-    "ListPending",
     "MCPAgent",
     "MCPCallLost",
     "MCPTool",
