@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from understudy import InvalidSpec, Refused
 from understudy.agents import (
@@ -343,6 +343,32 @@ def test_policies_refuse_what_they_cannot_do(make: Callable[[], object]) -> None
         make()
 
 
+def test_a_policy_that_decides_nothing_is_an_error() -> None:
+    class Dumb:
+        def next(self, table: Table) -> Any:
+            return None
+
+    with pytest.raises(InvalidSpec, match="must return a TurnDecision, got None"):
+        planned(None, "ann", "bob", policy=Dumb())
+
+
+def test_a_policy_is_not_told_of_somebody_chosen_who_has_gone_meanwhile() -> None:
+    class Patient:
+        """Waits for a request after the moderator has answered."""
+
+        def next(self, table: Table) -> TurnDecision:
+            if not table.asked:
+                return AskModerator("ann")
+            seen.append(table.answer)
+            return WaitForRequest()
+
+    seen: list[NextSpeaker | None] = []
+    plan = planned(None, "ann", "bob", "cid", policy=Patient())
+    plan.chose(1, NextSpeaker(name="cid"))
+    plan.left("cid", "")
+    assert seen == [NextSpeaker(name="cid"), None]
+
+
 # The state
 
 
@@ -357,6 +383,19 @@ def test_changes_of_the_state_are_numbered_and_validated_whole() -> None:
         (2, Draft(title="Bees", pages=3)),
     ]
     assert plan.floor == "ann"
+
+
+def test_fields_are_changed_by_their_names_whatever_their_aliases() -> None:
+    class Aliased(BaseModel):
+        model_config = ConfigDict(frozen=True)
+
+        title: str = Field(default="", alias="the-title")
+        pages: int = 0
+
+    plan = planned(None, "ann", "bob", state=Aliased(**{"the-title": "Bees"}))
+    plan.changed("ann", {"pages": 2})
+    plan.changed("ann", {"title": "Wasps"})
+    assert plan.state == Aliased(**{"the-title": "Wasps"}, pages=2)
 
 
 @pytest.mark.parametrize(
@@ -481,7 +520,7 @@ STEPS = st.tuples(
     required=st.lists(st.booleans(), min_size=4, max_size=4),
     quorum=st.sampled_from([None, 1, 2, 4]),
     policy=st.sampled_from([RoundRobin(), RoundRobin(2), ByRequest(), ModeratorChooses("b")]),
-    steps=st.lists(STEPS, max_size=60),
+    steps=st.lists(STEPS, max_size=40),
 )
 def test_whatever_happens_the_promises_hold(
     required: list[bool], quorum: int | None, policy: TurnPolicy, steps: list[tuple[str, str]]

@@ -171,7 +171,7 @@ class Channel:
                     await approvals.ask(Decide(number=pending.number, approve=approve, by=name), timeout=1.0)
 
 
-@simulate(schedules=40, faults=FAULTS)
+@simulate(schedules=20, faults=FAULTS)
 async def test_nothing_dangerous_is_done_that_nobody_has_allowed_and_nobody_waits_for_ever(sim: Simulation) -> None:
     stage, channel = Stage(sim), Channel(sim)
     tree = supervisor(
@@ -201,7 +201,7 @@ async def test_nothing_dangerous_is_done_that_nobody_has_allowed_and_nobody_wait
 # Each other
 
 
-@simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=0.0))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.0))
 async def test_agents_who_ask_each_other_in_circles_come_to_an_end_without_a_timeout(sim: Simulation) -> None:
     stage, names = Stage(sim, ways=("ask", "stream", "leave")), ("one", "two", "three")
     tools = [agent_tool(f"root/{name}", name=name, description=name) for name in names]
@@ -230,7 +230,7 @@ async def test_agents_who_ask_each_other_in_circles_come_to_an_end_without_a_tim
 # MCP servers
 
 
-@simulate(schedules=40, faults=FAULTS)
+@simulate(schedules=20, faults=FAULTS)
 async def test_a_conversation_survives_the_loss_of_the_mcp_server_that_its_tools_come_from(sim: Simulation) -> None:
     stage, script = Stage(sim), Script(sim, call_timeout=1.0)
     sessions: list[ActorRef[MCPSessionMessage]] = []

@@ -20,7 +20,7 @@ from understudy.agents._meeting_messages import (
     NotYourTurn,
     StaleState,
 )
-from understudy.agents._turn_policies import AskModerator, CloseMeeting, GiveFloor, Table
+from understudy.agents._turn_policies import AskModerator, CloseMeeting, GiveFloor, Table, WaitForRequest
 from understudy.exceptions import InvalidSpec, Refused
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ class MeetingPlan:
             raise Refused(f"{kind.__name__} has no {', '.join(unknown)}; it has {', '.join(kind.model_fields)}")
         fields = {field: getattr(self.state, field) for field in kind.model_fields}
         try:
-            self.state = kind.model_validate(fields | changes)
+            self.state = kind.model_validate(fields | changes, by_name=True)
         except ValidationError as error:
             told = "; ".join(
                 f"{'.'.join(map(str, each['loc'])) or kind.__name__}: {each['msg']}" for each in error.errors()
@@ -401,8 +401,11 @@ class MeetingPlan:
                 self._effects.append(AskToChoose(self._ticket, name, self.members))
             case CloseMeeting(why):
                 self._end("held", why)
-            case _:  # nobody, for now
+            case WaitForRequest():
                 pass
+            case _:
+                problem = f"must return a TurnDecision, got {decision!r}"
+                raise InvalidSpec(child=repr(self._policy), field="next", problem=problem)
 
     def _check_decision(self, name: str) -> None:
         if name not in self.members:
@@ -410,13 +413,16 @@ class MeetingPlan:
             raise InvalidSpec(child=repr(self._policy), field="next", problem=problem)
 
     def _table(self) -> Table:
+        answer = self._answer
+        if answer is not None and answer.name is not None and answer.name not in self.members:
+            answer = None  # a policy may have waited, and whoever was named has gone
         return Table(
             everybody=tuple(self._seats),
             members=self.members,
             requests=tuple(self._requests),
             turns={name: seat.turns for name, seat in self._seats.items()},
             last=self._last,
-            answer=self._answer,
+            answer=answer,
             asked=self._asked,
             state=self.state,
         )
