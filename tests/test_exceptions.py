@@ -30,11 +30,14 @@ from understudy.agents import (
     ModelFailed,
     ModelUnavailable,
     NoSuchApproval,
+    NotInMeeting,
     NotInteractive,
+    NotYourTurn,
     ProgramFailed,
     ProgramReport,
     QuestionNotOpen,
     SeatClosed,
+    StaleState,
     ToolMismatch,
     ToolWithheld,
     TooManyQuestions,
@@ -359,12 +362,27 @@ EXAMPLES = [
     Example(
         ModelUnavailable("overloaded", model="m"),
         "m is not available: overloaded",
-        {"model": "m", "problem": "overloaded"},
+        {"model": "m", "problem": "overloaded", "retry_after": None},
     ),
     Example(
         ModelFailed(model="m", problem="no end"), "m has given no answer: no end", {"model": "m", "problem": "no end"}
     ),
     Example(NoSuchApproval(7), "there is no request 7: ask for the pending ones by ListPending()", {"number": 7}),
+    Example(
+        NotInMeeting("council", "zoe", "it was not invited"),
+        "zoe cannot do that in council: it was not invited",
+        {"meeting": "council", "who": "zoe"},
+    ),
+    Example(
+        NotYourTurn("ann", "bob"),
+        "ann has not the floor, bob has: ask for it by RequestTurn()",
+        {"who": "ann", "floor": "bob"},
+    ),
+    Example(
+        StaleState(3, 4),
+        "the change is based on state 3, which is now 4: look at it and try again",
+        {"based_on": 3, "version": 4},
+    ),
     Example(UsageError("--count is no number"), "--count is no number", {"problem": "--count is no number"}),
     Example(LinkError("no link"), "no link"),
     Example(
