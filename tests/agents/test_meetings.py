@@ -685,6 +685,7 @@ async def test_members_are_told_once_however_its_actor_ends(
         assert lines(ended.minutes)[:3] == ["first has joined.", "second has joined.", "The meeting begins."]
         for log in logs:
             assert ends_in(log) == [ended]
+            assert minutes_in(log) == list(ended.minutes), "they are told all that was written by then"
 
 
 @pytest.mark.asyncio

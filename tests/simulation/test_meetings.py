@@ -52,6 +52,8 @@ from understudy.agents import (
     Said,
     Say,
     ScriptedModel,
+    Table,
+    TurnDecision,
     TurnPolicy,
     YourTurn,
 )
@@ -224,8 +226,22 @@ def check_minutes(ended: MeetingEnded) -> None:
     assert turn <= RULES.max_turns
 
 
+@dataclass
+class Shaky:
+    """Fails now and then, and the meeting with it."""
+
+    sim: Simulation
+    policy: TurnPolicy
+
+    def next(self, table: Table) -> TurnDecision:
+        if self.sim.random.random() < 0.05:
+            raise ValueError("the policy has a bug")
+        return self.policy.next(table)
+
+
 def policy(sim: Simulation) -> TurnPolicy:
-    return sim.random.choice([RoundRobin(), RoundRobin(2), ByRequest(), ModeratorChooses("a")])
+    sound: TurnPolicy = sim.random.choice([RoundRobin(), RoundRobin(2), ByRequest(), ModeratorChooses("a")])
+    return Shaky(sim, sound) if sim.random.random() < 0.2 else sound
 
 
 def attendees(sim: Simulation, refs: list[ActorRef[Any]]) -> list[Attendee]:

@@ -425,6 +425,7 @@ class Meeting(AsyncAgent[MeetingMessage]):
         ending = self._understudy_cell.ending
         reason = Killed() if ending is None else ending.final_reason()
         self._plan.stopped(f"its actor has ended: {reason}", failed=is_abnormal(reason))
+        self._inform()
         for effect in self._plan.effects():
             if isinstance(effect, Close):
                 self._ended = effect.ended
