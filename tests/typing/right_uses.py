@@ -827,7 +827,7 @@ class Window:
                 case _:
                     assert_type(delivery.cursor, int)
         assert_type(await seat.say("hello"), int)
-        assert_type(seat.start_task(seat.interrupt(), name="x"), "asyncio.Task[bool]")
+        assert_type(seat.start_task(seat.interrupt(), name="x"), asyncio.Task[bool])
 
 
 async def answered(question: QuestionOpened) -> str | None:
