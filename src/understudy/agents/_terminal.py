@@ -188,7 +188,8 @@ class TerminalEndpoint:
         self._dealt.discard((kind, number))
 
     def _drop_what_has_closed(self) -> None:
-        still = set() if self._seat is None else {(each.kind, each.number) for each in self._seat.waiting}
+        waiting = () if self._seat is None else self._seat.waiting
+        still = {(each.kind, each.number) for each in waiting}
         self._seen &= still
         self._dealt &= still
 
