@@ -253,6 +253,29 @@ async def test_what_another_channel_has_decided_is_told_and_asked_no_more() -> N
     assert model.requests[-1].history[-1].text == "n"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("hurry", [0, 0.001, 0.01])
+@pytest.mark.asyncio
+async def test_of_a_terminal_and_another_channel_that_decide_at_once_one_has_decided(hurry: float) -> None:
+    model = ScriptedModel([UseTool("delete", path="/x"), "done"])
+    with pipe() as (source, target):
+        os.write(target, b"go\n")
+        async with stage(source, model) as here:
+            await here.err.has("wants to use delete")
+            approvals = here.system.lookup("approvals", Approvals)
+            (pending,) = await approvals.ask(ListPending())
+            os.write(target, b"y\n")
+            await asyncio.sleep(hurry)
+            page = await approvals.ask(Decide(number=pending.number, approve=False, by="page"))
+            await here.out.has("done\n")
+            os.close(target)
+            await here.ended()
+            told = [line for line in here.err.getvalue().splitlines() if line.endswith(("by nina)", "by page)"))]
+    winner = "rejected by page" if page.accepted else "approved by nina"
+    assert told == [f"(request {pending.number} {winner})"]
+    first = next(request for request in model.requests if isinstance(request.history[-1], ToolResult))
+    assert first.history[-1].status == ("denied" if page.accepted else "ok")  # type: ignore[union-attr]
+
+
 @pytest.mark.asyncio
 async def test_when_nobody_reads_the_answers_it_ends() -> None:
     class Broken(Screen):
