@@ -265,6 +265,8 @@ def ref_of(cell: Cell) -> ActorRef[Any]:
 async def started(child: Child[Cell]) -> ActorRef[Any]:
     """Wait until *child*, which has been told to start, is up; whoever gives up waiting must not be left with it."""
     cell = child.cell
+    if child.up:
+        return ref_of(cell)
     waiting, dispatcher, waiter = Waiting.now(), cell.runtime.dispatcher, child.waiter(cell.runtime.env)
     if waiting.cell is None:
         dispatcher.run_ahead()
