@@ -32,6 +32,7 @@ from understudy import (
     InvalidTimeout,
     Message,
     NameTaken,
+    Settings,
     StartError,
     Supervisor,
     SupervisorRef,
@@ -389,6 +390,21 @@ async def test_more_partitions_take_their_keys_and_leave_the_others_alone() -> N
         assert {carts.route(key).path[-1] for key in moved} == {"4", "5"}
         assert 30 < len(moved) < 110
         assert await carts.refs[5].ask(Who()) == ("/user/s/5", 1)
+
+
+@pytest.mark.asyncio
+async def test_partitions_that_are_up_as_soon_as_they_are_made_are_not_waited_for() -> None:
+    class Bare(Actor[Who]):
+        @handler
+        def who(self, message: Who) -> tuple[str, int]:
+            return self.context.path, self.context.incarnation
+
+    async with ActorSystem(settings=Settings(slice_seconds=60.0)) as system:
+        ref = await system.spawn(partition_supervisor("s", child(Bare), partitions=2))
+        carts = Partitions(ref, Bare)
+        async with asyncio.timeout(1.0):
+            await carts.resize(3)
+        assert await carts.refs[2].ask(Who()) == ("/user/s/2", 1)
 
 
 @pytest.mark.asyncio
