@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.cast import Gate, settle
-from understudy.environment import Environment, TaskRegistry, forget_task, nowhere, running_loop, thread_test
+from understudy.environment import Environment, Halt, TaskRegistry, forget_task, nowhere, running_loop, thread_test
 
 EAGER = sys.version_info >= (3, 12)
 
@@ -391,3 +391,70 @@ def test_a_thread_is_told_from_all_others() -> None:
 
 def test_there_is_no_running_loop_outside() -> None:
     assert running_loop() is None
+
+
+# Standing still
+
+
+@pytest.mark.asyncio
+async def test_a_task_that_stands_still_goes_on_at_once_as_itself() -> None:
+    loop, halt, seen = asyncio.get_running_loop(), Halt(asyncio.get_running_loop()), list[Any]()
+
+    async def body() -> None:
+        COLOUR.set("red")
+        for _ in range(2):
+            await halt
+            seen.append((asyncio.current_task(), COLOUR.get()))
+        async with asyncio.timeout(1.0):
+            await asyncio.sleep(0)
+        seen.append("waited")
+
+    def go_on() -> None:
+        assert asyncio.current_task() is None
+        halt.go_on()
+        assert len(seen) == 1
+        halt.go_on()
+        assert len(seen) == 2
+        assert asyncio.current_task() is None
+
+    task = loop.create_task(body())
+    await settle()
+    assert asyncio.isfuture(halt)
+    assert "wait_for=<" in repr(task)
+    loop.call_soon(go_on)
+    await task
+    assert seen == [(task, "red"), (task, "red"), "waited"]
+    assert COLOUR.get() == "none"
+
+
+@pytest.mark.asyncio
+async def test_one_that_stands_still_can_be_cancelled() -> None:
+    loop, halt = asyncio.get_running_loop(), Halt(asyncio.get_running_loop())
+
+    async def body() -> None:
+        await halt
+
+    task = loop.create_task(body())
+    await settle()
+    assert not halt.cancelled
+    task.cancel()
+    task.cancel()
+    assert (task.done(), halt.cancelled) == (False, True)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.asyncio
+async def test_one_that_is_about_to_go_on_and_is_cancelled_is_cancelled_there() -> None:
+    loop, halt = asyncio.get_running_loop(), Halt(asyncio.get_running_loop())
+
+    async def body() -> None:
+        await halt
+
+    task = loop.create_task(body())
+    await settle()
+    halt.go_on_later()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not halt.cancelled

@@ -23,12 +23,13 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Generator, Iterator
     from types import CodeType, FrameType
 
 __all__ = [
     "Blocking",
     "Environment",
+    "Halt",
     "Patrol",
     "TaskRegistry",
     "Thread",
@@ -114,7 +115,29 @@ else:
         return True
 
 
+# Which task runs. On 3.11 `current_task` is a function of Python's around this.
+_task_in: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None] = (
+    asyncio.current_task if sys.version_info >= (3, 12) else getattr(asyncio.tasks, "_current_tasks").get  # noqa: B009
+)
+
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+
+if sys.version_info >= (3, 12):
+
+    def _is_deep() -> bool:
+        """Whether the stack is so deep that what runs on it now might not have room."""
+        return sys._getframemodulename(_DEEP) is not None  # pyright: ignore[reportPrivateUsage]
+
+else:
+
+    def _is_deep() -> bool:
+        """Whether the stack is so deep that what runs on it now might not have room."""
+        try:
+            sys._getframe(_DEEP)  # pyright: ignore[reportPrivateUsage]
+        except ValueError:
+            return False
+        return True
 
 
 _process = [os.getpid()]
@@ -223,7 +246,7 @@ class Environment:
         """
         if sys.exception() is not None or _is_deep():
             return
-        task = asyncio.current_task(self.loop)
+        task = _task_in(self.loop)
         if task is None:
             context.run(function)
             return
@@ -253,6 +276,10 @@ class Environment:
             task.add_done_callback(self.tasks.ended, context=context)
         return task
 
+    def halt(self) -> Halt | None:
+        """Where a task can wait for more to do; None where it is as well ended, since the next begins at once."""
+        return None if _EAGER else Halt(self.loop)
+
     def patrol(self, look: Callable[[], bool], interval: float, name: str) -> Patrol:
         """A thread, not yet started, that calls *look* again and again; see :class:`Patrol`."""
         return Patrol(look, interval, name, self.loop)
@@ -262,6 +289,67 @@ def environment_of(loop: asyncio.AbstractEventLoop) -> Environment:
     """The ports for what runs in *loop* without a system; a simulated event loop has its own kind."""
     kind: Callable[[asyncio.AbstractEventLoop], Environment] = getattr(loop, "understudy_environment", Environment)
     return kind(loop)
+
+
+class Halt:
+    """Where one task stands still until it is made to go on, in the midst of a step of the event loop.
+
+    Who waits for a future goes on a turn of the event loop after that is done. This is no more than a future to the
+    task that waits, which gives it what it would have the event loop call; it is called here instead, in the same way:
+    in the context of the task, and with no other task under way. Private names; a test on each Python guards them.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_context", "_going", "_loop", "_step", "cancelled")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._asyncio_future_blocking = False
+        # Its next step has been ordered, and there must be no second one.
+        self._going = False
+        self._loop = loop
+        self._step: Callable[[Halt], object] | None = None
+        self._context: Context | None = None
+        self.cancelled = False
+        """Whether somebody has cancelled the task that stands here: it is not to go on."""
+
+    def __await__(self) -> Generator[Halt, None, None]:
+        self._going = False
+        self._asyncio_future_blocking = True
+        yield self
+
+    def go_on(self) -> None:
+        """Let the task go on, now; to be called where no task runs."""
+        assert self._context is not None
+        assert self._step is not None
+        self._context.run(self._step, self)
+
+    def go_on_later(self) -> None:
+        """Let the task go on in the next turn of the event loop."""
+        assert self._step is not None
+        self._going = True
+        self._loop.call_soon(self._step, self, context=self._context)
+
+    # What the task calls
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the task."""
+        return self._loop
+
+    def add_done_callback(self, step: Callable[[Halt], object], *, context: Context | None = None) -> None:
+        """The task stands still; *step* is its next."""
+        self._step, self._context = step, context
+
+    def result(self) -> None:
+        """Nothing, or the cancel."""
+        if self.cancelled:
+            raise asyncio.CancelledError
+
+    def cancel(self, msg: object = None) -> bool:
+        """The task is cancelled; False: it is about to go on, and sees to that itself."""
+        if self._going:
+            return False
+        self.cancelled = True
+        self.go_on_later()
+        return True
 
 
 class Patrol:

@@ -242,12 +242,14 @@ class DeadlineQueue:
 
     def add(self, ask: Due, now: float) -> None:
         """Let *ask* fail at its deadline, unless it is answered before."""
-        if ask.deadline == math.inf:
+        deadline, soon = ask.deadline, now + self._settle
+        if soon < self._due or deadline < self._due:
+            if deadline == math.inf:
+                return
+            self._arm(min(soon, deadline))
+        elif deadline == math.inf:
             return
         self._fresh.append(ask)
-        due = min(ask.deadline, now + self._settle)
-        if due < self._due:
-            self._arm(due)
 
     def close(self) -> None:
         """Forget them all."""

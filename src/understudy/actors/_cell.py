@@ -397,6 +397,8 @@ class Cell(Mortal):
             self.standing.close(reason)
             self.standing = None
         self.runtime.population -= 1
+        if self.runtime.dispatcher.parked.jobs:
+            self.runtime.dispatcher.parked.drop(self)
         if self.came_up:
             instruments = self.runtime.instruments
             instruments.stopped.count += 1
@@ -443,11 +445,7 @@ class Cell(Mortal):
         if self.control is not None:
             self._serve_control()
         handled = 0
-        may_handle = True
-        if self.life is STARTING and self.actor is None and self.ending is None:
-            self._boot()
-            may_handle = not self.runtime.dispatcher.context  # no handler shall see what `initialize` has set
-        if may_handle and self.life is RUNNING and self.job is None and not self.attention:
+        if (self.life is RUNNING or self._comes_up()) and self.job is None and not self.attention:
             mailbox = self.mailbox
             if mailbox is not None:
                 handled = self.handle(mailbox, limit)
@@ -535,6 +533,13 @@ class Cell(Mortal):
         self.request_stop(Shutdown("drained"))
 
     # Starting
+
+    def _comes_up(self) -> bool:
+        """Start, if it is time for that; whether messages may be handled in the same activation."""
+        if self.life is not STARTING or self.actor is not None or self.ending is not None:
+            return False
+        self._boot()
+        return self.life is RUNNING and not self.runtime.dispatcher.context  # which no handler shall see
 
     def _boot(self) -> None:
         try:

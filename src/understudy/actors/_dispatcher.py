@@ -6,6 +6,8 @@ from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
+from understudy.actors._parked import ParkedPumps
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,6 +21,7 @@ _ROUND = 0.004
 """Seconds within which each of those who wait for a turn should have had one, however many are flooded."""
 _WORTHWHILE = 10e-6
 """Seconds; a turn is not made shorter than that, as to begin one costs too."""
+_CROWD = 8
 _NEUTRAL = Context()
 
 
@@ -41,6 +44,7 @@ class Dispatcher:
         "_ahead_until",
         "_asked",
         "_complain",
+        "_crowded",
         "_env",
         "_limit",
         "_queue",
@@ -48,10 +52,13 @@ class Dispatcher:
         "_share",
         "_slice",
         "_stretch",
+        "_waiting",
         "closed",
         "context",
         "marked",
+        "parked",
         "slice_end",
+        "slices",
         "spare",
         "under_way",
     )
@@ -73,6 +80,9 @@ class Dispatcher:
         # Messages that an actor handles before the next has its turn.
         self._share = limit
         self.slice_end = 0.0
+        self.slices = 0
+        """Counts when one begins in a step of the event loop, and when it ends; not those that are ahead of one, in the
+        midst of somebody's step. So a task that finds another number than before has been suspended."""
         self._asked = 0.0
         self.under_way = False
         """A slice is running."""
@@ -80,15 +90,22 @@ class Dispatcher:
         """A pump that has nothing more to do, and whose cell is being activated at its end: it may go on."""
         # Until when, since the last turn, work may be done ahead of the next; 0 when none has been.
         self._ahead_until = 0.0
+        # How many wait for the next turn, which was not done ahead for them.
+        self._waiting = 0
+        # So many have waited for the last turn that it costs each of them next to nothing.
+        self._crowded = False
         self.closed = False
+        self.parked = ParkedPumps(env)
         self.context = Context()
         """Where ``def`` handlers run: empty between two messages, replaced when a handler has left something in it."""
 
     def push(self, cell: Runnable) -> None:
         """Put *cell*, which is not in the queue, at its end."""
         self._queue.append(cell)
-        if not self.marked:
-            self._mark()
+        if not self.marked and not self.closed:
+            self.marked = True
+            if not self._scheduled:
+                self._schedule()
 
     def push_first(self, cell: Runnable) -> None:
         """Put *cell*, which has just been activated, back at the front: it goes on before the next one begins."""
@@ -109,14 +126,33 @@ class Dispatcher:
         now = self._env.stopwatch()
         cost, self._asked = (now - self._asked) / since_last, now
         self._share = self._next_share(cost)
-        if handled >= self._share and self._queue:
+        left = self._share - handled
+        if left <= 0 and self._queue:
             return 0
         if not self.marked:
             self.slice_end = now + self._slice
+            self.slices += 1
             self._mark()
         elif now >= self.slice_end:
             return 0
-        return min(self._next_stretch(cost), _STRETCH)
+        few = min(self._next_stretch(cost), _STRETCH)
+        return few if few <= left or left <= 0 else left
+
+    def next_share(self, handled: int, since_last: int, slices: int) -> tuple[int, int]:
+        """How many messages a pump has handled in its turn by now, and its :meth:`allowance`.
+
+        One that has been suspended since it asked begins anew, with one message: the event loop and all others have had
+        their turn, and a loop of tasks would do no less for each.
+
+        Args:
+            handled: How many it had handled when it asked last.
+            since_last: How many since then.
+            slices: What :attr:`slices` was then.
+        """
+        if slices != self.slices:
+            return 0, 1
+        handled += since_last
+        return handled, self.allowance(handled, since_last)
 
     @property
     def works_ahead(self) -> bool:
@@ -144,10 +180,14 @@ class Dispatcher:
         """
         if self.under_way or not self._queue or self.closed:
             return
+        if self._crowded:
+            self._waiting += 1
+            return
         now = self._env.stopwatch()
         if not self._ahead_until:
             self._ahead_until = now + self._slice
         elif now >= self._ahead_until:
+            self._waiting += 1
             return
         self._asked, self.slice_end = now, self._ahead_until
         self._env.call_aside(self._run_first, self.context)
@@ -171,6 +211,7 @@ class Dispatcher:
         """Forget all work; nothing runs from here on."""
         self._queue.clear()
         self.closed = True
+        self.parked.close()
 
     def _mark(self) -> None:
         if self.closed:
@@ -186,12 +227,15 @@ class Dispatcher:
 
     def _turn(self) -> None:
         self._ahead_until = 0.0
+        self._crowded, self._waiting = self._waiting > _CROWD, 0
         self._scheduled = False
+        self.slices += 1
         if not self._queue:  # all of it has been done ahead
             self.marked = False
             return
         self.marked = True
         self.context.run(self._run)
+        self.slices += 1  # it is over: who has begun in it and goes on has been suspended
         self.marked = False
         if self._queue:
             self._mark()
@@ -199,8 +243,9 @@ class Dispatcher:
     def _run_first(self) -> None:
         """Most often there are one or two activations, and nothing more when they have had their turn."""
         self.under_way = True
-        queue, context = self._queue, self.context
-        left = min(self._share, self._stretch)
+        queue, context, left = self._queue, self.context, self._stretch
+        if left > self._share:
+            left = self._share
         try:
             while queue and left > 0:
                 left -= queue.popleft().activate(left) or 1
@@ -242,10 +287,9 @@ class Dispatcher:
             if left <= 0:
                 now = stopwatch()
                 cost = (now - started) / stretch
-                self._share = self._next_share(cost)
+                self._share, stretch = self._next_share(cost), self._next_stretch(cost)
                 if now >= end:
                     break
-                stretch = self._next_stretch(cost)
                 started, left = now, stretch
         self._stretch = stretch
 

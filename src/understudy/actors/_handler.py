@@ -128,8 +128,10 @@ class HandlerTable(dict[type, "Handler | None"]):
 
     direct: dict[type, Callable[[Any, Any], Any]]
     """The functions of ``def`` handlers, by the exact type: what most messages need, in one look."""
+    pumped: dict[type, Callable[[Any, Any], Any]]
+    """The same of handlers that run in the pump."""
     shortcuts: bool
-    """Whether there is anything in ``direct``."""
+    """Whether there is anything in these two."""
     private: HandlerTable
     signals: HandlerTable
     batch: HandlerTable
@@ -147,6 +149,7 @@ class HandlerTable(dict[type, "Handler | None"]):
     def __init__(self) -> None:
         super().__init__()
         self.direct = {}
+        self.pumped = {}
         self.private = self.signals = self.batch = self
         self.fallback = self.initialize = self.shutdown = None
         self.fitting = set()
@@ -167,7 +170,7 @@ class HandlerTable(dict[type, "Handler | None"]):
         return [kind for kind, entry in self.items() if entry is not None]
 
     def without_shortcuts(self) -> HandlerTable:
-        """The same, with nothing in ``direct``, so that each message is looked at."""
+        """The same, with nothing in ``direct`` and ``pumped``, so that each message is looked at."""
         table = HandlerTable()
         table.shortcuts = False
         table.update(self)
@@ -185,7 +188,11 @@ class HandlerTable(dict[type, "Handler | None"]):
     def put(self, message: type, entry: Handler | None) -> None:
         """*entry* is the handler of exactly this type."""
         self[message] = entry
-        if entry is not None and not entry.is_async and self.shortcuts:
+        if entry is None or not self.shortcuts:
+            return
+        if entry.pumped:
+            self.pumped[message] = entry.function
+        elif not entry.is_async:
             self.direct[message] = entry.function
 
     @classmethod

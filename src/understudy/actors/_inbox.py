@@ -28,7 +28,11 @@ from understudy.messages import Continue, StreamMessage, Terminated
 from understudy.reasons import Crashed, ExitReason, StartFailed, frames_of, without_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import asyncio
+    from collections import deque
+    from collections.abc import Callable, Coroutine
+    from contextvars import Context
+    from typing import TypeAlias
 
     from understudy._plans._spec import ChildSpec
     from understudy.actors._belongings import Belongings
@@ -37,7 +41,10 @@ if TYPE_CHECKING:
     from understudy.actors._runtime import Runtime
     from understudy.actors._standing import Standing
     from understudy.actors._turns import Turns
+    from understudy.environment import Halt
     from understudy.mailbox._queue import AsyncMessageQueue
+
+    AsyncFunction: TypeAlias = Callable[[Any, Any], Coroutine[Any, Any, Any]]
 
 __all__ = ["Inbox"]
 
@@ -165,17 +172,17 @@ class Inbox(Intake):
     # Handling
 
     def handle(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
-        direct, actor, context = self.table.direct, self.actor, self.runtime.dispatcher.context
-        items, take = mailbox.items, mailbox.take
-        handled = 0
+        direct, actor, context, items = self.table.direct, self.actor, self.runtime.dispatcher.context, mailbox.items
         if mailbox.collects:
             return self._handle_burst(mailbox, limit)
         if not direct and items and self._is_for_pump(mailbox.next_item()):
             self._start_pump()
             return 0
+        find = direct.get
+        handled = 0
         while items and handled < limit:
-            item: object = take()
-            function = direct.get(type(item))
+            item: object = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
+            function = find(type(item))
             if function is not None:
                 # Nothing can look at the hand while this runs, so only what is answered or has a sender is put there.
                 try:
@@ -184,9 +191,8 @@ class Inbox(Intake):
                         self._check_sync(function, result)
                 except BaseException as error:
                     self.failed(error, item, None)
-            elif type(item) is Ask and (answer := direct.get(type(item.message))) is not None:
-                if self._admit(item):
-                    self._run_sync(answer, item, item.message, item)
+            elif type(item) is Ask and (answer := find(type(item.message))) is not None:
+                self._answer(answer, item)
             elif not self._handle_other(mailbox, item):
                 break
             handled += 1
@@ -196,8 +202,7 @@ class Inbox(Intake):
 
     def _is_for_pump(self, item: object) -> bool:
         """Whether *item* is a message that an ``async def`` handler takes, to be seen without a closer look."""
-        handler = self.table[type(item.message) if type(item) is Ask else type(item)]
-        return handler is not None and handler.pumped
+        return type(item.message if type(item) is Ask else item) in self.table.pumped
 
     def _handle_burst(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
         """The same for a mailbox that collects: what can be handled together is."""
@@ -230,6 +235,10 @@ class Inbox(Intake):
 
     def _handle_other(self, mailbox: AsyncMessageQueue[Any], item: Any) -> bool:
         """What is no plain tell of a type with a ``def`` handler; False when a pump has taken over."""
+        if self._is_for_pump(item):
+            self.give_back(mailbox, item)
+            self._start_pump()
+            return False
         message, ask, handler = self._open(item)
         if handler is not None and handler.reentrant:
             return (ask is not None and not self._admit(ask)) or self.start_turn(item, message, ask, handler)
@@ -247,13 +256,17 @@ class Inbox(Intake):
         return True
 
     def _start_pump(self) -> None:
-        limit, spare = self.spec.given.get("max_handling_seconds"), self.runtime.dispatcher.spare
+        limit, dispatcher = self.spec.given.get("max_handling_seconds"), self.runtime.dispatcher
+        spare = dispatcher.spare
         if limit is not None:
             self.start_job("messages", self._timed_pump, limit)
         elif spare is not None and spare[0] is self:
             self.job = spare[1]
+        elif dispatcher.parked.jobs and (job := dispatcher.parked.take(self)) is not None and job.halt is not None:
+            self.job = job
+            job.halt.go_on()
         else:
-            self.start_job("messages", self._pump)
+            self.start_job("messages", self._pump, self.runtime.env.halt())
 
     def _open(self, item: Any) -> tuple[Any, Ask | None, Handler | None]:
         table = self.table
@@ -288,9 +301,34 @@ class Inbox(Intake):
         if not ask.future.done() and self.runtime.env.now() < ask.deadline:
             ask.in_hand = True
             return True
+        self._turn_down(ask)
+        return False
+
+    def _turn_down(self, ask: Ask) -> None:
         ask.expire()
         self.dead_letter(ask.message, ask.sender_path, "nobody waits for the reply any more")
-        return False
+
+    def _answer(self, function: Callable[[Any, Any], Any], ask: Ask) -> None:
+        """What becomes of an ask with a ``def`` handler: `_admit`, `_run_sync` and what these call, in one."""
+        future, message = ask.future, ask.message
+        if future.done() or self.runtime.env.now() >= ask.deadline:
+            self._turn_down(ask)
+            return
+        ask.in_hand = True
+        self.hand = ask
+        try:
+            result = function(self.actor, message)
+            if result is not None and type(result) in _SPECIAL:
+                self._check_sync(function, result)
+        except BaseException as error:
+            self.failed(error, message, ask)
+        else:
+            self.replied(result, ask)
+        if self.belongings is None:
+            ask.in_hand = False
+            self.hand = self.waits = None
+        else:
+            self.release()
 
     def _run_sync(self, function: Callable[[Any, Any], Any], item: Any, message: Any, ask: Ask | None) -> None:
         self.hand = item
@@ -304,61 +342,105 @@ class Inbox(Intake):
             self.replied(result, ask)
         self.release()
 
-    async def _pump(self, job: Job) -> None:
-        """Handle messages with ``async def`` handlers until there is none, or the next needs something else."""
+    async def _pump(self, job: Job, halt: Halt | None = None) -> None:
+        """Handle messages with ``async def`` handlers until there is none, or the next needs something else.
+
+        With a *halt*, it waits there for a moment for more.
+        """
         job.begin()
-        FRAME.set(self)
-        mailbox, dispatcher, task, context = self.make_mailbox(), self.runtime.dispatcher, job.task, job.context
+        job.halt = halt
+        task, context = job.task, job.context
         assert task is not None
-        if self.job is not job:
-            return
-        handled, since_last, allowed = 0, 0, 1
-        while (taken := self._next_async(mailbox)) is not None:
-            message, ask, handler = taken
-            try:
-                result = await handler.function(self.actor, message)
-            except BaseException as error:
-                if not self._pump_failed(job, error, message, ask):
-                    return
+        FRAME.set(self)
+        while self.job is job:
+            await self._handle_async(job, task, context)
+            if not self._halts(job, task) or halt is None:
+                return
+            await halt
+
+    async def _handle_async(self, job: Job, task: asyncio.Task[None], context: Context) -> None:
+        """As many messages as there are, or as may be."""
+        mailbox, dispatcher, now, plain = (
+            self.make_mailbox(),
+            self.runtime.dispatcher,
+            self.runtime.env.now,
+            not job.timer,
+        )
+        self.hand_since, slices, handled, since_last, allowed = now(), dispatcher.slices, 0, 0, 1
+        while not self.attention or (self.ending is not None and self._outlives(job)):
+            items: deque[object] = mailbox.items
+            # The usual case of `_next_async`, without the call.
+            if (
+                plain
+                and 0 < len(items) <= mailbox.take_up_to
+                and self.belongings is None
+                and (function := self.table.pumped.get(type(items[0]))) is not None
+            ):
+                self.hand = message = items.popleft()
+                ask = None
             else:
-                if self.job is not job:
-                    return
-                if ask is not None or result is not None:
+                taken = self._next_async(mailbox) if items else None
+                if taken is None:
+                    break
+                message, ask, function = taken
+            try:
+                result = await function(self.actor, message)
+            except BaseException as error:
+                self._pump_failed(job, error, message, ask)
+            else:
+                if (ask is not None or result is not None) and self.job is job:
                     self.replied(result, ask)
+            if self.job is not job:
+                break
             if ask is None and self.belongings is None:
                 self.hand = self.waits = None  # all that `release` would do
             else:
                 self.release()
                 FRAME.set(self)
-            handled += 1
-            since_last += 1
             # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
-            ended = self.ending is not None
-            if task.cancelling() or len(context) > 1 or (ended and not self._outlives(job)):
+            if task.cancelling() or len(context) > 1:
                 break
-            # A restart has had its own look at the clock.
-            if since_last >= allowed and mailbox.items and not ended:
-                allowed, since_last = dispatcher.allowance(handled, since_last), 0
+            since_last += 1
+            if self.ending is not None:
+                continue  # a restart has its own look at the clock
+            if (since_last >= allowed or dispatcher.slices != slices) and mailbox.items:
+                handled, allowed = dispatcher.next_share(handled, since_last, slices)
                 if not allowed:
                     break
-        self._end_pump(job)
+                self.hand_since, slices, since_last = now(), dispatcher.slices, 0
 
-    def _next_async(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, Handler] | None:
-        """Take the next message for the pump; None when there is none, or when it is for an activation to deal with."""
-        items = mailbox.items
-        if self.attention or not items:
-            return None
+    def _halts(self, job: Job, task: asyncio.Task[None]) -> bool:
+        """The pump has nothing more to do for now; whether it waits for more, or these are its last lines."""
+        if self.job is not job:
+            return False
+        clean = not task.cancelling() and len(job.context) == 1
+        self._pump_ended(job)
+        dispatcher = self.runtime.dispatcher
+        if job.halt is not None and clean and self.ending is None and dispatcher.parked.add(self, job):
+            return True
+        if dispatcher.works_ahead and not dispatcher.under_way:
+            self.runtime.env.tasks.leave(task)
+        return False
+
+    def _next_async(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, AsyncFunction] | None:
+        """Take the next message for the pump; None when it is for an activation to deal with."""
+        items, now = mailbox.items, self.runtime.env.now()
         if mailbox.take_up_to < 0 and mailbox.collects:
-            if not burst_over(mailbox, self.runtime.env.now()):
+            if not burst_over(mailbox, now):
                 return None
             bundle = next_bundle(mailbox, self.table)
             if bundle is not None:
                 return self._take_bundle(mailbox, bundle)
         item = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
+        if type(item) is Ask and self.belongings is None:
+            function = self.table.pumped.get(type(item.message))
+            if function is not None and now < item.deadline and not item.future.done():  # as below
+                item.in_hand = True
+                FRAME.set(item)
+                self.hand, self.hand_since = item, now
+                return item.message, item, function
         message, ask, handler = item, None, self.table[type(item)]
-        if handler is None and type(item) is Ask and self.belongings is None:  # what `_open` would say
-            message, ask, handler = item.message, item, self.table[type(item.message)] or self.table.fallback
-        elif handler is None:
+        if handler is None:
             message, ask, handler = self._open(item)
             if (type(item) is News or isinstance(item, Private)) and handler is not None and handler.pumped:
                 item.taken()
@@ -368,27 +450,29 @@ class Inbox(Intake):
             self.give_back(mailbox, item)
             return None
         if ask is not None:
-            if not self._admit(ask):
+            if ask.future.done() or now >= ask.deadline:
+                self._turn_down(ask)
                 return None
+            ask.in_hand = True
             FRAME.set(ask)
         self.hand = item
-        self.hand_since = self.runtime.env.now()
-        return message, ask, handler
+        self.hand_since = now
+        return message, ask, handler.function
 
-    def _take_bundle(self, mailbox: AsyncMessageQueue[Any], bundle: Bundle) -> tuple[Any, Ask | None, Handler] | None:
+    def _take_bundle(self, mailbox: AsyncMessageQueue[Any], bundle: Bundle) -> tuple[Any, None, AsyncFunction] | None:
         if not bundle.handler.is_async:
             self.give_back(mailbox, *bundle.items)
             return None
         self.hand = bundle
         self.hand_since = self.runtime.env.now()
-        return bundle.messages, None, bundle.handler
+        return bundle.messages, None, bundle.handler.function
 
-    def _pump_failed(self, job: Job, error: BaseException, message: Any, ask: Ask | None) -> bool:
-        """A handler has raised; whether the pump is still its cell's."""
+    def _pump_failed(self, job: Job, error: BaseException, message: Any, ask: Ask | None) -> None:
+        """A handler has raised, which means nothing if the pump is not its cell's any more."""
         if isinstance(error, GeneratorExit) and not job.is_current:
             raise error
         if self.job is not job:
-            return False
+            return
         if self.ending is not None and self.ending.interrupting:
             self.interrupted()
         else:
@@ -398,7 +482,6 @@ class Inbox(Intake):
             self.queued = queued
             if self.control is not None:
                 self.enqueue()
-        return True
 
     def _outlives(self, job: Job) -> bool:
         """The incarnation is about to end; whether the next one is up by now, and *job* is its pump.
@@ -416,13 +499,6 @@ class Inbox(Intake):
         dispatcher.run_first(self)
         dispatcher.spare = None
         return self.job is job  # pyright: ignore[reportUnnecessaryComparison] - it may be again
-
-    def _end_pump(self, job: Job) -> None:
-        """The last lines of a pump."""
-        self._pump_ended(job)
-        dispatcher = self.runtime.dispatcher
-        if job.task is not None and not dispatcher.under_way and dispatcher.works_ahead:
-            self.runtime.env.tasks.leave(job.task)
 
     def _pump_ended(self, job: Job) -> None:
         if self.job is not job:
@@ -457,7 +533,9 @@ class Inbox(Intake):
 
     def replied(self, result: Any, ask: Ask | None) -> None:
         """A handler has returned *result*."""
-        if ask is not None:
+        if type(ask) is Ask and ask.in_hand and not ask.promised and not ask.future.done():
+            ask.future.set_result(result)
+        elif ask is not None:
             # One that has been put aside is not answered by what the handler returns, nor one that is promised.
             if ask.in_hand and not ask.promised and not ask.reply(result):
                 ask.late(result)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, Self
 from pydantic_core import core_schema
 from typing_extensions import TypeVar
 
-from understudy.actors._asks import Ask, Letter
+from understudy.actors._asks import FRAME, Ask, Letter
 from understudy.actors._debug import Debug
 from understudy.actors._streams import Stream
 from understudy.actors._threads import Errand
-from understudy.actors._waiting import Waiting, check_timeout, end_of
+from understudy.actors._waiting import NOBODY, Waiting, check_timeout, end_of
 from understudy.environment import place
 from understudy.exceptions import (
     ActorStopped,
@@ -96,23 +96,19 @@ class ActorRef(Generic[M_contra]):
         if place() != cell.place or (cell.ready and not cell.runtime.dispatcher.marked):
             cell.check_loop()
         mailbox = cell.mailbox
-        if cell.gate is None:
-            if mailbox is None:
-                mailbox = cell.make_mailbox()
-            item = message if sender is None else letter_from(sender, message, self)
-            # The usual case of `offer`, without the call.
-            if len(mailbox.items) < mailbox.append_below:
-                mailbox.items.append(item)
+        # The usual case of what is done below, without the calls.
+        if sender is None and mailbox is not None and cell.gate is None:
+            items = mailbox.items
+            if len(items) < mailbox.append_below:
+                items.append(message)
                 mailbox.total_in += 1
-                accepted = True
-            else:
-                accepted = mailbox.offer(item)
-            if accepted:
                 if cell.ready:
                     cell.ready = False
                     cell.queued = True
                     cell.runtime.dispatcher.push(cell)
                 return True
+        if cell.gate is None and cell.accept(message if sender is None else letter_from(sender, message, self)):
+            return True
         path = None if sender is None else check_ref(sender, f"tell to {self.path}", "sender").path
         cell.refuse(message, path, told=True)
         return False
@@ -177,34 +173,43 @@ class ActorRef(Generic[M_contra]):
             timeout = check_timeout(timeout)
         cell = self._cell
         runtime = cell.runtime
-        cell.check_loop()
-        now = runtime.env.now()
-        waiting = Waiting.now()
+        env = runtime.env
+        if not env.is_here():
+            cell.check_loop()
+        now = env.now()
+        waiting = NOBODY if FRAME.get() is None else Waiting.now()
         seconds = waiting.seconds(timeout, message, now, runtime.settings.ask_timeout)
-        ask = Ask(message, waiting.cell, runtime.env.loop.create_future(), cell, seconds, now + seconds)
+        future: asyncio.Future[R] = env.loop.create_future()
+        ask = Ask(message, waiting.cell, future, cell, seconds, now + seconds)
         if cell.gate is not None:
             cell.refuse(message, ask.sender_path)
             raise cell.stopped_error(message)
         if waiting.cell is not None:
             waiting.begin(cell, ask, message)
         try:
-            mailbox = cell.mailbox if cell.mailbox is not None else cell.make_mailbox()
-            if not mailbox.offer(ask):
+            mailbox = cell.mailbox
+            # The usual case of `offer`, without the call.
+            if mailbox is not None and len(mailbox.items) < mailbox.append_below:
+                mailbox.items.append(ask)
+                mailbox.total_in += 1
+            elif not cell.make_mailbox().offer(ask):
                 await self._put_ask(ask, seconds)
             if cell.ready:
-                cell.wake()
+                cell.ready = False
+                cell.queued = True
+                runtime.dispatcher.push(cell)
             runtime.dispatcher.run_ahead()
-            if not ask.future.done():
+            if not future.done():
                 runtime.asks.add(ask, now)
-            reply: R = await ask.future
-            return reply
-        except asyncio.CancelledError:
-            if ask.answered:  # in the tick of the cancellation, which wins
-                ask.late(ask.future.result())
+            return await future
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and ask.answered:  # in the tick of that, which wins
+                ask.late(future.result())
+            ask.give_up()
             raise
         finally:
-            waiting.end(ask)
-            ask.give_up()
+            if waiting.cell is not None:
+                waiting.end(ask)
 
     def stream(
         self, message: Streams[M_contra, T], *, timeout: float | None = None, buffer: int | None = None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from understudy.actors._cell import Cell
     from understudy.reasons import ExitReason
 
-__all__ = ["Detached", "Waiting", "check_timeout", "detached", "end_of", "frame_now", "hand_now"]
+__all__ = ["NOBODY", "Detached", "Waiting", "check_timeout", "detached", "end_of", "frame_now", "hand_now"]
 
 
 def check_timeout(timeout: object) -> float | None:
@@ -110,9 +110,9 @@ class Waiting:
         """
         frame = FRAME.get()
         if frame is None:
-            return _NOBODY
+            return NOBODY
         if type(frame) is Ask:  # what most are
-            return cls(frame.cell, frame) if frame.in_hand else _NOBODY
+            return cls(frame.cell, frame) if frame.in_hand else NOBODY
         if type(frame) is Detached:
             inner = cls._of(frame.frame)
             return cls(inner.cell, None, serial=inner.serial)
@@ -121,11 +121,11 @@ class Waiting:
     @classmethod
     def _of(cls, frame: Any) -> Waiting:
         if isinstance(frame, Ask):
-            return cls(frame.cell, _binding(frame)) if frame.in_hand else _NOBODY
+            return cls(frame.cell, _binding(frame)) if frame.in_hand else NOBODY
         if type(frame) is Turn:
-            return cls(frame.cell, _binding(frame.hand), serial=False) if not frame.over else _NOBODY
+            return cls(frame.cell, _binding(frame.hand), serial=False) if not frame.over else NOBODY
         job = frame.job
-        return cls(frame, None) if job is not None and job.task is asyncio.current_task() else _NOBODY
+        return cls(frame, None) if job is not None and job.task is asyncio.current_task() else NOBODY
 
     def seconds(self, timeout: float | None, message: object, now: float, default: float) -> float:
         """How long to wait, never longer than what is left of the ask in hand."""
@@ -183,5 +183,6 @@ def _binding(hand: Any) -> Ask | None:
     return hand if type(hand) is Ask or (isinstance(hand, Ask) and hand.deadline < math.inf) else None
 
 
-_NOBODY = Waiting(None, None)
+NOBODY = Waiting(None, None)
+"""Code that is no actor's."""
 _NO_WAIT = nullcontext()

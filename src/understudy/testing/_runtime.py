@@ -17,7 +17,7 @@ from understudy.actors._intake import Intake
 from understudy.actors._life import Turn
 from understudy.actors._runtime import Runtime
 from understudy.actors._waiting import frame_now
-from understudy.environment import Environment
+from understudy.environment import Environment, Halt
 from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.messages import Continue
 from understudy.testing._errors import EscapeError, InjectedCrash
@@ -42,13 +42,14 @@ __all__ = ["SimDispatcher", "SimEnvironment", "SimMailbox", "runtime_for"]
 class SimEnvironment(Environment):
     """Ports on a simulated loop: no clock but its own, seeded chance, numbered tasks."""
 
-    __slots__ = ()
+    __slots__ = ("eager",)
 
     def __init__(self, loop: SimLoop) -> None:
         super().__init__(loop)
         self.stopwatch = self.processor_time = loop.time
         self.random = loop.choices.random
         self.token_bytes = self.random.randbytes
+        self.eager = loop.eager
         eager = {"eager_start": True} if loop.eager else {}
 
         def new_task(coroutine: Any, *, name: str, context: Context) -> asyncio.Task[Any]:
@@ -56,9 +57,23 @@ class SimEnvironment(Environment):
 
         self.new_task = new_task
 
+    def halt(self) -> Halt | None:
+        """A task that goes on does so in a step of its own."""
+        return None if self.eager else SimHalt(self.loop)
+
     def patrol(self, look: Callable[[], bool], interval: float, name: str) -> Patrol:
         """Not here: no thread can look at a loop whose every step is decided by a seed."""
         raise EscapeError("a watchdog", "it is a thread, and no seed can repeat when that looks: use watchdog=None")
+
+
+class SimHalt(Halt):
+    """Where a task stands still until it has a turn."""
+
+    __slots__ = ()
+
+    def go_on(self) -> None:
+        """Not now: chance decides what runs next."""
+        self.go_on_later()
 
 
 class SimDispatcher(Dispatcher):
@@ -137,6 +152,7 @@ class SimDispatcher(Dispatcher):
         del self._steps[cell]
         if self.closed:
             return
+        self.slices += 1
         budget = self.budgets[self._loop.choices.draw("budget", len(self.budgets))]
         self.under_way = True
         try:
