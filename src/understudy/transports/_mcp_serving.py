@@ -18,9 +18,8 @@ from understudy.transports._mcp_extra import need
 from understudy.transports._mcp_frames import MAX_MESSAGE_BYTES
 from understudy.transports._mcp_tasks import until_up
 from understudy.transports._mcp_tools import Tools
-from understudy.transports._security import TOKEN_SIZE, is_loopback
-from understudy.transports._tls import Tls
-from understudy.transports._web_gate import GateRules, bracketed, host_headers
+from understudy.transports._web_binding import check_binding, known_hosts, tls_of, web_url
+from understudy.transports._web_gate import GateRules
 
 if TYPE_CHECKING:
     import ssl
@@ -70,37 +69,24 @@ class HttpBinding:
         need("mcp", extra="mcp", what="an MCP server")
         for name in ("hosts", "origins"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not 0 <= check_count("port", self.port, where) <= _PORTS:
-            raise InvalidSpec(child=where, field="port", problem=f"must be from 0 to {_PORTS}, got {self.port!r}")
         if not self.path.startswith("/") or not self.path.isascii() or not self.path.isprintable():
             raise InvalidSpec(child=where, field="path", problem=f"must begin with '/', got {self.path!r}")
         for name in ("max_message_bytes", "max_connections", "max_sessions"):
             check_count(name, getattr(self, name), where, least=1)
         check_seconds("body_timeout", self.body_timeout, where)
-        self._check_protection(where)
-
-    def _check_protection(self, where: str) -> None:
-        token = self.token
-        if token is not None and (len(token) < TOKEN_SIZE or not token.isascii() or not token.isprintable()):
-            problem = f"must be {TOKEN_SIZE} or more printable ASCII characters"
-            raise InvalidSpec(child=where, field="token", problem=problem)
-        if (self.certificate is None) != (self.key is None):
-            raise InvalidSpec(child=where, field="key", problem="and certificate go together: give both, or neither")
-        if is_loopback(self.host):
-            return
-        if token is None or self.certificate is None:
-            problem = "is reached by others: that needs `token=` and `certificate=` with `key=`; or bind to 127.0.0.1"
-            raise InvalidSpec(child=where, field="host", problem=problem)
-        if not self.hosts and self.host in ("0.0.0.0", "::", ""):  # noqa: S104 - what is refused
-            problem = "must say by which names clients ask, when it listens on every address"
-            raise InvalidSpec(child=where, field="hosts", problem=problem)
+        check_binding(
+            where,
+            host=self.host,
+            port=self.port,
+            token=self.token,
+            certificate=self.certificate,
+            key=self.key,
+            hosts=self.hosts,
+        )
 
     def rules(self, port: int) -> GateRules:
         """Who may speak, at that port."""
-        others = {"127.0.0.1", "localhost", "::1"} if is_loopback(self.host) else set[str]()
-        names = host_headers(
-            [self.host, *self.hosts, *others], port, default_port=_HTTP if self.certificate is None else _HTTPS
-        )
+        names = known_hosts(self.host, self.hosts, port, encrypted=self.certificate is not None)
         return GateRules(names, frozenset(each.lower() for each in self.origins), self.token)
 
     def tls(self) -> ssl.SSLContext | None:
@@ -109,18 +95,11 @@ class HttpBinding:
         Raises:
             OSError: A file is not there, or is no certificate.
         """
-        if self.certificate is None:
-            return None
-        return Tls(certificate=str(self.certificate), key=str(self.key)).for_server()
+        return tls_of(self.certificate, self.key)
 
     def url(self, port: int) -> str:
         """How it is reached at that port from this machine."""
-        scheme = "http" if self.certificate is None else "https"
-        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        return f"{scheme}://{bracketed(host)}:{port}{self.path}"
-
-
-_PORTS, _HTTP, _HTTPS = 65535, 80, 443
+        return web_url(self.host, port, self.path, encrypted=self.certificate is not None)
 
 
 class MCPHttpService(Actor[WhereServed]):

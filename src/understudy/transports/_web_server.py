@@ -8,17 +8,21 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from understudy.transports._limits import MAX_SIZE
+
 if TYPE_CHECKING:
     import ssl
 
+    import h11
+
     from understudy.transports._web_gate import App
 
-__all__ = ["GRACE", "SocketLimits", "WebServer", "bounded_protocol", "web_config"]
+__all__ = ["GRACE", "SocketLimits", "Upgraded", "WebServer", "bounded_protocol", "web_config"]
 
 GRACE = 1
 """Seconds that requests in hand get at the end."""
@@ -27,17 +31,26 @@ IDLE = 5
 
 
 def web_config(
-    app: App, sockets: SocketLimits, context: ssl.SSLContext | None, *, busy: int | None = None
+    app: App,
+    sockets: SocketLimits,
+    context: ssl.SSLContext | None,
+    *,
+    busy: int | None = None,
+    websocket: type[asyncio.Protocol] | None = None,
+    max_message_bytes: int = MAX_SIZE,
 ) -> uvicorn.Config:
     """How *app* is served: HTTP/1.1 and nothing else, no headers of proxies, nothing in the log.
 
-    With *busy*, requests on more sockets than that are answered with 503.
+    With *busy*, requests on more sockets than that are answered with 503. With *websocket*, which is a
+    :class:`understudy.transports._web_socket.WebSocketProtocol`, connections may be upgraded to that.
     """
     return uvicorn.Config(
         cast("Any", app),
         interface="asgi3",
         lifespan="off",
-        ws="none",
+        ws="none" if websocket is None else websocket,
+        ws_max_size=max_message_bytes,
+        ws_per_message_deflate=False,
         http=bounded_protocol(sockets),
         log_config=None,
         access_log=False,
@@ -60,6 +73,15 @@ class SocketLimits:
     """Sockets; further ones are dropped at once."""
     per_address: int
     """Likewise, of one address."""
+    make_room: bool = False
+    """Drop the one that has taken longest over the head of a request instead, if there is one."""
+
+
+class Upgraded(Protocol):
+    """What a connection is handed over to when it is no longer one of requests."""
+
+    on_lost: Callable[[], object]
+    """Called when it has ended."""
 
 
 class WebServer(uvicorn.Server):
@@ -104,7 +126,7 @@ class WebServer(uvicorn.Server):
 
 def bounded_protocol(sockets: SocketLimits) -> type[H11Protocol]:
     """The protocol of one server."""
-    return type("Protocol", (BoundedProtocol,), {"sockets": sockets, "by_address": Counter[str]()})
+    return type("Protocol", (BoundedProtocol,), {"sockets": sockets, "by_address": Counter[str](), "silent": {}})
 
 
 class BoundedProtocol(H11Protocol):
@@ -113,8 +135,11 @@ class BoundedProtocol(H11Protocol):
     sockets: ClassVar[SocketLimits]
     by_address: ClassVar[Counter[str]]
     """How many sockets there are of each address, for all of one server."""
+    silent: ClassVar[dict[BoundedProtocol, None]]
+    """Those of which the head of a request is awaited, longest first."""
 
     _address = ""
+    _counted = False
     _lost = False
     _deadline: asyncio.TimerHandle | None = None
 
@@ -122,18 +147,24 @@ class BoundedProtocol(H11Protocol):
         """Take the connection, or drop it at once."""
         super().connection_made(transport)
         self._address = self.client[0] if self.client else ""
-        self.by_address[self._address] += 1
-        if self.by_address[self._address] > self.sockets.per_address or self.by_address.total() > self.sockets.total:
+        if self._has_room():
+            self._counted = True
+            self.by_address[self._address] += 1
+            self._await_head(self.sockets.head_timeout)
+        else:
             transport.abort()
-            return
-        self._deadline = self.loop.call_later(self.sockets.head_timeout, self._late)
 
     def handle_events(self) -> None:
         """Read what has come."""
         super().handle_events()
         if self._deadline is not None and self._is_busy():
-            self._deadline.cancel()
-            self._deadline = None
+            self._stop_awaiting()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection, and its place among all, over to the protocol of WebSocket."""
+        self._stop_awaiting()
+        super().handle_websocket_upgrade(event)
+        cast("Upgraded", self.transport.get_protocol()).on_lost = self._leave
 
     def on_response_complete(self) -> None:
         """The next request, if there is one, has a deadline of its own."""
@@ -141,23 +172,51 @@ class BoundedProtocol(H11Protocol):
         if self._lost:
             self._unset_keepalive_if_required()
         elif self._deadline is None and not self._is_busy() and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(self.sockets.head_timeout + IDLE, self._late)
+            self._await_head(self.sockets.head_timeout + IDLE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended."""
         super().connection_lost(exc)
         self._lost = True
         self._unset_keepalive_if_required()  # uvicorn forgets to where the socket was lost with an error
-        self.by_address[self._address] -= 1
-        if not self.by_address[self._address]:
-            del self.by_address[self._address]
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._leave()
+
+    def _has_room(self) -> bool:
+        """Whether there is room for one more, after one that has said nothing yet was dropped for it if need be."""
+        crowded = self.by_address[self._address] >= self.sockets.per_address
+        if not crowded and self.by_address.total() < self.sockets.total:
+            return True
+        rivals = (each for each in self.silent if not crowded or each._address == self._address)
+        longest = next(rivals, None) if self.sockets.make_room else None
+        if longest is None:
+            return False
+        longest._leave()
+        longest.transport.abort()
+        return True
 
     def _is_busy(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request
         return cycle is not None and not cycle.response_complete
 
+    def _await_head(self, patience: float) -> None:
+        self._deadline = self.loop.call_later(patience, self._late)
+        self.silent[self] = None
+
+    def _stop_awaiting(self) -> None:
+        self.silent.pop(self, None)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _leave(self) -> None:
+        """Give its place to others."""
+        self._stop_awaiting()
+        if self._counted:
+            self._counted = False
+            self.by_address[self._address] -= 1
+            if not self.by_address[self._address]:
+                del self.by_address[self._address]
+
     def _late(self) -> None:
-        self._deadline = None
+        self._stop_awaiting()
         self.transport.abort()
