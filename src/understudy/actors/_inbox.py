@@ -401,9 +401,8 @@ class Inbox(Intake):
             if task.cancelling() or len(context) > 1:
                 break
             since_last += 1
-            if self.ending is not None:
-                continue  # a restart has its own look at the clock
-            if (since_last >= allowed or dispatcher.slices != slices) and mailbox.items:
+            # A restart has its own look at the clock.
+            if (since_last >= allowed or dispatcher.slices != slices) and mailbox.items and self.ending is None:
                 handled, allowed = dispatcher.next_share(handled, since_last, slices)
                 if not allowed:
                     break
