@@ -173,6 +173,9 @@ def _chat(
     model: Annotated[str | None, _MODEL] = None,
     non_interactive: Annotated[bool, _NON_INTERACTIVE] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="The log below warnings, too.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Talk at a page in a browser, on this machine.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port of the page; 0: any that is free.")] = 0,
+    show: Annotated[bool, typer.Option("--open", help="Show the page in your browser.")] = False,
 ) -> None:
     """Run the program TARGET and talk to its front agent, until the end of input.
 
@@ -180,16 +183,25 @@ def _chat(
     that are dangerous ask you first. Ctrl-C interrupts the answer under way; if there is none, or it does not end, it
     ends the chat. Lines that are piped in are said one after another.
 
+    With --web you do so at a page in a browser, until Ctrl-C. Its address is printed once, and is for nobody but you.
+
     Exit codes: as for run.
     """
     from understudy.cli._chat import chat, front_of
 
     with logs_to_stderr("console", quiet=not verbose), _told_failures():
+        if not web and (port or show):
+            raise UsageError("--port and --open are for the page: add --web")
         found = declare(load(target, agents=True), args or ())
         if not isinstance(found, AsyncProgram):
             raise UsageError(f"{target} is no program of agents, and no class of agents: there is nobody to talk to")
         _prepare(found, model, non_interactive=non_interactive)
-        raise typer.Exit(chat(found, front_of(found, target), _settings(None)))
+        front = front_of(found, target)
+        if web:
+            from understudy.cli._chat_page import chat_page
+
+            raise typer.Exit(chat_page(found, front, _settings(None), port=port, show=show))
+        raise typer.Exit(chat(found, front, _settings(None)))
 
 
 def _settings(watchdog: float | None) -> Settings:

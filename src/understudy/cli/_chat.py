@@ -23,6 +23,7 @@ from understudy.exceptions import MissingExtra, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from understudy._plans._directives import OnFailure
     from understudy._plans._spec import ChildSpec
     from understudy.actors._settings import Settings
     from understudy.agents._model import Model
@@ -78,11 +79,17 @@ def front_of(program: AsyncProgram, target: str) -> Front:
 
 
 def seat_person(
-    program: AsyncProgram, front: Front, endpoint: HumanEndpoint, delivery: Literal["stream", "buffered"]
+    program: AsyncProgram,
+    front: Front,
+    endpoint: HumanEndpoint,
+    delivery: Literal["stream", "buffered"],
+    on_failure: OnFailure | None = None,
 ) -> None:
     """Add a person to *program*, who talks to *front*, and whose end is that of the program."""
     person = child(HumanAgent, endpoint, to=front.to, delivery=delivery, ends_program=True, id="terminal")
-    guests: list[ChildSpec[Any]] = [person.options(name="terminal", depends_on=front.own)]
+    guests: list[ChildSpec[Any]] = [
+        person.options(name="terminal", depends_on=front.own, on_failure={} if on_failure is None else on_failure)
+    ]
     if not front.has_approvals:
         guests.append(child(Approvals).options(name="approvals"))
     program.guests = [*program.guests, *guests]
