@@ -6,7 +6,9 @@ import asyncio
 import contextvars
 import sys
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -53,17 +55,176 @@ class Seen:
         return callback
 
 
+@contextmanager
+def counted_tasks(bus: AsyncEventBus) -> Generator[list[str]]:
+    """The first names of the tasks that the bus makes."""
+    made: list[str] = []
+    assert bus._cell is not None
+    env = bus._cell.runtime.env
+    new_task = env.new_task
+
+    def counting(*arguments: Any, **options: Any) -> asyncio.Task[Any]:
+        made.append(options["name"])
+        return new_task(*arguments, **options)
+
+    env.new_task = counting
+    yield made
+    env.new_task = new_task
+
+
 async def test_coroutine_functions_that_are_not_suspended_share_a_task_that_bears_the_name_of_each() -> None:
-    seen = Seen()
+    names: dict[str, list[str]] = {}
+
+    def one(name: str) -> Callable[[Paid], Any]:
+        async def callback(event: Paid) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            names.setdefault(name, []).append(task.get_name())
+            async with asyncio.timeout(10), asyncio.TaskGroup():  # which leave nothing behind
+                pass
+
+        callback.__name__ = name
+        return callback
+
     async with AsyncEventBus("shared") as bus:
         for number in range(MANY):
-            bus.subscribe(Paid, seen.one(f"c{number}"))
+            bus.subscribe(Paid, one(f"c{number}"))
+        await bus.publish(Paid())  # at the first event they are just being started
+        with counted_tasks(bus) as made:
+            for _ in range(2):
+                assert (await bus.publish(Paid())).handled
+    assert names == {f"c{number}": [f"actor:/system/events/c{number}"] * 3 for number in range(MANY)}
+    assert len(made) < MANY  # one for each event, unless a slice was over
+
+
+def cancel_later(task: asyncio.Task[Any]) -> object:
+    return asyncio.get_running_loop().call_later(0.001, task.cancel)
+
+
+def cancel_in_vain(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    task.uncancel()
+
+
+def share_context(task: asyncio.Task[Any]) -> object:
+    return task.get_context() if sys.version_info >= (3, 12) else None
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [lambda task: task, weakref.ref, lambda task: task.cancel, cancel_later, cancel_in_vain, share_context],
+    ids=["the task", "a weak reference", "its cancel", "a timer that cancels it", "a cancel taken back", "its context"],
+)
+async def test_a_task_of_which_a_callback_has_kept_anything_is_no_other_callbacks(keep: Callable[[Any], Any]) -> None:
+    kept: list[Any] = []
+    found: list[int] = []
+    reached: list[int] = []
+
+    async def keeps(event: Paid) -> None:
+        kept.append(keep(asyncio.current_task()))
+
+    async def looks(event: Paid) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        found.append(task.cancelling())
+        if event.number == 2:
+            await asyncio.sleep(0.01)  # where a cancel would strike, now or later
+        reached.append(event.number)
+
+    recorder = Recorder()
+    async with ActorSystem(instruments=[recorder]) as system:
+        bus = system.events
+        for _ in range(3):
+            bus.subscribe(Paid, partial(keeps))
+            bus.subscribe(Paid, partial(looks))
+        assert (await bus.publish(Paid(number=1))).handled  # at the first event they are just being started
+        kept.clear()
+        publication = asyncio.create_task(bus.publish(Paid(number=2)))
+        await settle()
+        for each in kept:
+            task = each() if isinstance(each, weakref.ref) else each
+            if callable(task):
+                task()
+            elif isinstance(task, asyncio.Task):
+                task.cancel()
+        assert (await publication).handled
+    assert found == [0] * 6
+    assert reached == [1] * 3 + [2] * 3
+    assert recorder.of("actor_resumed") == []
+
+
+async def test_what_waits_for_the_end_of_a_callbacks_task_does_not_wait_for_another_callback() -> None:
+    ended, gate = list[bool](), Gate()
+
+    async def wants_to_know(event: Paid) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda _: ended.append(True))
+
+    async def holds(event: Paid) -> None:
+        if event.number == 2:
+            await gate.hold()
+
+    async with AsyncEventBus("ends") as bus:
+        bus.subscribe(Paid, wants_to_know)
+        bus.subscribe(Paid, holds)
+        await bus.publish(Paid(number=1))
+        await settle()
+        ended.clear()
+        bus.publish_nowait(Paid(number=2))
+        await gate.reached()
+        await settle()
+        assert ended == [True]
+        gate.open()
+
+
+async def test_what_a_callback_does_with_its_own_task_works_as_everywhere() -> None:
+    seen: list[str] = []
+
+    async def cancels_itself(event: Paid) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            seen.append(f"cancelled {task.uncancel()}")
+
+    async def times_out(event: Paid) -> None:
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            seen.append("timed out")
+
+    async def fails_in_a_group(event: Paid) -> None:
+        async def fail() -> None:
+            raise LookupError
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+                group.create_task(asyncio.Event().wait())
+        except* LookupError:
+            seen.append("failed")
+
+    async def looks(event: Paid) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        seen.append(f"cancelling {task.cancelling()}")
+
+    async with AsyncEventBus("own") as bus:
+        for callback in (cancels_itself, times_out, fails_in_a_group):
+            bus.subscribe(Paid, callback)
+            bus.subscribe(Paid, partial(looks))
         for _ in range(3):
             assert (await bus.publish(Paid())).handled
-    assert all(names == [f"actor:/system/events/{name}"] * 3 for name, names in seen.names.items())
-    for round_ in (1, 2):  # at the first event they are just being started
-        tasks = {id(tasks[round_]) for tasks in seen.tasks.values()}
-        assert len(tasks) < MANY / 2  # one, unless the slice was over
+    assert {each: seen.count(each) for each in seen} == {
+        "cancelled 0": 3,
+        "timed out": 3,
+        "failed": 3,
+        "cancelling 0": 9,
+    }
 
 
 async def test_one_that_is_suspended_keeps_the_task_to_itself_and_the_others_go_on_at_once() -> None:

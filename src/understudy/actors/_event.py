@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, Field
 
 from understudy.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Event", "EventGap"]
 
@@ -37,28 +40,42 @@ class Event(Message):
     source: str | None = None
     """Who published it: what it says itself, else the path of the actor in whose ``async def`` handler that was."""
 
-    def _understudy_stamped(self, stamp: dict[str, Any]) -> Self:
+    _understudy_plain: ClassVar[bool] = True
+    """Whether a copy is nothing but the fields, as far as the class goes."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls._understudy_plain = cls.model_copy is BaseModel.model_copy and cls.__copy__ is BaseModel.__copy__
+
+    def _understudy_stamped(self, identity: str, session_id: str, sequence: int, time: float, source: str | None) -> Self:
         """A copy with those fields changed; not validated again: what the publisher made is valid, and so is this.
 
         It is what ``model_copy`` does, for less where nobody has anything else in mind.
         """
-        kind = type(self)
         if (
-            kind.model_copy is not BaseModel.model_copy
-            or kind.__copy__ is not BaseModel.__copy__
+            not self._understudy_plain
             or self.__pydantic_extra__ is not None
             or getattr(self, "__pydantic_private__", None) is not None
         ):
+            stamp = {"id": identity, "session_id": session_id, "sequence": sequence, "time": time, "source": source}
             return self.model_copy(update=stamp)
-        copied = kind.__new__(kind)
-        _put(copied, "__dict__", {**self.__dict__, **stamp})
-        _put(copied, "__pydantic_fields_set__", {*self.__pydantic_fields_set__, *stamp})
+        copied = _new(type(self))
+        fields = self.__dict__.copy()
+        fields["id"] = identity
+        fields["session_id"] = session_id
+        fields["sequence"] = sequence
+        fields["time"] = time
+        fields["source"] = source
+        _put(copied, "__dict__", fields)
+        _put(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__ | _STAMP)
         _put(copied, "__pydantic_extra__", None)
         _put(copied, "__pydantic_private__", None)
         return copied
 
 
+_new: Callable[[type[Any]], Any] = object.__new__
 _put = object.__setattr__
+_STAMP = {"id", "session_id", "sequence", "time", "source"}
 
 
 class EventGap(Event):

@@ -400,7 +400,7 @@ class AsyncEventBus:
             InvalidContext: Called outside of the event loop of the bus.
         """
         stamped = self._stamp(event, Waiting.now())
-        put_all(stamped, self._table.of(type(stamped)))
+        put_all(stamped, self._table.of(type(stamped)).subscriptions)
         return stamped
 
     async def publish(self, event: E, *, timeout: float | None = None) -> Published[E]:
@@ -434,9 +434,11 @@ class AsyncEventBus:
         deadline = math.inf if timeout is None else runtime.env.now() + timeout
         if waiting.ask is not None:
             deadline = min(deadline, waiting.ask.deadline)
-        publication = Publication(runtime, stamped, waiting)
-        publication.deliver(self._table.of(type(stamped)))
-        await publication.wait(deadline)
+        publication = Publication(runtime, stamped, waiting, self._table.of(type(stamped)))
+        publication.deliver()
+        runtime.dispatcher.run_ahead()
+        if publication.pending:
+            await publication.wait(deadline)
         return Published(stamped, publication.report())
 
     def _stamp(self, event: E, waiting: Waiting) -> E:
@@ -450,13 +452,11 @@ class AsyncEventBus:
             raise cell.runtime.misplaced(self._label)
         self._sequence = sequence = self._sequence + 1
         stamped = event._understudy_stamped(  # pyright: ignore[reportPrivateUsage]
-            {
-                "id": event.id or f"{self._token}-{sequence}",
-                "session_id": self.session_id,
-                "sequence": sequence,
-                "time": env.wall(),
-                "source": event.source or (None if waiting.cell is None else waiting.cell.path),
-            }
+            event.id or f"{self._token}-{sequence}",
+            self.session_id,
+            sequence,
+            env.wall(),
+            event.source or (None if waiting.cell is None else waiting.cell.path),
         )
         self._log.add(stamped)
         return stamped
@@ -465,7 +465,7 @@ class AsyncEventBus:
         """Publish what the runtime says; that one finds no room for it is no dead letter."""
         if not self._closed:
             stamped = self._stamp(event, Waiting.now())
-            for subscription in self._table.of(type(stamped)):
+            for subscription in self._table.of(type(stamped)).subscriptions:
                 if subscription.wants(stamped):
                     subscription.put(stamped, quietly=True)
 

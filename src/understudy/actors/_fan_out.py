@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import FRAME, message_of
 from understudy.actors._life import Job
-from understudy.actors._publication import Delivery
+from understudy.actors._publication import HANDLED, OPEN, Delivery
 from understudy.actors._subscriber import AsyncSubscriber, Hand, Subscriber
+from understudy.environment import traces_of_task
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from understudy.actors._cell import Cell
     from understudy.actors._runtime import Runtime
@@ -81,30 +83,30 @@ class PlainFanOut(FanOut):
     def activate(self, limit: int) -> int:
         """Call up to *limit* of them; how many it were."""
         self._begin_round()
-        waiting, context = self.waiting, self._runtime.dispatcher.context
-        handled, limit = 0, min(limit, self._round)
-        while handled < limit:
+        waiting, context, plain = self.waiting, self._runtime.dispatcher.context, _PLAIN
+        handled = 0
+        for handled in range(1, min(limit, self._round) + 1):
             subscription = waiting.popleft()
-            handled += 1
             cell: Any = subscription.target
             mailbox = cell.mailbox
             items = mailbox.items
-            # Below 0, the first that is there need not be the next.
-            if (
-                not items
-                or mailbox.take_up_to < 0
-                or cell.attention
-                or cell.table is not _PLAIN
-                or _PLAIN[type(items[0])] is None
-            ):
+            if not 0 < len(items) <= mailbox.take_up_to or cell.attention or cell.table is not plain:
+                cell.activate(1)
+            elif (kind := type(items[0])) is not Delivery and plain[kind] is None:
                 cell.activate(1)
             else:
-                item = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
+                item = items.popleft()
                 try:
-                    result: Any = subscription.callback(item.message if type(item) is Delivery else item)
-                    if result is not None:
+                    if kind is not Delivery:
+                        result: Any = subscription.callback(item)
+                        if result is not None:
+                            self._returned(cell, item, result)
+                    elif (result := subscription.callback(item.message)) is not None:
                         self._returned(cell, item, result)
-                    elif type(item) is Delivery:
+                    elif item.future is OPEN and (publication := item.publication).pending > 1:
+                        item.future = HANDLED  # all that `reply` would do
+                        publication.pending -= 1
+                    else:
                         item.reply(None)
                 except BaseException as error:
                     self._raised(subscription, item, error)
@@ -195,35 +197,46 @@ class AsyncFanOut(FanOut):
 
     async def _serve(self, leader: Leader) -> None:
         """Let those in line have their turns, until the round or the slice is over or this task is somebody's."""
-        waiting, task, context = self.waiting, leader.task, leader.context
+        waiting, task, context, table = self.waiting, leader.task, leader.context, _ASYNC
         dispatcher, now = self._runtime.dispatcher, self._runtime.env.now
         assert task is not None
         since_last, allowed, since = 0, 1, now()
+        new, set_name, kept = _new, task.set_name, 0
+        FRAME.set(None)
         while self._round > 0:
+            # What the callback before has left in the task, or kept of it, must not meet the next one.
+            if kept != (traces := traces_of_task(task, context)):
+                if kept:
+                    break
+                kept = traces
             self._round -= 1
             leader.subscription = subscription = waiting.popleft()
             cell: Any = subscription.target
             mailbox = cell.mailbox
             items: deque[object] = mailbox.items
-            if (
-                not items
-                or mailbox.take_up_to < 0
-                or cell.attention
-                or ((kind := type(items[0])) is not Delivery and _ASYNC[kind] is None)
-            ):
+            if not items or mailbox.take_up_to < 0 or cell.attention:
+                dispatcher.push(cell)
+                continue
+            hand: Any = items[0]
+            if (kind := type(hand)) is Delivery:
+                event = hand.message
+            elif table[kind] is not None:
+                event, hand = hand, new(Hand)
+                hand.message = event
+                hand.cell = cell
+            else:
                 dispatcher.push(cell)
                 continue
             item: Any = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
-            hand, event = (item, item.message) if kind is Delivery else (Hand(item, cell), item)
             cell.queued = False
             cell.job = leader
             cell.hand = item
             cell.hand_since = since
-            task.set_name(subscription.task_name)
+            set_name(subscription.task_name)
             hand.in_hand = True
             FRAME.set(hand)
             try:
-                if cell.table is _ASYNC:
+                if cell.table is table:
                     await subscription.callback(event)
                 else:  # somebody looks on
                     await cell.table[type(event)].function(cell.actor, event)
@@ -231,7 +244,11 @@ class AsyncFanOut(FanOut):
                 self._raised(leader, subscription, item, error)
             else:
                 if kind is Delivery and cell.job is leader:
-                    item.reply(None)
+                    if item.future is OPEN and (publication := item.publication).pending > 1:
+                        item.future = HANDLED  # all that `reply` would do
+                        publication.pending -= 1
+                    else:
+                        item.reply(None)
             finally:
                 hand.in_hand = False
             if cell.job is not leader:  # abandoned
@@ -241,9 +258,7 @@ class AsyncFanOut(FanOut):
                 cell.settle()
             else:
                 cell.ready = True
-            # A callback that was suspended has kept the task, a cancel that nobody here asked for must not meet the
-            # next one, nor a variable.
-            if self._leader is not leader or task.cancelling() or len(context) > 1:
+            if self._leader is not leader:  # a callback was suspended, and has kept the task
                 break
             since_last += 1
             if since_last >= allowed and self._round > 0:
@@ -270,7 +285,7 @@ class AsyncFanOut(FanOut):
             return
         self._leader = None
         if leader.subscription is not None:
-            leader.subscription.line = None
+            leader.subscription.leave_line()
             leader.subscription.target.hand_since = self._runtime.env.now()
         for subscription in self.waiting:
             self._runtime.dispatcher.push(subscription.target)
@@ -288,3 +303,4 @@ class AsyncFanOut(FanOut):
 
 _PLAIN = Subscriber.__understudy_handlers__
 _ASYNC = AsyncSubscriber.__understudy_handlers__
+_new: Callable[[type[Hand]], Hand] = object.__new__

@@ -11,18 +11,17 @@ from typing_extensions import TypeVar
 from understudy.actors._asks import Ask
 from understudy.actors._event import Event
 from understudy.actors._streams import Bound
-from understudy.actors._subscriptions import Outcome
+from understudy.actors._subscriptions import Outcome, Status
 from understudy.exceptions import ActorFailed, AskCycle, MailboxFull
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
-
+    from collections.abc import Callable
     from understudy.actors._runtime import Runtime
-    from understudy.actors._subscriptions import Subscription
+    from understudy.actors._subscriptions import Audience, Subscription
     from understudy.actors._waiting import Waiting
 
-__all__ = ["Delivery", "Publication", "Published"]
+__all__ = ["HANDLED", "OPEN", "Delivery", "Publication", "Published"]
 
 E_co = TypeVar("E_co", bound=Event, covariant=True, default=Event)
 
@@ -72,8 +71,12 @@ class Answer:
         """Likewise."""
 
 
-_OPEN: asyncio.Future[Any] = cast("asyncio.Future[Any]", Answer(given=False))
-_HANDLED: asyncio.Future[Any] = cast("asyncio.Future[Any]", Answer())
+OPEN: asyncio.Future[Any] = cast("asyncio.Future[Any]", Answer(given=False))
+"""It has not been handled so far."""
+HANDLED: asyncio.Future[Any] = cast("asyncio.Future[Any]", Answer())
+"""It has."""
+_AWAITED: asyncio.Future[Any] = cast("asyncio.Future[Any]", Answer(given=False))
+"""Not so far, and an actor waits, who is to be told at once: see `Publication.settled`."""
 
 
 class Delivery(Ask):
@@ -89,31 +92,28 @@ class Delivery(Ask):
         self.subscription = subscription
         self.message = publication.event
         self.sender = publication.waiting.cell
-        self.future = _OPEN
+        self.future = OPEN if self.sender is None else _AWAITED
         self.cell = cell
         self.in_hand = self.promised = False
 
     def reply(self, value: object) -> bool:
         """It has been handled; nobody is interested in the value."""
-        if self.future is _OPEN:
-            self.future = _HANDLED
-            publication = self.publication
-            if publication.pending > 1 and self.sender is None:
-                publication.pending -= 1  # all that `settled` would do
-            else:
-                publication.settled(self)
+        if not self.future.done():
+            self.future = HANDLED
+            self.publication.settled(self)
         return True
 
     def fail(self, error: BaseException) -> bool:
         """It has not been handled."""
-        if self.future is _OPEN:
+        if not self.future.done():
             self.future = cast("asyncio.Future[Any]", Answer(error))
+            self.publication.unusual = True
             self.publication.settled(self)
         return True
 
     def outcome(self) -> Outcome:
         """What has become of it so far, if it has not been handled, for which there is ``subscription.handled``."""
-        if self.future is _OPEN:
+        if not self.future.done():
             return Outcome(self.subscription, "pending")
         error = self.future.exception()
         if isinstance(error, MailboxFull):
@@ -125,35 +125,76 @@ class Delivery(Ask):
 class Publication:
     """Counts down those that are still to handle the event."""
 
-    __slots__ = ("_all_settled", "_deliveries", "_runtime", "event", "pending", "waiting")
+    __slots__ = ("_all_settled", "_audience", "_deliveries", "_runtime", "event", "pending", "unusual", "waiting")
 
-    def __init__(self, runtime: Runtime, event: Event, waiting: Waiting) -> None:
+    def __init__(self, runtime: Runtime, event: Event, waiting: Waiting, audience: Audience) -> None:
         self._runtime = runtime
         self.event = event
         self.waiting = waiting
+        self._audience = audience
+        # It has come to something else at one of them, or some of them do not want it.
+        self.unusual = False
         # What each subscriber has got: the delivery, or what is known of it already.
         self._deliveries: list[Delivery | Outcome] = []
         self.pending = 0
         self._all_settled: asyncio.Future[None] | None = None
 
-    def deliver(self, subscriptions: Iterable[Subscription]) -> None:
-        """Put the event into the queue of each of *subscriptions* that wants it."""
-        event, deliveries, nobody_waits = self.event, self._deliveries, self.waiting.cell is None
-        for subscription in subscriptions:
-            if subscription.predicate is not None and not subscription.wants(event):
+    def deliver(self) -> None:
+        """Put the event into the queue of each subscriber that wants it."""
+        if self.waiting.cell is not None:
+            for subscription in self._audience.subscriptions:
+                self._deliver(subscription)
+            return
+        event, deliveries, new, number = self.event, self._deliveries, _new, 0
+        cell: Any
+        for subscription in self._audience.subscriptions:
+            mailbox = subscription.direct
+            if mailbox is None or len(items := mailbox.items) >= mailbox.append_below:
+                self._deliver(subscription)
                 continue
-            cell = subscription.cell
-            if cell is not None:
-                delivery = Delivery(self, subscription, cell)
-                if nobody_waits or self._begin(delivery):
-                    if subscription.put(delivery):
-                        self.pending += 1
-                        deliveries.append(delivery)
-                    else:
-                        self.waiting.end(delivery)
-                        deliveries.append(Outcome(subscription, "refused"))
-                    continue
-            deliveries.append(Outcome(subscription, "queued" if subscription.put(event) else "refused"))
+            # What `_deliver` does, without the calls.
+            delivery = new(Delivery)
+            delivery.publication = self
+            delivery.subscription = subscription
+            delivery.message = event
+            delivery.sender = None
+            delivery.future = OPEN
+            delivery.cell = cell = subscription.cell
+            delivery.in_hand = delivery.promised = False
+            items.append(delivery)
+            mailbox.total_in += 1
+            if cell.ready:
+                cell.ready = False
+                cell.queued = True
+                line: Any = subscription.line
+                line.waiting.append(subscription)
+                if not line.queued:
+                    line.wake()
+            deliveries.append(delivery)
+            number += 1
+        self.pending += number
+
+    def _deliver(self, subscription: Subscription) -> None:
+        """Put it into the queue of one, if that wants it."""
+        event, cell = self.event, subscription.cell
+        if subscription.predicate is not None and not subscription.wants(event):
+            self.unusual = True
+            return
+        if cell is not None:
+            delivery = Delivery(self, subscription, cell)
+            if self.waiting.cell is None or self._begin(delivery):
+                if subscription.put(delivery):
+                    self.pending += 1
+                    self._deliveries.append(delivery)
+                    return
+                self.waiting.end(delivery)
+                self._report(subscription, "refused")
+                return
+        self._report(subscription, "queued" if subscription.put(event) else "refused")
+
+    def _report(self, subscription: Subscription, status: Status) -> None:
+        self.unusual = True
+        self._deliveries.append(Outcome(subscription, status))
 
     def _begin(self, delivery: Delivery) -> bool:
         """Wait for it from here on; False: in vain, since its subscriber waits for this publication."""
@@ -174,12 +215,10 @@ class Publication:
     async def wait(self, deadline: float) -> None:
         """Wait until all have settled, not longer than until *deadline*."""
         runtime = self._runtime
-        runtime.dispatcher.run_ahead()
         try:
-            if self.pending:
-                done = self._all_settled = runtime.env.loop.create_future()
-                runtime.asks.add(Bound(done, deadline, lambda: done.set_result(None)), runtime.env.now())
-                await done
+            done = self._all_settled = runtime.env.loop.create_future()
+            runtime.asks.add(Bound(done, deadline, lambda: done.set_result(None)), runtime.env.now())
+            await done
         finally:
             if self.waiting.cell is not None:
                 for delivery in self._deliveries:
@@ -187,12 +226,17 @@ class Publication:
 
     def report(self) -> tuple[Outcome, ...]:
         """What has become of it so far."""
+        if not self.pending and not self.unusual:
+            return self._audience.handled
         outcomes: list[Outcome] = []
         for each in self._deliveries:
             if not isinstance(each, Delivery):
                 outcomes.append(each)
-            elif each.future is _HANDLED:
+            elif each.future is HANDLED:
                 outcomes.append(each.subscription.handled)
             else:
                 outcomes.append(each.outcome())
         return tuple(outcomes)
+
+
+_new: Callable[[type[Delivery]], Delivery] = object.__new__

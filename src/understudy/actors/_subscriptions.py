@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from understudy.actors._cell import Cell
     from understudy.actors._fan_out import FanOut
     from understudy.actors._publication import Delivery
+    from understudy.mailbox._queue import AsyncMessageQueue
     from understudy.reasons import ExitReason
 
 __all__ = [
     "ActorSubscription",
+    "Audience",
     "OnError",
     "Outcome",
     "Status",
@@ -84,6 +86,7 @@ class Subscription:
         "active",
         "bus",
         "cell",
+        "direct",
         "failures",
         "handled",
         "key",
@@ -104,6 +107,9 @@ class Subscription:
         self.cell: Cell | None = None
         # Where it waits for its turn if it is a callback; None: by itself, in the run queue.
         self.line: FanOut | None = None
+        # Where an event may be put by whoever publishes it, past `wants` and `put`: the queue of a callback that waits
+        # in a line and wants all events of its topic, once there is one. A gate that closes closes the queue too.
+        self.direct: AsyncMessageQueue[Any] | None = None
         # The usual outcome, which is always the same.
         self.handled = Outcome(self, "handled")
         # What makes two subscriptions the same.
@@ -197,6 +203,10 @@ class ActorSubscription(Subscription):
         self._throws_away = self.callback is not None and cell.policy == "drop_old"
         cell.observe(self._gone)
 
+    def leave_line(self) -> None:
+        """From now on it waits for its turns by itself."""
+        self.line = self.direct = None
+
     def put(self, item: Event | Delivery, *, quietly: bool = False) -> bool:
         """Queue an event; one that is refused becomes a dead letter."""
         cell = self.target
@@ -226,6 +236,8 @@ class ActorSubscription(Subscription):
         cell = self.target
         thrown_away = self._thrown_away() if self._throws_away else 0
         accepted = cell.gate is None and cell.make_mailbox().offer(item)
+        if self.predicate is None and self.line is not None:
+            self.direct = cell.mailbox
         if not accepted:
             self.refused += 1
         elif self._throws_away:
@@ -281,25 +293,20 @@ class ActorSubscription(Subscription):
 def put_all(event: Event, subscriptions: Sequence[Subscription]) -> None:
     """Queue *event* for each of *subscriptions* that wants it."""
     for subscription in subscriptions:
-        cell = subscription.cell
-        if (
-            cell is None
-            or subscription.predicate is not None
-            or (line := subscription.line) is None
-            or (mailbox := cell.mailbox) is None
-            or cell.gate is not None
-            or len(mailbox.items) >= mailbox.append_below
-        ):
+        mailbox = subscription.direct
+        if mailbox is None or len(mailbox.items) >= mailbox.append_below:
             if subscription.wants(event):
                 subscription.put(event)
             continue
         # What `put` does, without the call.
         mailbox.items.append(event)
         mailbox.total_in += 1
+        cell: Any = subscription.cell
         if cell.ready:
             cell.ready = False
             cell.queued = True
-            line.waiting.append(cast("ActorSubscription", subscription))
+            line: Any = subscription.line
+            line.waiting.append(subscription)
             if not line.queued:
                 line.wake()
 
@@ -322,6 +329,17 @@ def close_down(cell: Cell, *, drain: bool, timeout: float | None = None) -> None
         cell.request_stop(Shutdown("its subscription has ended"))
 
 
+class Audience:
+    """Those whose topic events of one class may belong to, in their order."""
+
+    __slots__ = ("handled", "subscriptions")
+
+    def __init__(self, subscriptions: tuple[Subscription, ...]) -> None:
+        self.subscriptions = subscriptions
+        # What becomes of most events: each of them has handled it.
+        self.handled = tuple(each.handled for each in subscriptions)
+
+
 class Table:
     """All subscriptions in their order. What a publication has looked up does not change under its hands."""
 
@@ -330,7 +348,7 @@ class Table:
     def __init__(self) -> None:
         self._by_key: dict[Hashable, Subscription] = {}
         # For each class of events that has been published since the last change, those that may want them.
-        self._of: dict[type[Event], tuple[Subscription, ...]] = {}
+        self._of: dict[type[Event], Audience] = {}
 
     def __iter__(self) -> Iterator[Subscription]:
         return iter(tuple(self._by_key.values()))
@@ -355,11 +373,12 @@ class Table:
         self._of = {}
         return True
 
-    def of(self, kind: type[Event]) -> tuple[Subscription, ...]:
+    def of(self, kind: type[Event]) -> Audience:
         """Those whose topic events of the class *kind* may belong to."""
         found = self._of.get(kind)
         if found is None:
-            found = self._of[kind] = tuple(each for each in self._by_key.values() if may_be(each.topic, kind))
+            members = tuple(each for each in self._by_key.values() if may_be(each.topic, kind))
+            found = self._of[kind] = Audience(members)
         return found
 
 
