@@ -524,7 +524,7 @@ def traces_of_task(task: Any, context: Context) -> int:
     steps and at one place of the code: nothing else that refers to it changes meanwhile. Private names; a test on each
     Python guards them.
     """
-    traces = getrefcount(task) + getweakrefcount(task) + getrefcount(context) + len(context) + task._must_cancel
+    traces: int = getrefcount(task) + getweakrefcount(task) + getrefcount(context) + len(context) + task._must_cancel
     return traces if (callbacks := task._callbacks) is None else traces + len(callbacks)
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.cast import Gate, Note, Recorder, settle, statuses
 from understudy import Actor, ActorSystem, Crashed, ExitReason, Instrument, LoopBlocked, Traced, handler
 from understudy.actors._sight import sight_of
-from understudy.environment import frames_in_hand
+from understudy.environment import context_of_task, frames_in_hand
 from understudy.events import AsyncEventBus, Event
 
 pytestmark = pytest.mark.asyncio
@@ -97,6 +97,9 @@ async def test_coroutine_functions_that_are_not_suspended_share_a_task_that_bear
     assert len(made) < MANY  # one for each event, unless a slice was over
 
 
+leaked = contextvars.ContextVar[str]("leaked", default="")
+
+
 def cancel_later(task: asyncio.Task[Any]) -> object:
     return asyncio.get_running_loop().call_later(0.001, task.cancel)
 
@@ -107,7 +110,9 @@ def cancel_in_vain(task: asyncio.Task[Any]) -> None:
 
 
 def share_context(task: asyncio.Task[Any]) -> object:
-    return task.get_context() if sys.version_info >= (3, 12) else None
+    context = context_of_task(task)
+    assert context is not None
+    return lambda: context.run(leaked.set, "leaked")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +134,7 @@ async def test_a_task_of_which_a_callback_has_kept_anything_is_no_other_callback
         found.append(task.cancelling())
         if event.number == 2:
             await asyncio.sleep(0.01)  # where a cancel would strike, now or later
+            assert leaked.get() == ""
         reached.append(event.number)
 
     recorder = Recorder()

@@ -47,7 +47,9 @@ class Event(Message):
         super().__init_subclass__(**arguments)
         cls._understudy_plain = cls.model_copy is BaseModel.model_copy and cls.__copy__ is BaseModel.__copy__
 
-    def _understudy_stamped(self, identity: str, session_id: str, sequence: int, time: float, source: str | None) -> Self:
+    def _understudy_stamped(
+        self, identity: str, session_id: str, sequence: int, time: float, source: str | None
+    ) -> Self:
         """A copy with those fields changed; not validated again: what the publisher made is valid, and so is this.
 
         It is what ``model_copy`` does, for less where nobody has anything else in mind.
@@ -59,7 +61,7 @@ class Event(Message):
         ):
             stamp = {"id": identity, "session_id": session_id, "sequence": sequence, "time": time, "source": source}
             return self.model_copy(update=stamp)
-        copied = _new(type(self))
+        copied: Self = _new(type(self))
         fields = self.__dict__.copy()
         fields["id"] = identity
         fields["session_id"] = session_id

@@ -22,7 +22,6 @@ from understudy.environment import traces_of_task
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from understudy.actors._cell import Cell
     from understudy.actors._runtime import Runtime
@@ -85,14 +84,18 @@ class PlainFanOut(FanOut):
         self._begin_round()
         waiting, context, plain = self.waiting, self._runtime.dispatcher.context, _PLAIN
         handled = 0
-        for handled in range(1, min(limit, self._round) + 1):
+        for _ in range(min(limit, self._round)):
+            handled += 1
             subscription = waiting.popleft()
             cell: Any = subscription.target
             mailbox = cell.mailbox
             items = mailbox.items
-            if not 0 < len(items) <= mailbox.take_up_to or cell.attention or cell.table is not plain:
-                cell.activate(1)
-            elif (kind := type(items[0])) is not Delivery and plain[kind] is None:
+            if (
+                not 0 < len(items) <= mailbox.take_up_to
+                or cell.attention
+                or cell.table is not plain
+                or ((kind := type(items[0])) is not Delivery and plain[kind] is None)
+            ):
                 cell.activate(1)
             else:
                 item = items.popleft()
@@ -201,33 +204,29 @@ class AsyncFanOut(FanOut):
         dispatcher, now = self._runtime.dispatcher, self._runtime.env.now
         assert task is not None
         since_last, allowed, since = 0, 1, now()
-        new, set_name, kept = _new, task.set_name, 0
+        set_name, kept = task.set_name, 0
         FRAME.set(None)
         while self._round > 0:
             # What the callback before has left in the task, or kept of it, must not meet the next one.
-            if kept != (traces := traces_of_task(task, context)):
-                if kept:
-                    break
-                kept = traces
+            if kept != (traces := traces_of_task(task, context)) and kept:
+                break
+            kept = traces
             self._round -= 1
             leader.subscription = subscription = waiting.popleft()
             cell: Any = subscription.target
             mailbox = cell.mailbox
             items: deque[object] = mailbox.items
-            if not items or mailbox.take_up_to < 0 or cell.attention:
-                dispatcher.push(cell)
-                continue
-            hand: Any = items[0]
-            if (kind := type(hand)) is Delivery:
-                event = hand.message
-            elif table[kind] is not None:
-                event, hand = hand, new(Hand)
-                hand.message = event
-                hand.cell = cell
-            else:
+            # Below 0, the first that is there need not be the next.
+            if (
+                not items
+                or mailbox.take_up_to < 0
+                or cell.attention
+                or ((kind := type(items[0])) is not Delivery and table[kind] is None)
+            ):
                 dispatcher.push(cell)
                 continue
             item: Any = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
+            hand, event = (item, item.message) if kind is Delivery else (Hand(item, cell), item)
             cell.queued = False
             cell.job = leader
             cell.hand = item
@@ -236,19 +235,13 @@ class AsyncFanOut(FanOut):
             hand.in_hand = True
             FRAME.set(hand)
             try:
-                if cell.table is table:
-                    await subscription.callback(event)
-                else:  # somebody looks on
-                    await cell.table[type(event)].function(cell.actor, event)
+                usual = cell.table is table  # else somebody looks on
+                await (subscription.callback(event) if usual else cell.table[type(event)].function(cell.actor, event))
             except BaseException as error:
                 self._raised(leader, subscription, item, error)
             else:
                 if kind is Delivery and cell.job is leader:
-                    if item.future is OPEN and (publication := item.publication).pending > 1:
-                        item.future = HANDLED  # all that `reply` would do
-                        publication.pending -= 1
-                    else:
-                        item.reply(None)
+                    item.reply(None)
             finally:
                 hand.in_hand = False
             if cell.job is not leader:  # abandoned
@@ -303,4 +296,3 @@ class AsyncFanOut(FanOut):
 
 _PLAIN = Subscriber.__understudy_handlers__
 _ASYNC = AsyncSubscriber.__understudy_handlers__
-_new: Callable[[type[Hand]], Hand] = object.__new__

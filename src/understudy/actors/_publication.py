@@ -17,6 +17,7 @@ from understudy.exceptions import ActorFailed, AskCycle, MailboxFull
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
     from understudy.actors._runtime import Runtime
     from understudy.actors._subscriptions import Audience, Subscription
     from understudy.actors._waiting import Waiting
@@ -99,8 +100,12 @@ class Delivery(Ask):
     def reply(self, value: object) -> bool:
         """It has been handled; nobody is interested in the value."""
         if not self.future.done():
-            self.future = HANDLED
-            self.publication.settled(self)
+            nobody_waits, self.future = self.future is OPEN, HANDLED
+            publication = self.publication
+            if nobody_waits and publication.pending > 1:
+                publication.pending -= 1  # all that `settled` would do
+            else:
+                publication.settled(self)
         return True
 
     def fail(self, error: BaseException) -> bool:
