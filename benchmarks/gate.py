@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.asks import ONE, Adder, AsyncAdder
 from benchmarks.counter import Counter as Deliveries
-from benchmarks.counter import plain
+from benchmarks.counter import awaited, plain
 from benchmarks.events import TICK as EVENT
 from benchmarks.events import Tick as Event
 from benchmarks.harness import expect
@@ -178,16 +178,19 @@ async def _crash(ref: Any, times: int) -> None:
         await ref.ask(WHICH)
 
 
-async def publish(meter: Meter) -> None:
-    counter = Deliveries(10)
-    async with still() as system:
-        for _ in range(counter.subscribers):
-            system.events.subscribe(Event, plain(counter))
-        await system.events.publish(EVENT)
-        with meter.on():
-            for _ in range(FEW):
-                await system.events.publish(EVENT)
-    expect("deliveries", counter.count, (FEW + 1) * counter.subscribers)
+def publish(make: Callable[[Deliveries], Callable[[Any], object]]) -> Operation:
+    async def operation(meter: Meter) -> None:
+        counter = Deliveries(10)
+        async with still() as system:
+            for _ in range(counter.subscribers):
+                system.events.subscribe(Event, make(counter))
+            await system.events.publish(EVENT)
+            with meter.on():
+                for _ in range(FEW):
+                    await system.events.publish(EVENT)
+        expect("deliveries", counter.count, (FEW + 1) * counter.subscribers)
+
+    return operation
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -197,7 +200,8 @@ OPERATIONS: dict[str, Operation] = {
     "spawn and stop": come_and_go,
     "crash and restart": crash(Player),
     "crash and restart, async def handler": crash(AsyncPlayer),
-    "publish to 10 until handled": publish,
+    "publish to 10 until handled": publish(plain),
+    "publish to 10 until handled, async def": publish(awaited),
 }
 
 
