@@ -89,7 +89,8 @@ class PlainFanOut(FanOut):
             subscription = waiting.popleft()
             cell: Any = subscription.target
             mailbox = cell.mailbox
-            items = mailbox.items
+            items: deque[object] = mailbox.items
+            # Else the first that is there need not be the next, or the queue has to note its size.
             if (
                 not 0 < len(items) <= mailbox.take_up_to
                 or cell.attention
@@ -98,7 +99,7 @@ class PlainFanOut(FanOut):
             ):
                 cell.activate(1)
             else:
-                item = items.popleft()
+                item: Any = items.popleft()
                 try:
                     if kind is not Delivery:
                         result: Any = subscription.callback(item)
