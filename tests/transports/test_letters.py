@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -237,7 +238,7 @@ def test_elements_are_found_as_they_are_written() -> None:
 @pytest.mark.parametrize("body", [b"[]", b"{}", b"1", b'"[1]"', b"null", b"[1", b"[" * 34 + b"]" * 34, b""])
 def test_what_is_no_array_of_messages_is_no_letter(body: bytes) -> None:
     with pytest.raises(ProtocolError):
-        Codec(JsonHeaders(), None).load_each(wire_type(Even), body)
+        Codec(JsonHeaders(), None).load_each(wire_type(Even), body, 64)
 
 
 def test_a_message_in_a_letter_may_be_as_deep_as_one_alone() -> None:
@@ -249,6 +250,30 @@ def test_a_message_in_a_letter_may_be_as_deep_as_one_alone() -> None:
     tree: Any = 1
     for _ in range(31):
         tree = [tree]
-    assert codec.load_each(wire, codec.dump(wire.adapter_of_many, [Deep(tree=tree)], "deep")) == [Deep(tree=tree)]
+    assert codec.load_each(wire, codec.dump(wire.adapter_of_many, [Deep(tree=tree)], "deep"), 1) == [Deep(tree=tree)]
     with pytest.raises(ProtocolError, match="deep"):
-        codec.load_each(wire, codec.dump(wire.adapter_of_many, [Deep(tree=[tree])], "deep"))
+        codec.load_each(wire, codec.dump(wire.adapter_of_many, [Deep(tree=[tree])], "deep"), 1)
+
+
+def test_more_messages_than_may_be_under_way_are_counted_before_anything_is_made_of_them() -> None:
+    codec, wire = Codec(JsonHeaders(), None), wire_type(Even)
+    body = b"[" + b",".join([b"1"] * 100_000) + b"]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError, match="64"):
+            codec.load_each(wire, body, 64)
+        with pytest.raises(ProtocolError, match="64"):
+            codec.count(body, 64)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_very_many_mistakes_only_the_number_is_told() -> None:
+    class Many(Message[None]):
+        wire_name: ClassVar[str | None] = "many"
+        words: list[str]
+
+    codec, wire = Codec(JsonHeaders(), None), wire_type(Many)
+    with pytest.raises(MessageNotAccepted, match="a value with 50,000 mistakes"):
+        codec.load(wire.adapter, b'{"words": [' + b",".join([b"1"] * 50_000) + b"]}", "Many")

@@ -233,30 +233,32 @@ class Codec:
         check_json(body, max_size=self.max_size, max_depth=self._max_depth)
         return self._validated(adapter, body, what)
 
-    def load_each(self, wire: WireType, body: bytes) -> list[Any]:
+    def load_each(self, wire: WireType, body: bytes, most: int) -> list[Any]:
         """The messages in *body*, an array of them; in the place of one that is no such message the error that says so.
 
         A message that stands beside a wrong one may be validated twice.
 
         Raises:
-            ProtocolError: As from :meth:`load`, or *body* is no array with something in it.
+            ProtocolError: As from :meth:`load`, or *body* is no array with something in it, and no more than *most*.
         """
-        self.count(body)
+        self.count(body, most)
         try:
             messages: list[Any] = self._validated(wire.adapter_of_many, body, wire.tag)
         except MessageNotAccepted:
             return [self._validated_or_error(wire, each) for each in elements_of(body)]
         return messages
 
-    def count(self, body: bytes) -> int:
-        """How many elements the array in *body* has.
+    def count(self, body: bytes, most: int) -> int:
+        """How many elements the array in *body* has, of which nothing but JSON has been made yet.
 
         Raises:
-            ProtocolError: It is no such JSON, or has none.
+            ProtocolError: It is no such JSON, or has none, or more than *most*.
         """
         found: Any = check_json(body, max_size=self.max_size, max_depth=self._max_depth + 1)
         if found.__class__ is not list or not found:
             raise ProtocolError(problem="a letter without messages")
+        if len(found) > most:
+            raise ProtocolError(problem=f"more messages for one actor than the {most:,} that may be under way")
         return len(found)
 
     def _validated_or_error(self, wire: WireType, element: bytes) -> Any:
@@ -286,12 +288,16 @@ def _adapters() -> dict[int, TypeAdapter[Any]]:
 
 _NUMBERS = {Ask.code: ("left",), Open.code: ("left", "patience"), Fault.code: ("number",), Stop.code: ("seconds",)}
 """What MessagePack would let be no number, or without limit; JSON does not."""
+_FEW = 1_000
+"""Mistakes in a value, of which the first is told."""
 _made: dict[int, TypeAdapter[Any]] = {}
 """Made when the first link is; to import this module costs nothing."""
 
 
 def _first(error: ValidationError, what: str) -> str:
     """The first of what is wrong, without the data."""
+    if error.error_count() > _FEW:  # to say each would take many times what was sent
+        return f"{what} with {error.error_count():,} mistakes"
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(each) for each in first["loc"])
     return (

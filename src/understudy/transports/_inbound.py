@@ -185,8 +185,8 @@ class Inbound:
         try:
             wire = self.link.terms.registry.find(tag)
         except MessageNotAccepted as error:
-            return [error] * codec.count(body)
-        return codec.load_each(wire, body)
+            return [error] * codec.count(body, self._window)
+        return codec.load_each(wire, body, self._window)
 
     def _sender(self, place: Place | None) -> RemoteCell | None:
         """Whoever the peer says has sent something: in any case one of its own."""
@@ -205,8 +205,6 @@ class Inbound:
             return
         cell = self.find(frame.to)
         messages = self.messages(frame.tag, body)
-        if len(messages) > self._window:
-            raise ProtocolError(problem=f"more messages for one actor than the {self._window} that may be under way")
         accepted: list[Any] = []
         for each in messages:
             if type(each) is MessageNotAccepted:

@@ -224,7 +224,12 @@ class WebSocketConnection:
     @property
     def has_room(self) -> bool:
         """Whether :meth:`write` may be called: the connection is open, and little waits to be sent."""
-        return self._ws.protocol.state is State.OPEN and self.transport.get_write_buffer_size() < _WRITE_LIMIT // 2
+        transport = self.transport
+        return (
+            self._ws.protocol.state is State.OPEN
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() < _WRITE_LIMIT // 2
+        )
 
     def write(self, data: bytes) -> None:
         """Hand *data* over as one message, at once; only where there is room."""

@@ -126,15 +126,11 @@ class Registry:
         _check_free(None if other is None else other.cls, found.cls, found.tag)
         self.refusals[found.tag] = found
 
-    def get(self, tag: str) -> WireType | None:
-        """The class with that tag, if it is one that may be decoded."""
-        return self._types.get(tag)
-
     def find(self, tag: str) -> WireType:
-        """Likewise.
+        """The class with that tag.
 
         Raises:
-            MessageNotAccepted: There is none.
+            MessageNotAccepted: There is none that may be decoded.
         """
         found = self._types.get(tag)
         if found is None:
