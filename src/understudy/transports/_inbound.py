@@ -355,6 +355,7 @@ class Inbound:
         self._placed[at] = count
         if self.credit_due == math.inf:
             self.credit_due = self._runtime.env.now() + _CREDIT_DELAY
+            self.link.arm()
 
     def give_credit(self, now: float) -> None:
         """Tell the peer of what has found its place, if that was kept back for long enough."""

@@ -146,7 +146,7 @@ class Link:
             self._write_soon()
             return 0
         now = self._env.now()
-        while protocol.waiting:
+        while protocol.waiting and not self._over:
             if self._writing or not direct.has_room:
                 self._news.ring()
                 return 0
@@ -154,7 +154,7 @@ class Link:
             if batch is not None:
                 self._write_now(direct, batch)
         if self._armed_for > now + self._soonest:
-            self._arm()
+            self.arm()
         return 0
 
     def _write_now(self, direct: DirectConnection, batch: bytes) -> None:
@@ -405,7 +405,7 @@ class Link:
         # Who is told something handles it now, if it is quick, and not in the next turn of the event loop.
         self._dispatcher.run_ahead()
         if not self._protocol.waiting:
-            self._arm()
+            self.arm()
         return not self._over
 
     # Writing
@@ -439,10 +439,10 @@ class Link:
         """Until there is something to be written, or due."""
         if self._flushed is not None and not self._flushed.done():
             self._flushed.set_result(None)
-        self._arm()
+        self.arm()
         await self._news.wait()
 
-    def _arm(self) -> None:
+    def arm(self) -> None:
         """Have the writer woken when something is due; a timer that fires too early does no harm."""
         due = min(self._protocol.due(), self.inbound.credit_due)
         if self._armed_for <= due or self._over:
