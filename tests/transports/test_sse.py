@@ -301,16 +301,17 @@ async def test_a_message_that_is_too_large_is_not_read_to_its_end() -> None:
 
 
 async def test_who_says_half_a_request_is_let_go_and_holds_up_nobody() -> None:
-    async with Stage(SSE, ConnectionLimits(open_timeout=1.0, frame_timeout=1.0)) as stage:
+    limits = ConnectionLimits(open_timeout=2.0, frame_timeout=2.0, max_connections=600, max_connections_per_address=520)
+    async with Stage(SSE, limits) as stage:
         port = port_of(stage)
-        tricklers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+        tricklers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(500)]
         for number, (_, writer) in enumerate(tricklers):
             if number % 2:
                 writer.write(b"POST /understudy/connections HTTP/1.1\r\nHost: 127.")
         client, server = await stage.pair()
         await client.send(b"still served")
         assert await server.receive() == b"still served"
-        ends = [await asyncio.wait_for(reader.read(), 5) for reader, _ in tricklers]
+        ends = [await asyncio.wait_for(reader.read(), 10) for reader, _ in tricklers]
         assert set(ends) == {b""}
         for _, writer in tricklers:
             writer.close()
