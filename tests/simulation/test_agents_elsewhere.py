@@ -195,7 +195,7 @@ async def call(sim: Simulation, server: Chance, files: ActorRef[Any], clerk: Act
     return "result"
 
 
-@simulate(schedules=10, faults=Faults(crash=0.01, cancel=0.01, stall=0.2))
+@simulate(schedules=6, faults=Faults(crash=0.01, cancel=0.01, stall=0.2))
 async def test_calls_of_tools_have_one_outcome_in_time_and_nothing_unapproved_is_called(sim: Simulation) -> None:
     pins = ToolPins({each.name: description_hash(each) for each in (READ, WRITE)})
     server = Chance(sim, pins)
@@ -346,7 +346,7 @@ class Shop:
                 pass
 
 
-@simulate(schedules=10, faults=Faults(crash=0.01, cancel=0.01, stall=0.2))
+@simulate(schedules=6, faults=Faults(crash=0.01, cancel=0.01, stall=0.2))
 async def test_an_agent_of_another_process_is_never_asked_twice_and_found_again(sim: Simulation) -> None:
     shop = Shop(sim)
     tree = supervisor("root", shop.spec.options(name="counter"), max_restarts=100_000)

@@ -32,6 +32,7 @@ from understudy.transports._mcp_values import TextContent
 if TYPE_CHECKING:
     from understudy.agents._agent import AsyncAgent
     from understudy.agents._mcp_messages import ToolOffer
+    from understudy.agents._tools import ToolSource
     from understudy.transports._mcp_values import Content, ToolResult
 
 __all__ = ["mcp_tools"]
@@ -54,7 +55,7 @@ def mcp_tools(
     prefix: str = "",
     timeout: float | None = None,
     cost: float = 0.0,
-) -> _MCPTools:
+) -> ToolSource:
     """Let a model use the tools of an :class:`MCPAgent`: ``AIAgent(model, tools=[mcp_tools("files")])``.
 
     They are looked up before each answer of the model, so they come and go with the server, and with what is approved.
