@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from understudy import InvalidSpec, Refused
+from understudy import ActorStopped, AskTimeout, InvalidSpec, Killed, NoReply, Refused, Unhandled
 from understudy.agents import (
     AskModerator,
     ByRequest,
@@ -23,12 +23,15 @@ from understudy.agents import (
     NotInMeeting,
     NotYourTurn,
     RoundRobin,
+    Rsvp,
+    Said,
     StaleState,
     Table,
     TurnDecision,
     TurnPolicy,
     WaitForRequest,
 )
+from understudy.agents._meeting_answers import take_choice, take_rsvp, take_words
 from understudy.agents._meeting_effects import AskToChoose, AskToSpeak, Close, Dismiss, Invite, TakeBack
 from understudy.agents._meeting_plan import MeetingPlan
 
@@ -254,6 +257,59 @@ def test_a_policy_that_asks_a_moderator_for_ever_is_an_error() -> None:
     plan = planned(None, "ann", "bob", policy=Undecided())
     with pytest.raises(InvalidSpec, match="only once"):
         plan.chose(1, NextSpeaker(name="bob"))
+
+
+# What answers mean
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "why"),
+    [
+        (Rsvp(), "present", ""),
+        (Unhandled(path="/user/cid", message=None), "present", ""),
+        (Rsvp(coming=False), "away", "has declined"),
+        (Refused("no"), "away", "has declined: no"),
+        (
+            AskTimeout(path="/user/cid", message=None, seconds=30, state="busy"),
+            "silent",
+            "has not answered within 30 s",
+        ),
+        (ActorStopped(path="/user/cid", message=None, reason=Killed()), "away", "has ended: killed"),
+        (OSError("the line is dead"), "away", "could not be invited: the line is dead"),
+        (3, "away", "has answered an invitation with 3, and not with an Rsvp"),
+    ],
+)
+def test_what_an_answer_to_an_invitation_means(value: object, status: str, why: str) -> None:
+    plan = planned(None, "ann", "bob")
+    take_rsvp(plan, "cid", value)
+    assert plan._seats["cid"].status == status
+    assert plan.absent.get("cid", "") == why
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (Said(text="well"), "said", "well"),
+        (Said(text="  "), "passed", "  "),
+        (AskTimeout(path="/user/ann", message=None, seconds=9, state="busy"), "missed", "no answer within 120 s"),
+        (NoReply(path="/user/ann", message=None, reason=Killed()), "missed", None),
+        ("well", "missed", "it has answered with 'well'"),
+    ],
+)
+def test_what_an_answer_to_a_turn_means(value: object, kind: str, text: str | None) -> None:
+    plan = planned(None, "ann", "bob")
+    take_words(plan, 1, value)
+    assert plan.minutes[-1].kind == kind
+    assert plan.minutes[-1].text == (str(value) if text is None else text)
+
+
+def test_what_is_no_choice_is_a_turn_that_the_moderator_has_missed() -> None:
+    plan = planned(None, "ann", "bob", policy=ModeratorChooses("ann"))
+    take_choice(plan, 1, "bob")
+    assert (plan.minutes[-1].kind, plan.floor) == ("missed", "ann")
+    plan.spoke(2, "so it is me")
+    take_choice(plan, 3, NextSpeaker(name="bob"))
+    assert plan.floor == "bob"
 
 
 # Policies
