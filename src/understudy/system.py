@@ -8,6 +8,7 @@ import itertools
 import math
 from collections import deque
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
 
 from understudy._plans._spec import ChildSpec, check_class, check_name
@@ -44,7 +45,7 @@ from understudy.instrument import Instrument, LoopLag, Statistics
 from understudy.reasons import ExitReason, Shutdown, is_abnormal, root_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
     from os import PathLike
     from types import TracebackType
 
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from understudy.transports._remote_node import RemoteNode
     from understudy.transports._terms import LinkOptions
     from understudy.transports._tls import Tls
+
+    _Chore: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 
 __all__ = ["ActorSystem", "Phases"]
 
@@ -602,8 +605,7 @@ class ActorSystem:
         # They are ours and quick, and the log shall be complete: they are not forced and have a moment of their own.
         deadline = max(deadline, runtime.env.now() + _MOMENT)
         if self._events is not None:
-            end = runtime.env.start_task(self._events.close(), name="system:events", context=Context())
-            await self._join({end}, deadline)
+            await self._join(await self._begun([("system:events", self._events.close)]), deadline)
         await self._write_rest(deadline)
         await self._end_guardian(self._guardians["system"], deadline, deadline)
         await self._run_tasks("after", deadline)
@@ -641,21 +643,36 @@ class ActorSystem:
 
     async def _run_tasks(self, phase: Phase, deadline: float) -> None:
         self._phase(phase)
-        env = self._running().env
-        tasks = {
-            env.start_task(self._run_task(name, task), name=f"{phase}:{name}", context=Context())
-            for name, task in self.phases.of(phase)
-        }
-        # However long the actors have taken, who cleans up behind them has a moment.
-        latest = max(deadline, env.now() + _MOMENT)
-        await self._join(tasks, min(env.now() + self._settings.phase_timeout, latest))
+        chores = [(f"{phase}:{name}", partial(self._run_task, name, task)) for name, task in self.phases.of(phase)]
+        await self._run_chores(chores, deadline)
 
     async def _close_links(self, deadline: float) -> None:
         self._phase("links")
         if self._understudy_node is not None:
-            env = self._running().env
-            end = env.start_task(self._understudy_node.aclose(), name="links:close", context=Context())
-            await self._join({end}, min(env.now() + self._settings.phase_timeout, deadline))
+            await self._run_chores([("links:close", self._understudy_node.aclose)], deadline)
+
+    async def _run_chores(self, chores: Sequence[tuple[str, _Chore]], deadline: float) -> None:
+        """Do *chores* at the same time, for as long as a phase may take."""
+        tasks = await self._begun(chores)
+        now = self._running().env.now()
+        # However long others have taken before, who cleans up has a moment.
+        await self._join(tasks, min(now + self._settings.phase_timeout, max(deadline, now + _MOMENT)))
+
+    async def _begun(self, chores: Sequence[tuple[str, _Chore]]) -> list[asyncio.Task[None]]:
+        """Tasks for *chores*, all of which have begun.
+
+        One that is cancelled before its first step does nothing at all, and leaves open what it is there to close.
+        """
+        env = self._running().env
+        tasks: dict[asyncio.Task[None], asyncio.Future[None]] = {}
+        for name, chore in chores:
+            begun: asyncio.Future[None] = env.loop.create_future()
+            task = env.start_task(_noted(begun, chore), name=name, context=Context())
+            task.add_done_callback(partial(_note, begun))  # also if somebody else has cancelled it
+            tasks[task] = begun
+        for begun in tasks.values():
+            await self._undisturbed(begun, None)
+        return list(tasks)
 
     async def _run_task(self, name: str, task: Callable[[], Awaitable[object]]) -> None:
         try:
@@ -776,6 +793,16 @@ class ActorSystem:
                 return None
             cell = found.cell
         return None if cell is None or cell.status == "stopped" else cell
+
+
+async def _noted(begun: asyncio.Future[None], chore: _Chore) -> None:
+    _note(begun)
+    await chore()
+
+
+def _note(begun: asyncio.Future[None], _: object = None) -> None:
+    if not begun.done():
+        begun.set_result(None)
 
 
 def _home(name: str) -> ActorSystem:

@@ -747,3 +747,17 @@ async def test_a_kill_in_the_middle_of_a_users_task_leaves_it_a_moment(
     assert ended == [pytest.approx(killed + 0.1)]
     assert loop.time() < killed + 0.3
     assert system.abandoned == ()
+
+
+@pytest.mark.asyncio
+async def test_links_are_closed_though_users_tasks_have_taken_all_the_time_there_was() -> None:
+    """The task that closes them was cancelled before its first step, and has closed nothing."""
+
+    async def take_all() -> None:
+        await asyncio.sleep(600)
+
+    settings = Settings(shutdown=0.5, abandon_after=0.5, shutdown_timeout=2.0)
+    for _ in range(2):  # the second finds the address free
+        async with ActorSystem(name="here", settings=settings) as system:
+            await system.listen("memory://here")
+            system.phases.add("before", take_all, name="take all")

@@ -134,7 +134,6 @@ if typing.TYPE_CHECKING:
     from understudy.agents._pins import ToolPin, ToolPins
     from understudy.agents._remote_agent import CONVERSATION, Remote, RemoteAgent
     from understudy.agents._remote_errors import AgentUnavailable
-from understudy.agents._tools import Tool, ToolError, agent_tool, tool
 from understudy.agents._web_endpoint import WebEndpoint
 
 __all__ = [
