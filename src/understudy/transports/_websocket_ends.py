@@ -45,11 +45,13 @@ class End(AnyEnd):
         """Takes them at once, if it is there. It must not raise."""
         self.news = Bell(self.loop)
         """Rung when one has come, and at the end."""
+        self._events = 0
         self._parts: list[bytes] = []
         self._is_text = False
 
     def process_event(self, event: Frame | Request | Response) -> None:
         """A frame has come, or the other side's part of the opening handshake."""
+        self._events += 1
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
             return
@@ -80,9 +82,11 @@ class End(AnyEnd):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
+        before = self._events
         super().data_received(data)
         protocol = self.protocol
-        if protocol.reader.buffer or protocol.current_size is not None:
+        # Bytes that make no frame are the beginning of one, also where the library has read them already.
+        if protocol.reader.buffer or protocol.current_size is not None or self._events == before:
             if self.half_since is None:
                 self.half_since = self.loop.time()
         else:

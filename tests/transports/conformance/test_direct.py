@@ -115,6 +115,7 @@ async def test_there_is_no_room_while_nobody_reads_and_too_large_is_too_large() 
     ("limits", "said", "why"),
     [
         (ConnectionLimits(frame_timeout=0.3, idle_timeout=10.0), b"\x82\xfe\x01\x00" + bytes(5), "rest of a message"),
+        (ConnectionLimits(frame_timeout=0.3, idle_timeout=10.0), b"\x82\xfe\x01\x00", "rest of a message"),
         (ConnectionLimits(frame_timeout=10.0, idle_timeout=0.3), b"", "nothing in time"),
     ],
 )
