@@ -96,6 +96,7 @@ from understudy.transports import (
     UnsafeListener,
     mcp,
 )
+from understudy.transports._address import NoAddress
 
 CRASHED = Crashed(ValueError("no tone"), (("band.py", 12, "Player.play"), ("horn.py", 3, "blow")))
 EXCEEDED = RestartsExceeded("/user/band/horn", CRASHED, 4, 5.0)
@@ -399,6 +400,11 @@ EXAMPLES = [
         ProtocolError(problem="a batch that is too short"),
         "the peer broke the protocol: a batch that is too short",
         {"problem": "a batch that is too short"},
+    ),
+    Example(
+        NoAddress(problem="'x' is no address"),
+        "the peer broke the protocol: 'x' is no address",
+        {"problem": "'x' is no address"},
     ),
     Example(
         LinkDown(node="bank", why="it was closed"),
