@@ -30,6 +30,7 @@ from understudy import (
     handler,
     supervisor,
 )
+from understudy.actors._runtime import runtime_of
 
 VAR: ContextVar[str] = ContextVar("VAR", default="nothing")
 
@@ -180,6 +181,34 @@ async def test_others_have_their_turns_however_many_questions_are_asked() -> Non
         turns = Turns()
         while turns.taken < 100:
             await ref.ask(Look())
+        turns.stop()
+
+
+@pytest.mark.asyncio
+async def test_where_many_ask_at_once_nobody_is_served_ahead_of_the_others() -> None:
+    async with ActorSystem() as system:
+        ref = await system.spawn(Witness)
+        await asyncio.sleep(0)
+        now = 0.0
+        runtime_of(system).env.stopwatch = lambda: now
+        turns = Turns()
+
+        async def waits() -> bool:
+            before = turns.taken
+            await ref.ask(Look())
+            return turns.taken > before
+
+        async def asker() -> list[bool]:
+            nonlocal now
+            first = await waits()
+            if not first:
+                now += 1.0  # there is no time for more ahead of this turn
+            return [first, await waits()]
+
+        asked = await asyncio.gather(*(asker() for _ in range(20)))
+        assert asked == [[False, True], *[[True, True]] * 19]
+        assert await waits()  # it cannot know yet that the others have gone
+        assert not await waits()
         turns.stop()
 
 

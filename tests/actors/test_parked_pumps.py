@@ -6,6 +6,7 @@ Where it can, the tests have it stay too.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from contextlib import suppress
 from contextvars import ContextVar
@@ -266,3 +267,36 @@ async def test_actors_that_hand_on_to_each_other_do_not_deepen_the_stack() -> No
         await ended.wait()
         assert len(depths) == 3_001
         assert max(depths) - min(depths) < 20
+
+
+class Pause(Message):
+    """Suspend the handler for one turn of the event loop."""
+
+
+class Pausing(Actor[Pause]):
+    def __init__(self, tasks: list[Any]) -> None:
+        self.tasks = tasks
+
+    @handler
+    async def pause(self, message: Pause) -> None:
+        await asyncio.sleep(0)
+        self.tasks.append(asyncio.current_task())
+
+
+@pytest.mark.asyncio
+async def test_handlers_that_are_suspended_keep_their_task_however_many_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Environment, "halt", lambda self: None)  # it would be kept anyway
+    async with ActorSystem() as system:
+        runtime_of(system).env.stopwatch = itertools.count(step=0.001).__next__  # each look is later than the slice
+        tasks: list[list[Any]] = [[] for _ in range(100)]
+        refs = [await system.spawn(Pausing, each) for each in tasks]
+        for ref in refs:
+            for _ in range(20):
+                ref.tell(Pause())
+            ref.drain()
+        for ref in refs:
+            await ref.wait_stopped()
+        assert [len(each) for each in tasks] == [20] * 100
+        assert sum(len(set(each)) for each in tasks) < 300  # each would have twenty, if it had one for each message

@@ -22,6 +22,7 @@ _ROUND = 0.004
 _WORTHWHILE = 10e-6
 """Seconds; a turn is not made shorter than that, as to begin one costs too."""
 _CROWD = 8
+"""Who wait for one turn of the event loop; from more on that costs each of them next to nothing."""
 _NEUTRAL = Context()
 
 
