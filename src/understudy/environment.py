@@ -100,24 +100,6 @@ _enter_task: Callable[[asyncio.AbstractEventLoop, asyncio.Task[Any]], None] = ge
 _DEEP = 500
 """Frames; half of what Python allows by default."""
 
-if sys.version_info >= (3, 12):
-
-    def _is_deep() -> bool:
-        """Whether the stack is."""
-        # It says None where there is no such frame, for a fifth of what an exception costs.
-        return sys._getframemodulename(_DEEP) is not None  # pyright: ignore[reportPrivateUsage]
-
-else:
-
-    def _is_deep() -> bool:
-        """Whether the stack is."""
-        try:
-            sys._getframe(_DEEP)  # pyright: ignore[reportPrivateUsage]
-        except ValueError:
-            return False
-        return True
-
-
 # Which task runs. On 3.11 `current_task` is a function of Python's around this.
 _task_in: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None] = (
     asyncio.current_task if sys.version_info >= (3, 12) else getattr(asyncio.tasks, "_current_tasks").get  # noqa: B009
@@ -130,6 +112,7 @@ if sys.version_info >= (3, 12):
 
     def _is_deep() -> bool:
         """Whether the stack is so deep that what runs on it now might not have room."""
+        # It says None where there is no such frame, for a fifth of what an exception costs.
         return sys._getframemodulename(_DEEP) is not None  # pyright: ignore[reportPrivateUsage]
 
 else:

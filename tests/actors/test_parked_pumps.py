@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.cast import settle
-from understudy import Actor, ActorRef, ActorSystem, Message, Settings, handler
+from understudy import Actor, ActorRef, ActorSystem, Message, Settings, child, handler
 from understudy.actors import _parked
 from understudy.actors._runtime import runtime_of
 from understudy.environment import Environment, Halt
@@ -123,11 +123,11 @@ async def test_an_idle_actor_soon_has_no_task_and_nobody_a_timer() -> None:
         refs = [await system.spawn(Worker) for _ in range(100)]
         for ref in refs:
             await ref.ask(Which())
-        assert len(runtime_of(system).dispatcher.parked.jobs) == 100
+        assert len(runtime_of(system).dispatcher.parked.pumps) == 100
         await asyncio.sleep(SOON)
         assert [task for ref in refs for task in tasks_of(ref)] == []
         parked = runtime_of(system).dispatcher.parked
-        assert (parked.jobs, parked._timer) == ({}, None)
+        assert (parked.pumps, parked._timer) == ({}, None)
         assert await refs[0].ask(Which()) is not None
 
 
@@ -191,6 +191,30 @@ async def test_it_ends_with_its_actor(end: str) -> None:
         assert not task.cancelled()
         assert tasks_of(ref) == []
         assert system.statistics().abandoned == 0
+
+
+@pytest.mark.asyncio
+async def test_one_whose_handler_fails_is_there_for_the_next_incarnation() -> None:
+    async with ActorSystem(settings=Settings(slice_seconds=60.0)) as system:
+        ref = await system.spawn(Worker)
+        task = await ref.ask(Which())
+        for incarnation in (2, 3):
+            ref.tell(Boom())
+            assert await ref.ask(Which()) is task
+            assert ref._cell.incarnation == incarnation
+        assert tasks_of(ref) == [task]
+
+
+@pytest.mark.asyncio
+async def test_one_whose_handler_fails_for_good_ends_with_its_actor() -> None:
+    async with ActorSystem() as system:
+        ref = await system.spawn(child(Worker).options(restart="temporary"))
+        task = await ref.ask(Which())
+        ref.tell(Boom())
+        await ref.wait_stopped()
+        await settle()
+        assert task.done()
+        assert tasks_of(ref) == []
 
 
 @pytest.mark.asyncio

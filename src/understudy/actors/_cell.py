@@ -397,7 +397,7 @@ class Cell(Mortal):
             self.standing.close(reason)
             self.standing = None
         self.runtime.population -= 1
-        if self.runtime.dispatcher.parked.jobs:
+        if self.runtime.dispatcher.parked.pumps:
             self.runtime.dispatcher.parked.drop(self)
         if self.came_up:
             instruments = self.runtime.instruments

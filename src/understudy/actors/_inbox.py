@@ -262,9 +262,9 @@ class Inbox(Intake):
             self.start_job("messages", self._timed_pump, limit)
         elif spare is not None and spare[0] is self:
             self.job = spare[1]
-        elif dispatcher.parked.jobs and (job := dispatcher.parked.take(self)) is not None and job.halt is not None:
-            self.job = job
-            job.halt.go_on()
+        elif dispatcher.parked.pumps and (pump := dispatcher.parked.take(self)) is not None:
+            self.job, halt = pump
+            halt.go_on()
         else:
             self.start_job("messages", self._pump, self.runtime.env.halt())
 
@@ -348,13 +348,12 @@ class Inbox(Intake):
         With a *halt*, it waits there for a moment for more.
         """
         job.begin()
-        job.halt = halt
         task, context = job.task, job.context
         assert task is not None
         FRAME.set(self)
         while self.job is job:
             await self._handle_async(job, task, context)
-            if not self._halts(job, task) or halt is None:
+            if not self._halts(job, task, halt) or halt is None:
                 return
             await halt
 
@@ -408,14 +407,14 @@ class Inbox(Intake):
                     break
                 self.hand_since, slices, since_last = now(), dispatcher.slices, 0
 
-    def _halts(self, job: Job, task: asyncio.Task[None]) -> bool:
+    def _halts(self, job: Job, task: asyncio.Task[None], halt: Halt | None) -> bool:
         """The pump has nothing more to do for now; whether it waits for more, or these are its last lines."""
         if self.job is not job:
             return False
         clean = not task.cancelling() and len(job.context) == 1
         self._pump_ended(job)
         dispatcher = self.runtime.dispatcher
-        if job.halt is not None and clean and self.ending is None and dispatcher.parked.add(self, job):
+        if halt is not None and clean and dispatcher.parked.add(self, job, halt):
             return True
         if dispatcher.works_ahead and not dispatcher.under_way:
             self.runtime.env.tasks.leave(task)
@@ -449,10 +448,8 @@ class Inbox(Intake):
             self.give_back(mailbox, item)
             return None
         if ask is not None:
-            if ask.future.done() or now >= ask.deadline:
-                self._turn_down(ask)
+            if not self._admit(ask):
                 return None
-            ask.in_hand = True
             FRAME.set(ask)
         self.hand = item
         self.hand_since = now

@@ -13,7 +13,6 @@ from understudy.environment import running_loop
 from understudy.reasons import Crashed, Killed, RestartsExceeded, StartFailed
 
 if TYPE_CHECKING:
-    from understudy.environment import Halt
     from understudy.reasons import ExitReason
 
 __all__ = [
@@ -103,7 +102,7 @@ class Job:
     Not ``started``: no line of it has run yet, so it must not be cancelled.
     """
 
-    __slots__ = ("context", "halt", "kind", "result", "started", "task", "timer")
+    __slots__ = ("context", "kind", "result", "started", "task", "timer")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -113,8 +112,6 @@ class Job:
         # What a hook has returned.
         self.result: object = None
         self.timer: asyncio.TimerHandle | None = None
-        # Where a pump waits for more to do, if it does.
-        self.halt: Halt | None = None
 
     def begin(self) -> None:
         """The first line of the task."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from understudy.actors._dispatcher import Runnable
     from understudy.actors._life import Job
-    from understudy.environment import Environment
+    from understudy.environment import Environment, Halt
 
 __all__ = ["ParkedPumps"]
 
@@ -29,55 +29,52 @@ class ParkedPumps:
     is room for so many only, and a timer, which runs while there are any, ends those that were not wanted.
     """
 
-    __slots__ = ("_env", "_room", "_round", "_timer", "jobs")
+    __slots__ = ("_env", "_room", "_round", "_timer", "pumps")
 
     def __init__(self, env: Environment) -> None:
         self._env = env
-        self.jobs: dict[Runnable, tuple[Job, int]] = {}
-        """By their cells, with the number of the round in which they came; those who came last are at the end."""
+        self.pumps: dict[Runnable, tuple[Job, Halt, int]] = {}
+        """By their cells: where they stand, and the number of the round in which they came, the last at the end."""
         self._room = _ROOM
         self._round = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, cell: Runnable, job: Job) -> bool:
+    def add(self, cell: Runnable, job: Job, halt: Halt) -> bool:
         """The pump of *cell* is about to halt; False: there is no room, and it has to end."""
-        if len(self.jobs) >= self._room:
+        if len(self.pumps) >= self._room:
             return False
-        self.jobs[cell] = job, self._round
+        self.pumps[cell] = job, halt, self._round
         if self._timer is None:
             self._timer = self._env.call_at(self._env.now() + _PATIENCE, self._look)
         return True
 
-    def take(self, cell: Runnable) -> Job | None:
+    def take(self, cell: Runnable) -> tuple[Job, Halt] | None:
         """The pump of *cell*, if there is one: it goes on when its halt says so."""
-        job, _ = self.jobs.pop(cell, _NONE)
-        return None if job is None or job.halt is None or job.halt.cancelled else job
+        pump = self.pumps.pop(cell, None)
+        return None if pump is None or pump[1].cancelled else pump[:2]
 
     def drop(self, cell: Runnable) -> None:
         """End the pump of *cell*, if there is one."""
-        job = self.take(cell)
-        if job is not None and job.halt is not None:
-            job.halt.go_on_later()
+        pump = self.take(cell)
+        if pump is not None:
+            pump[1].go_on_later()
 
     def close(self) -> None:
         """End all of them; there will be no more."""
         self._room = 0
-        for cell in list(self.jobs):
+        for cell in list(self.pumps):
             self.drop(cell)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _look(self) -> None:
-        stale = [cell for cell, (_, number) in self.jobs.items() if number != self._round]
+        stale = [cell for cell, (_, _, number) in self.pumps.items() if number != self._round]
         for cell in stale[:_AT_ONCE]:
             self.drop(cell)
         more = len(stale) > _AT_ONCE
         if not more:
             self._round += 1
         self._timer = (
-            self._env.call_at(self._env.now() + (0.0 if more else _PATIENCE), self._look) if self.jobs else None
+            self._env.call_at(self._env.now() + (0.0 if more else _PATIENCE), self._look) if self.pumps else None
         )
-
-
-_NONE: tuple[None, int] = None, 0
