@@ -19,7 +19,20 @@ if TYPE_CHECKING:
     from understudy.actors._cell import Cell
     from understudy.reasons import ExitReason
 
-__all__ = ["NOBODY", "Detached", "Waiting", "check_timeout", "detached", "end_of", "frame_now", "hand_now"]
+__all__ = [
+    "NOBODY",
+    "Detached",
+    "Waiting",
+    "check_timeout",
+    "detached",
+    "end_of",
+    "frame_now",
+    "hand_now",
+    "longer_than_the_asker",
+]
+
+_LONGER = 0.5
+"""Seconds."""
 
 
 def check_timeout(timeout: object) -> float | None:
@@ -87,6 +100,15 @@ def hand_now() -> Any:
     if type(frame) is Turn:
         return None if frame.over else frame.hand
     return frame if isinstance(frame, Ask) and frame.in_hand else None
+
+
+def longer_than_the_asker(now: float) -> float:
+    """Seconds for what a cancellable handler asks of others: a little longer than the asker of what is in hand waits.
+
+    So he gives up first, and the handler is cancelled. Were it the very same deadline, this one might come first, and a
+    timeout leave the handler, which is a crash. Infinite where nobody waits.
+    """
+    return Waiting.now().seconds(None, None, now, math.inf) + _LONGER
 
 
 class Waiting:

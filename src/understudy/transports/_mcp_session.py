@@ -13,7 +13,7 @@ from tenacity import wait_exponential
 from understudy._plans._spec import Options
 from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
-from understudy.actors._waiting import Waiting
+from understudy.actors._waiting import longer_than_the_asker
 from understudy.messages import Message, StreamMessage
 from understudy.transports._bell import Bell
 from understudy.transports._mcp_errors import MCPConnectionFailed, MCPConnectionLost, root_of
@@ -46,9 +46,6 @@ __all__ = [
 
 MAX_PROGRESS = 256
 """News of progress that nobody has taken yet; when there are more, the oldest go, as each overtakes the one before."""
-
-LONGER = 0.5
-"""Seconds."""
 
 
 class ListTools(Message[tuple[ToolInfo, ...]]):
@@ -191,10 +188,7 @@ class MCPSession(Actor[MCPSessionMessage]):
     @property
     def _seconds(self) -> float:
         """How long the request in hand may take: a little longer than its asker waits, who cancels it himself then."""
-        ask, limit = Waiting.now().ask, self.server.call_timeout
-        if ask is None:
-            return limit
-        return min(limit, max(ask.deadline - asyncio.get_running_loop().time(), 0.0) + LONGER)
+        return min(self.server.call_timeout, longer_than_the_asker(asyncio.get_running_loop().time()))
 
     # Requests
 
