@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from types import TracebackType
 
+    from understudy._plans._directives import OnFailure
     from understudy._plans._spec import Options
     from understudy.actors._handler import HandlerTable
     from understudy.actors._ref import ActorRef
@@ -108,6 +109,8 @@ class AsyncAgent(Actor[M]):
     """The process groups that each agent of the class joins when it starts; see :meth:`Agents.group`."""
 
     _understudy_alone: ActorSystem | None = None
+    _understudy_rules: ClassVar[OnFailure] = {}
+    """The ``on_failure`` of the class and of its subclasses; what these say of other errors does not undo it."""
 
     if not TYPE_CHECKING:
         __signature__ = _Signature()
@@ -122,7 +125,16 @@ class AsyncAgent(Actor[M]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         transient: Options = {"restart": "transient"}
-        cls.defaults = {**transient, **cls.defaults}
+        defaults: Options = {**transient, **cls.defaults}
+        if cls._understudy_rules:
+            defaults["on_failure"] = {**cls._understudy_rules, **defaults.get("on_failure", {})}
+        cls.defaults = defaults
+
+    def _understudy_set(self, **given: object) -> None:
+        """Set the attributes that were given; where it is None, that of the class counts."""
+        for name, value in given.items():
+            if value is not None:
+                setattr(self, name, value)
 
     @property
     def agents(self) -> Agents:

@@ -111,6 +111,7 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
     """Seconds that a tool may take which says nothing itself."""
 
     _memory: Memory | None = None
+    _understudy_rules = _OURS
 
     def __init__(
         self,
@@ -124,25 +125,17 @@ class AIAgent(AsyncAgent[Prompt | Say | Converse | AnyStructured]):
         id: str = "",  # noqa: A002 - the name of the attribute
         description: str = "",
     ) -> None:
-        given = {
-            "model": model,
-            "instructions": instructions,
-            "tools": tuple(tools) or None,
-            "_memory": memory,
-            "budget": budget,
-            "approver": approver,
-            "id": id or None,
-            "description": description or None,
-        }
-        for name, value in given.items():
-            if value is not None:
-                setattr(self, name, value)
+        self._understudy_set(
+            model=model,
+            instructions=instructions,
+            tools=tuple(tools) or None,
+            _memory=memory,
+            budget=budget,
+            approver=approver,
+            id=id or None,
+            description=description or None,
+        )
         self.tools_by_name()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # What a subclass says of other errors does not undo what is said of these.
-        cls.defaults = {**cls.defaults, "on_failure": {**_OURS, **cls.defaults.get("on_failure", {})}}
 
     @property
     def memory(self) -> Memory:

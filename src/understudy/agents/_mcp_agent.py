@@ -109,15 +109,9 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
     ) -> None:
         self.server = server_of(server)
         self.pins = _pins_of(pins)
-        given = {
-            "tools": tuple(tools) or None,
-            "approver": approver,
-            "id": id or None,
-            "description": description or None,
-        }
-        for name, value in given.items():
-            if value is not None:
-                setattr(self, name, value)
+        self._understudy_set(
+            tools=tuple(tools) or None, approver=approver, id=id or None, description=description or None
+        )
         spec = child(AgentSession, self.server).options(name="session")
         self._session_spec = spec.options(**session) if session else spec
         self._known: dict[str, ToolInfo] = {}

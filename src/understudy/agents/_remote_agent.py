@@ -96,6 +96,7 @@ class Remote(AsyncAgent[M], Generic[M]):
 
     defaults: ClassVar[Options] = {"max_concurrency": 100, "on_failure": _THEIRS}
     """What the agent there has failed with is no failure of this one."""
+    _understudy_rules = _THEIRS
 
     def __init__(
         self,
@@ -140,11 +141,6 @@ class Remote(AsyncAgent[M], Generic[M]):
         self._found: ActorRef[Any] | None = None
         # First come, first served: messages that wait for the agent must not be overtaken by those that do not.
         self._turnstile = asyncio.Lock()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # What a subclass says of other errors does not undo what is said of these.
-        cls.defaults = {**cls.defaults, "on_failure": {**_THEIRS, **cls.defaults.get("on_failure", {})}}
 
     async def initialize(self) -> None:
         """Begin to link with the other process, and see that it does not refuse."""
