@@ -184,6 +184,7 @@ class Remote(AsyncAgent[M], Generic[M]):
 
     def handle_message(self, message: Any) -> Any:
         """What is no message cannot cross a link, and is unhandled."""
+        # A class that overrides it may lack handlers of what it accepts: those below are not among its methods.
         return super().handle_message(message)
 
     @classmethod
@@ -206,7 +207,7 @@ class Remote(AsyncAgent[M], Generic[M]):
                     self._found = await self._look_up()
                 return self._found
         except TimeoutError:
-            raise self._unavailable(self._state()) from None
+            raise self._unavailable(f"no link within {self._patience:g} s") from None
         except ActorNotFound as error:
             raise AgentUnavailable(agent=self._whom, problem=str(error), reason=NotFound()) from error
         except LinkDown as error:
@@ -251,9 +252,6 @@ class Remote(AsyncAgent[M], Generic[M]):
             return self._node.name
         found = None if self._shared is None else self._shared.found
         return self._node if found is None or not found.done() or found.exception() else found.result().name
-
-    def _state(self) -> str:
-        return f"no link within {self._patience:g} s"
 
     @property
     def _whom(self) -> str:
