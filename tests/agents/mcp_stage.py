@@ -99,17 +99,3 @@ class Link:
             return ToolResult(server="files", tool=tool, content=content, is_error=True)
         content = (TextContent(text=files.texts[path]),)
         return ToolResult(server="files", tool=tool, content=content, structured=files.structured)
-
-    async def ping(self, seconds: float) -> None: ...
-
-    async def resources(self, seconds: float) -> Any:
-        raise NotImplementedError
-
-    async def read(self, uri: str, seconds: float) -> Any:
-        raise NotImplementedError
-
-    async def prompts(self, seconds: float) -> Any:
-        raise NotImplementedError
-
-    async def prompt(self, name: str, arguments: dict[str, str], seconds: float) -> Any:
-        raise NotImplementedError

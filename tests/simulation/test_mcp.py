@@ -88,18 +88,6 @@ class ScriptedLink:
         await self._serve()
         return ToolResult(server=self.script.name, tool=tool)
 
-    async def resources(self, seconds: float) -> Any:
-        raise NotImplementedError
-
-    async def read(self, uri: str, seconds: float) -> Any:
-        raise NotImplementedError
-
-    async def prompts(self, seconds: float) -> Any:
-        raise NotImplementedError
-
-    async def prompt(self, name: str, arguments: dict[str, str], seconds: float) -> Any:
-        raise NotImplementedError
-
 
 @dataclass(eq=False)
 class Script:
