@@ -286,10 +286,8 @@ async def test_deadlines_and_cancels_reach_the_server() -> None:
 
 async def decide(approvals: ActorRef[Any], *, approve: bool) -> Any:
     """The one request that is pending, decided."""
-    async with asyncio.timeout(10.0):
-        while not (pending := await approvals.ask(ListPending())):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
-    (request,) = pending
+    await asyncio.sleep(1.0)  # virtual; a session that was lost is open again by then
+    (request,) = await approvals.ask(ListPending())
     await approvals.ask(Decide(number=request.number, approve=approve, by="nina"))
     return request.request
 
@@ -563,7 +561,7 @@ async def test_a_server_that_does_not_list_its_tools_holds_nobody() -> None:
     async with ActorSystem() as system:
         agent = await open_files(system, files)
         files.listing = Gate()
-        await asyncio.sleep(61.0)
+        await asyncio.sleep(61.0)  # likewise
         began = asyncio.get_running_loop().time()
         assert len(await agent.ask(ListOffers())) == 2
         assert asyncio.get_running_loop().time() - began == pytest.approx(1.0, abs=0.01)
@@ -659,7 +657,7 @@ async def test_a_human_decides_about_a_changed_tool_while_no_clock_of_the_call_r
         await open_files(system, files, pins={"read_file": description_hash(EVIL)})
         clerk = await system.spawn(AIAgent, model, tools=[mcp_tools("files", timeout=1.0)])
         asking = asyncio.create_task(clerk.ask(Prompt(text="Read a."), timeout=math.inf))
-        await asyncio.sleep(1_000.0)
+        await asyncio.sleep(1_000.0)  # longer than the call may take, and any prompt
         await decide(approvals, approve=True)
         assert (await asking).text == "Done."
         assert results(model) == [("ok", "alpha", "mcp files: read_file")]
@@ -702,7 +700,7 @@ async def test_a_call_whose_server_is_killed_is_interrupted_and_the_next_one_wor
         await open_files(system, files)
         clerk = await system.spawn(AIAgent, model, tools=[mcp_tools("files")])
         asking = asyncio.create_task(clerk.ask(Prompt(text="Read a.")))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # the server has the call in hand
         files.gate = None
         system.lookup("mcp_agent/session").kill()
         assert (await asking).text == "Done."
@@ -729,7 +727,7 @@ async def test_a_call_whose_agent_is_lost_is_interrupted_and_one_that_cannot_beg
             assert (await offered.consent(unwrap(clerk))).comment.startswith("nobody could be asked: there is no actor")
             return
         asking = asyncio.create_task(clerk.ask(Prompt(text="Read a.")))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # the server has the call in hand
         if how == "killed":
             agent.kill()
         else:
@@ -853,7 +851,7 @@ async def test_a_message_that_is_told_and_takes_long_does_no_harm() -> None:
         agent = await open_files(system, files)
         agent.tell(ReadFile(path="a"))
         agent.tell(CallTool(name="read_file", arguments={"path": "b"}))
-        await asyncio.sleep(100.0)
+        await asyncio.sleep(100.0)  # longer than a typed call that is asked may take
         assert files.gate is not None
         files.gate.open()
         assert await agent.ask(ReadFile(path="a")) == "alpha"

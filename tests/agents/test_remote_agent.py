@@ -77,7 +77,6 @@ class Critic(AsyncAgent[Prompt | Say | Converse | Length | Numbered | Endless]):
     def __init__(self, heard: list[Any], gate: Gate | None = None) -> None:
         self.heard = heard
         self.gate = gate or Gate()
-        self.sender: list[str | None] = []
 
     @handler(cancellable=True)
     async def answer(self, message: Prompt) -> Said:
@@ -207,7 +206,7 @@ async def test_messages_arrive_in_the_order_in_which_they_were_sent() -> None:
         asking: list[asyncio.Task[int]] = []
         for number in range(0, 60, 2):
             asking.append(asyncio.create_task(play.critic.ask(Numbered(number=number))))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # so that the ask is sent first
             play.critic.tell(Numbered(number=number + 1))
         assert [await each for each in asking] == list(range(0, 60, 2))
         await settle()
@@ -220,10 +219,10 @@ async def test_messages_that_wait_for_a_link_are_not_overtaken() -> None:
             play.critic.tell(Numbered(number=number))
         await settle()
         await play.open_bank()
-        while not play.heard:
+        while not play.heard:  # in every moment until those that have waited are through, one more
             await asyncio.sleep(0.001)
             play.critic.tell(Numbered(number=20))
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(1.0)  # until these have arrived too
     assert play.heard == sorted(play.heard)
     assert play.heard[:21] == list(range(21))
 
@@ -236,7 +235,7 @@ async def test_one_question_that_hangs_holds_no_other_and_is_withdrawn_with_its_
             await play.critic.ask(Prompt(text="hang"), timeout=2.0)
         assert loop.time() - began == pytest.approx(2.0, abs=0.01)
         asking = asyncio.create_task(play.critic.ask(Prompt(text="hang")))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # it hangs there
         asking.cancel()
         await asyncio.wait({asking})
         assert await play.critic.ask(Length(text="one"), timeout=1.0) == 3
@@ -283,10 +282,10 @@ async def test_a_stream_is_not_further_ahead_than_its_buffers_and_is_closed_with
     async with stage() as play:
         parts = play.critic.stream(Endless(), buffer=2)
         assert [await anext(parts) for _ in range(3)] == [0, 1, 2]
-        await asyncio.sleep(5.0)
+        await asyncio.sleep(5.0)  # as far ahead as it ever gets
         assert len(play.heard) < 60
         await parts.aclose()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # its end has to cross the link
     assert play.heard[-1] == "closed"
 
 
@@ -300,9 +299,9 @@ async def test_while_nobody_is_there_it_says_so_after_its_patience_and_begins_wh
             )
             assert loop.time() - began == pytest.approx(2.0, abs=0.01)
             play.critic.tell(Say(text="lost"))
-            await asyncio.sleep(3.0)
+            await asyncio.sleep(3.0)  # longer than it has patience
             await play.open_bank()
-            await asyncio.sleep(11.0)
+            await asyncio.sleep(11.0)  # longer than the longest pause between two attempts
             assert (await play.critic.ask(Prompt(text="well"))).text == "WELL"
     for outcome in outcomes:
         error = unavailable(outcome)
@@ -318,7 +317,7 @@ async def test_what_is_on_its_way_when_the_link_is_lost_fails_at_once_and_is_nev
         parts = (await play.open_agent(id="other")).stream(Endless(), buffer=1)
         asking = asyncio.create_task(Agents(play.shop).get("critic").ask(Prompt(text="hang")))
         await anext(parts)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # both are under way there
         began = asyncio.get_running_loop().time()
         play.wire.last.cut()
         error = unavailable((await asyncio.gather(asking, return_exceptions=True))[0])
@@ -339,7 +338,7 @@ async def test_a_process_that_was_started_anew_is_found_again() -> None:
         await play.close_bank()
         play._bank = contextlib.AsyncExitStack()  # pyright: ignore[reportPrivateUsage]
         asking = asyncio.create_task(play.critic.ask(Prompt(text="two")))
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(2.0)  # it is away for a while
         await play.open_bank()
         assert (await asking).text == "TWO"
 
@@ -350,7 +349,7 @@ async def test_an_agent_there_that_has_ended_is_looked_up_again() -> None:
         for cut in (False, True):
             if cut:  # what is not watched any more, since the link was lost in between
                 play.wire.last.cut()
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(1.0)  # there is a link again
                 assert (await play.critic.ask(Prompt(text="still"))).text == "STILL"
             play.original.stop()
             await play.original.wait_stopped()
@@ -373,7 +372,7 @@ async def test_agents_with_one_url_share_a_link_and_the_last_one_closes_it() -> 
         other = await play.open_agent(id="other", path="critic")
         for agent in (play.critic, other, Agents(play.shop).get("critic")):
             assert (await agent.ask(Prompt(text="well"))).text == "WELL"
-        await asyncio.sleep(30.0)
+        await asyncio.sleep(30.0)  # two links would have taken each other's place by now
         assert len(play.wire.opened) == 1
         with pytest.raises(StartError) as caught:
             await play.open_agent(id="third", name="bank")
@@ -381,7 +380,7 @@ async def test_agents_with_one_url_share_a_link_and_the_last_one_closes_it() -> 
         for agent in (Agents(play.shop).get("critic"), other):
             agent.stop()
             await agent.wait_stopped()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # the other side has to learn of it
         listening = play.bank._understudy_node  # pyright: ignore[reportPrivateUsage]
         assert listening is not None
         assert listening.link_with("shop") is None
@@ -452,7 +451,7 @@ async def test_a_process_that_does_not_answer_is_not_waited_for_longer_than_the_
         error = unavailable((await asyncio.gather(play.critic.ask(Prompt(text="x")), return_exceptions=True))[0])
         assert asyncio.get_running_loop().time() - began == pytest.approx(1.0, abs=0.01)
         play.wire.last.swallows = False
-        await asyncio.sleep(5.0)
+        await asyncio.sleep(5.0)  # what was swallowed costs the link, and there is another
         assert (await play.critic.ask(Prompt(text="well"))).text == "WELL"
     assert error.reason == NodeDown("bank")
 

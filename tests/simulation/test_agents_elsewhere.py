@@ -241,7 +241,7 @@ async def test_calls_of_tools_have_one_outcome_in_time_and_nothing_unapproved_is
         server.calm = sim.choices.calm = True
         worked = False
         async with asyncio.timeout(100.0):  # later calls work
-            while not worked:
+            while not worked:  # nobody tells when the session is open again, or which tools it has then
                 await asyncio.sleep(0.1)
                 for link in server.links:
                     pins.approve(link.listed[0])
@@ -368,6 +368,6 @@ async def test_an_agent_of_another_process_is_never_asked_twice_and_found_again(
         sim.choices.calm = True
         if shop.bank is None:
             await shop.open_bank()
-        await asyncio.sleep(30.0)
+        await asyncio.sleep(30.0)  # longer than the longest pause between two attempts
         assert await shop.counter.ask(Number(number=1_000)) == 1_000
         await shop.close_bank()
