@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from understudy.agents._mcp_messages import MCPTool
     from understudy.transports._mcp_values import ToolInfo
 
-__all__ = ["answer_of", "arguments_of", "mismatches"]
+__all__ = ["answer_of", "arguments_of", "mismatches", "unwrapped"]
 
 _MOST = 8
 """How deep references in a schema are followed."""
@@ -53,9 +53,9 @@ def answer_of(message: type[MCPTool[Any]], result: ToolResult) -> Any:
     candidates = [result.text]
     if result.structured is not None:
         candidates = [json.dumps(result.structured)]
-        # A value that is no object is put into one, by this name, since the protocol knows only objects.
-        if isinstance(result.structured, dict) and result.structured.keys() == {"result"}:
-            candidates.append(json.dumps(result.structured["result"]))
+        inner = unwrapped(result.structured)
+        if inner is not result.structured:
+            candidates.append(json.dumps(inner))
     problem = ""
     for text in candidates:
         try:
@@ -65,6 +65,13 @@ def answer_of(message: type[MCPTool[Any]], result: ToolResult) -> Any:
             problem = "; ".join(parts)
     problem = f"{message.__qualname__} is answered with {kind!r}, and this is none ({problem})"
     raise MCPInvalidResult(server=result.server, request=f"tool {result.tool!r}", problem=problem)
+
+
+def unwrapped(structured: JsonValue) -> JsonValue:
+    """What *structured* stands for: a value that is no object is put into one, as the protocol knows only objects."""
+    if isinstance(structured, dict) and structured.keys() == {"result"}:
+        return structured["result"]
+    return structured
 
 
 def mismatches(message: type[MCPTool[Any]], tool: ToolInfo) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from understudy.actors._ref import ActorRef
 from understudy.agents._approving import Decision
 from understudy.agents._mcp_errors import MCPCallLost, ToolWithheld
 from understudy.agents._mcp_messages import ApproveTool, ListOffers
+from understudy.agents._mcp_schema import unwrapped
 from understudy.agents._model import ToolSchema
 from understudy.agents._tools import Tool, ToolDenied, ToolError, ToolInterrupted, fitted
 from understudy.exceptions import (
@@ -207,11 +208,8 @@ class OfferedTool(Tool):
 
 def _content_of(result: ToolResult) -> Any:
     """What a model gets to see: data if there is any, else text, with a word for each part that is none."""
-    structured = result.structured
-    if isinstance(structured, dict) and structured.keys() == {"result"}:
-        return structured["result"]
-    if structured is not None:
-        return structured
+    if result.structured is not None:
+        return unwrapped(result.structured)
     return "\n".join(_words_for(part) for part in result.content)
 
 
