@@ -242,13 +242,12 @@ class DeadlineQueue:
 
     def add(self, ask: Due, now: float) -> None:
         """Let *ask* fail at its deadline, unless it is answered before."""
-        deadline, soon = ask.deadline, now + self._settle
-        if soon < self._due or deadline < self._due:
-            if deadline == math.inf:
-                return
-            self._arm(min(soon, deadline))
-        elif deadline == math.inf:
+        deadline = ask.deadline
+        if deadline == math.inf:
             return
+        soon = now + self._settle
+        if soon < self._due or deadline < self._due:
+            self._arm(min(soon, deadline))
         self._fresh.append(ask)
 
     def close(self) -> None:
