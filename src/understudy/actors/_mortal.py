@@ -317,8 +317,8 @@ class Mortal(Inbox):
             return
         if isinstance(error, KeyboardInterrupt):
             self.runtime.interrupt()
-        frames = self.frames(error)  # before they are cut off
-        reason = Crashed(without_traceback(error), frames)
+        reason = Crashed(error, self.frames(error))
+        without_traceback(error)
         self.report_crash(reason, name)
         self.end(reason, hook=True).directive = self.directive(error)
 
