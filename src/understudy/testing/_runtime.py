@@ -158,7 +158,7 @@ class SimDispatcher(Dispatcher):
         try:
             cell.activate(budget)
         except BaseException as error:
-            self._complain("an activation failed", error)
+            self._failed(error)
         self.under_way = False
 
     def _clean(self) -> None:
