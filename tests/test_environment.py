@@ -407,6 +407,10 @@ def test_there_is_no_running_loop_outside() -> None:
 # Standing still
 
 
+async def stands_still(halt: Halt) -> None:
+    await halt
+
+
 @pytest.mark.asyncio
 async def test_a_task_that_stands_still_goes_on_at_once_as_itself() -> None:
     loop, halt, seen = asyncio.get_running_loop(), Halt(asyncio.get_running_loop()), list[Any]()
@@ -440,12 +444,8 @@ async def test_a_task_that_stands_still_goes_on_at_once_as_itself() -> None:
 
 @pytest.mark.asyncio
 async def test_one_that_stands_still_can_be_cancelled() -> None:
-    loop, halt = asyncio.get_running_loop(), Halt(asyncio.get_running_loop())
-
-    async def body() -> None:
-        await halt
-
-    task = loop.create_task(body())
+    halt = Halt(asyncio.get_running_loop())
+    task = asyncio.create_task(stands_still(halt))
     await settle()
     assert not halt.cancelled
     task.cancel()
@@ -457,12 +457,8 @@ async def test_one_that_stands_still_can_be_cancelled() -> None:
 
 @pytest.mark.asyncio
 async def test_one_that_is_about_to_go_on_and_is_cancelled_is_cancelled_there() -> None:
-    loop, halt = asyncio.get_running_loop(), Halt(asyncio.get_running_loop())
-
-    async def body() -> None:
-        await halt
-
-    task = loop.create_task(body())
+    halt = Halt(asyncio.get_running_loop())
+    task = asyncio.create_task(stands_still(halt))
     await settle()
     halt.go_on_later()
     task.cancel()
