@@ -34,12 +34,9 @@ class Seen:
 
     def __init__(self) -> None:
         self.tasks: dict[str, list[asyncio.Task[Any] | None]] = {}
-        self.names: dict[str, list[str]] = {}
 
     def note(self, name: str) -> None:
-        task = asyncio.current_task()
-        self.tasks.setdefault(name, []).append(task)
-        self.names.setdefault(name, []).append("" if task is None else task.get_name())
+        self.tasks.setdefault(name, []).append(asyncio.current_task())
 
     def one(self, name: str, after: Callable[[], Any] | None = None) -> Callable[[Paid], Any]:
         """A coroutine function that notes, and then does what is given, or awaits it."""
@@ -345,11 +342,11 @@ async def test_a_task_that_is_cancelled_before_it_begins_costs_nobody_an_event()
             if tasks:
                 break
         assert tasks
-        assert all(len(names) == 1 for names in seen.names.values())
+        assert all(len(each) == 1 for each in seen.tasks.values())
         for task in tasks:
             task.cancel()
         await settle()
-    assert all(len(names) == 2 for names in seen.names.values())
+    assert all(len(each) == 2 for each in seen.tasks.values())
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
@@ -515,7 +512,7 @@ async def test_who_is_killed_in_the_middle_of_an_event_is_alone_with_that() -> N
         system.lookup(held.name).kill()
         gate.open()
         await settle()
-        assert {name: len(names) for name, names in seen.names.items()} == {"first": 2, "held": 2, "last": 2}
+        assert {name: len(tasks) for name, tasks in seen.tasks.items()} == {"first": 2, "held": 2, "last": 2}
         assert gate.went == 1
     assert [letter[0].number for letter in recorder.letters] == [1]
     assert len(recorder.of("actor_restarting")) == 1
