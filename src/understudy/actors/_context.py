@@ -144,6 +144,12 @@ class Context:
         return cell
 
     @property
+    def _hand(self) -> Any:
+        """The envelope that is being handled, or what needs none."""
+        cell = self._alive
+        return hand_now() if type(frame_now()) is Turn else cell.hand
+
+    @property
     def ref(self) -> ActorRef[Any]:
         """The actor's own ref."""
         return ref_of(self._alive)
@@ -161,8 +167,7 @@ class Context:
     @property
     def sender(self) -> ActorRef[Any] | None:
         """The actor that has asked, or that was named in ``tell(..., sender=)``; None for everybody else."""
-        cell, frame = self._alive, frame_now()
-        hand = hand_now() if type(frame) is Turn else cell.hand
+        hand = self._hand
         return ref_of(hand.sender) if isinstance(hand, Letter) and hand.sender is not None else None
 
     @property
@@ -171,8 +176,7 @@ class Context:
 
         It is what that node says, and no more than that: texts, of any size that a message may have.
         """
-        cell, frame = self._alive, frame_now()
-        return trace_of(hand_now() if type(frame) is Turn else cell.hand) or {}
+        return trace_of(self._hand) or {}
 
     @property
     def parent(self) -> ActorRef[Any] | None:
