@@ -188,7 +188,7 @@ async def test_others_have_their_turns_however_many_questions_are_asked() -> Non
 async def test_where_many_ask_at_once_nobody_is_served_ahead_of_the_others() -> None:
     async with ActorSystem() as system:
         ref = await system.spawn(Witness)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the turn is over ahead of which the actor has started
         now = 0.0
         runtime_of(system).env.stopwatch = lambda: now
         turns = Turns()

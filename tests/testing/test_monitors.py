@@ -537,7 +537,7 @@ async def asks_that_nobody_handles(sim: Simulation) -> None:
     with pytest.raises(Unhandled):
         await ref.ask(Strange())
     asked = asyncio.ensure_future(ref.ask(Strange()))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # by now it may be in the mailbox, or be handled
     asked.cancel()
     await asyncio.wait([asked])
     await sim.quiesce()
