@@ -20,6 +20,12 @@ async def settle() -> None:
     await asyncio.sleep(0.001)
 
 
+def cancel_in_vain(task: asyncio.Task[Any]) -> None:
+    """Cancel it, and take that back: from Python 3.13 on as if nothing had been; before, it strikes all the same."""
+    task.cancel()
+    task.uncancel()
+
+
 def statuses(published: Published[Any]) -> list[str]:
     """How it went with each subscriber."""
     return [outcome.status for outcome in published.outcomes]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.cast import Gate, settle
+from tests.cast import Gate, cancel_in_vain, settle
 from understudy.environment import (
     Environment,
     Halt,
@@ -470,12 +470,6 @@ async def test_one_that_is_about_to_go_on_and_is_cancelled_is_cancelled_there() 
 # Traces in a task
 
 
-def cancel_and_take_back(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    task.uncancel()
-    # Python 3.13 takes it back; before, it strikes at the next await all the same.
-
-
 TRACES: dict[str, tuple[Any, bool]] = {
     "nothing": (lambda task: None, False),
     "a look": (lambda task: [task.get_name(), task.cancelling(), task.done()], False),
@@ -487,7 +481,7 @@ TRACES: dict[str, tuple[Any, bool]] = {
     "its context": (context_of_task, True),
     "a variable": (lambda task: COLOUR.set("red"), True),
     "a cancel": (lambda task: task.cancel(), True),
-    "a cancel taken back": (cancel_and_take_back, sys.version_info < (3, 13)),
+    "a cancel taken back": (cancel_in_vain, sys.version_info < (3, 13)),
     "a callback": (lambda task: task.add_done_callback(id), True),
     "a timer": (lambda task: asyncio.get_running_loop().call_later(60, task.cancel), True),
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cast import Gate, Note, Recorder, settle, statuses
+from tests.cast import Gate, Note, Recorder, cancel_in_vain, settle, statuses
 from understudy import Actor, ActorSystem, Crashed, ExitReason, Instrument, LoopBlocked, Traced, handler
 from understudy.actors._sight import sight_of
 from understudy.environment import context_of_task, frames_in_hand
@@ -99,11 +99,6 @@ leaked = contextvars.ContextVar[str]("leaked", default="")
 
 def cancel_later(task: asyncio.Task[Any]) -> object:
     return asyncio.get_running_loop().call_later(0.001, task.cancel)
-
-
-def cancel_in_vain(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    task.uncancel()
 
 
 def share_context(task: asyncio.Task[Any]) -> object:
