@@ -320,11 +320,11 @@ class Meeting(AsyncAgent[MeetingMessage]):
             return Rsvp(coming=False)
         self._invited.add(name)
         invitation = Invitation(
-            meeting=self._ref,
+            meeting=self.context.ref,
             meeting_id=self.id,
             topic=self.topic,
             name=name,
-            required=self._plan.required(name),
+            required=self._attendees[name].required,
             attendees=tuple(self._attendees),
             seconds=self.rules.invite_seconds,
         )
@@ -336,7 +336,7 @@ class Meeting(AsyncAgent[MeetingMessage]):
             text=self.words_for_turn(name, view),
             speaker=self.id,
             conversation=self._conversation,
-            meeting=self._ref,
+            meeting=self.context.ref,
             turn=turn,
             seconds=self.rules.turn_seconds,
             version=view.version,
@@ -349,7 +349,7 @@ class Meeting(AsyncAgent[MeetingMessage]):
             text=f"Who shall speak next? There are {', '.join(candidates)}. Name nobody to close the meeting.",
             speaker=self.id,
             conversation=self._conversation,
-            meeting=self._ref,
+            meeting=self.context.ref,
             candidates=candidates,
         )
         return await self._refs[name].ask(choose, timeout=self.rules.turn_seconds)
@@ -388,8 +388,7 @@ class Meeting(AsyncAgent[MeetingMessage]):
     def _close(self, ended: MeetingEnded) -> None:
         self._ended = ended
         self.context.timers.cancel("time is up")
-        if not self._over.done():
-            self._over.set_result(None)
+        self._over.set_result(None)
         self._tell_end(ended)
         if self._answer_waiting():
             self.context.stop()
@@ -433,10 +432,6 @@ class Meeting(AsyncAgent[MeetingMessage]):
                 self._answer_waiting()
 
     # Inside
-
-    @property
-    def _ref(self) -> ActorRef[Any]:
-        return self.context.ref
 
     @property
     def _env(self) -> Any:

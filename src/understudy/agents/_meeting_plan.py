@@ -129,10 +129,6 @@ class MeetingPlan:
         """Who is not there, and why."""
         return {name: seat.why for name, seat in self._seats.items() if seat.status != "present"}
 
-    def required(self, name: str) -> bool:
-        """Whether the meeting is not held without *name*."""
-        return self._seats[name].required
-
     def view(self) -> MeetingView:
         """The meeting as it is now."""
         return MeetingView(
@@ -281,9 +277,8 @@ class MeetingPlan:
             raise Refused(f"{kind.__name__} does not accept that: {told}") from None
         self.version += 1
         self._write("changed", name, state=self.state)
-        version = self.version
         self._go_on()
-        return version
+        return self.version
 
     def adjourn(self, why: str) -> None:
         """Somebody says that it is over."""
@@ -323,6 +318,10 @@ class MeetingPlan:
         self._turn = None
         return name
 
+    def _take_back(self) -> None:
+        self._turn = None
+        self._effects.append(TakeBack())
+
     def _away(self, name: str, why: str) -> None:
         seat = self._seats[name]
         seat.status, seat.why = "away", why
@@ -334,8 +333,7 @@ class MeetingPlan:
         if name in self._requests:
             self._requests.remove(name)
         if self._turn is not None and self._turn[0] == name:
-            self._turn = None
-            self._effects.append(TakeBack())
+            self._take_back()
         self._write(kind, name, why)
         self._effects.append(Dismiss(name))
         self._go_on()
@@ -432,8 +430,7 @@ class MeetingPlan:
             return
         self.phase = "ended"
         if self._turn is not None:
-            self._turn = None
-            self._effects.append(TakeBack())
+            self._take_back()
         verb = {"held": "is over", "not_held": "is not held", "broken_off": "was broken off", "failed": "has failed"}
         self._effects.append(
             Close(
