@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 __all__ = ["Answer", "Stub", "calling", "cut_after", "hanging", "refusing", "stub", "texts"]
 
-Answer: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Answer: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
@@ -38,7 +38,7 @@ async def _send(writer: asyncio.StreamWriter, *parts: bytes) -> None:
 def texts(*parts: str) -> Answer:
     """Says these, one after another."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         said = [chunk({"role": "assistant", "content": part}) for part in parts]
         await _send(writer, HEAD, *said, chunk({}, "stop"), chunk({}, usage=True), b"data: [DONE]\n\n")
 
@@ -48,7 +48,7 @@ def texts(*parts: str) -> Answer:
 def calling(name: str, *pieces: str, call: str = "call-1") -> Answer:
     """Calls a tool, whose arguments come in pieces."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = {"index": 0, "id": call, "type": "function", "function": {"name": name, "arguments": ""}}
         calls = [first, *({"index": 0, "function": {"arguments": piece}} for piece in pieces)]
         said = [chunk({"role": "assistant", "tool_calls": [each]}) for each in calls]
@@ -60,7 +60,7 @@ def calling(name: str, *pieces: str, call: str = "call-1") -> Answer:
 def cut_after(*parts: str) -> Answer:
     """Says these, and then the connection is gone."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if parts:
             head = HEAD.replace(b"Connection: close", b"Transfer-Encoding: chunked")
             said = [chunk({"role": "assistant", "content": part}) for part in parts]
@@ -72,7 +72,7 @@ def cut_after(*parts: str) -> Answer:
 def refusing(status: int, problem: str, **headers: str) -> Answer:
     """Refuses with a status; names of headers are with an underscore."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = json.dumps({"error": {"message": problem, "type": "stub", "code": None}}).encode()
         lines = [f"HTTP/1.1 {status} No", "Content-Type: application/json", f"Content-Length: {len(body)}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -84,13 +84,11 @@ def refusing(status: int, problem: str, **headers: str) -> Answer:
 def hanging(begun: asyncio.Event, gone: asyncio.Event) -> Answer:
     """Says one word and no more; *gone* is set when the client has gone."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await _send(writer, HEAD, chunk({"role": "assistant", "content": "well"}))
             begun.set()
-            while not writer.transport.is_closing():
-                await asyncio.sleep(0.01)
-                await _send(writer, b": still here\n\n")
+            await reader.read()  # a client says nothing more, and so it returns when that has gone
         except ConnectionError:
             pass
         finally:
@@ -115,7 +113,7 @@ class Stub:
             body = await reader.readexactly(int(headers["content-length"]))
             self.requests.append(json.loads(body))
             self.headers.append(headers)
-            await self._answers.pop(0)(writer)
+            await self._answers.pop(0)(reader, writer)
         finally:
             writer.close()
 
