@@ -1,12 +1,12 @@
-"""Agents for many tests: one that answers, one that waits at a gate, one that fails."""
+"""For many tests of agents: one that answers, waits at a gate or fails; and somebody who listens to a stream."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tests.cast import Gate
-from understudy import Message, handler
-from understudy.agents import AsyncAgent, Prompt, Said
+from understudy import ActorRef, Message, handler
+from understudy.agents import AsyncAgent, Converse, Prompt, Said, TextDelta
 
 
 class Break(Message):
@@ -55,3 +55,10 @@ class Echo(AsyncAgent[Prompt | Break | Finish | Slow]):
         assert self.gate is not None, "this agent was given no gate"
         await self.gate.hold()
         return "done"
+
+
+async def listen(agent: ActorRef[Any], text: str, heard: list[str]) -> None:
+    """Say *text*, and put into *heard* what comes, which is nothing but text, until it fails."""
+    async for part in agent.stream(Converse(text=text)):
+        assert isinstance(part, TextDelta)
+        heard.append(part.text)

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 from tenacity import wait_fixed
 
+from tests.agents.cast import listen
 from tests.cast import Gate, Recorder, settle
 from understudy import ActorFailed, ActorRef, ActorStopped, ActorSystem, AskTimeout, Crashed, child, supervisor
 from understudy.agents import (
@@ -34,7 +35,6 @@ from understudy.agents import (
     ScriptedModel,
     Spoken,
     Structured,
-    TextDelta,
     ToolEnded,
     ToolError,
     ToolResult,
@@ -360,14 +360,8 @@ async def test_after_a_part_was_streamed_nothing_is_tried_again() -> None:
     async with ActorSystem() as system:
         agent = await system.spawn(Quick, model)
         assert isinstance((await said_by(agent, "go"))[-1], TurnEnded)
-
-        async def listen() -> None:
-            async for part in agent.stream(Converse(text="go")):
-                assert isinstance(part, TextDelta)
-                heard.append(part.text)
-
         with pytest.raises(ActorFailed) as caught:
-            await listen()
+            await listen(agent, "go", heard)
         assert "a part was heard already" in str(caught.value.__cause__)
         assert "".join(heard) == "half of it"
         assert len(model.requests) == 3

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 from tenacity import wait_fixed
 
+from tests.agents.cast import listen
 from tests.agents.openai_stub import Answer, Stub, calling, cut_after, hanging, refusing, stub, texts
 from understudy import ActorFailed, ActorRef
 from understudy.agents import (
@@ -137,14 +138,8 @@ async def test_a_connection_that_is_cut_before_anybody_heard_anything_costs_noth
 async def test_a_connection_that_is_cut_after_a_part_was_heard_is_not_repeated() -> None:
     async with agent_at(cut_after("half "), texts("again")) as (agent, server):
         parts: list[str] = []
-
-        async def listen() -> None:
-            async for part in agent.stream(Converse(text="go")):
-                assert isinstance(part, TextDelta)
-                parts.append(part.text)
-
         with pytest.raises(ActorFailed) as failed:
-            await listen()
+            await listen(agent, "go", parts)
         assert parts == ["half "]
         assert "heard already" in str(failed.value.__cause__)
         assert (await agent.ask(Prompt(text="and now?"))).text == "again"

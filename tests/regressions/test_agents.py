@@ -36,14 +36,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.agents.cast import Break, Echo, Finish, Slow
+from tests.agents.cast import Break, Echo, Finish, Slow, listen
 from tests.cast import Gate, Recorder, settle
 from understudy import ActorFailed, ActorRef, ActorStopped, Crashed, StartError, child, handler
 from understudy.agents import (
     AIAgent,
     AsyncAgent,
     AsyncProgram,
-    Converse,
     DeliveryGap,
     HumanAgent,
     Memory,
@@ -55,7 +54,6 @@ from understudy.agents import (
     ScriptedModel,
     Seat,
     StructuredAgentRuntime,
-    TextDelta,
 )
 from understudy.events import Event
 
@@ -394,15 +392,9 @@ async def test_no_chunk_is_heard_twice() -> None:
     """A retry after a part of the output had been streamed repeated it."""
     model = ScriptedModel([["one two", ModelUnavailable("gone")], "one two three"])
     heard: list[str] = []
-
-    async def listen(agent: ActorRef[Any]) -> None:
-        async for part in agent.stream(Converse(text="count")):
-            assert isinstance(part, TextDelta)
-            heard.append(part.text)
-
     async with AIAgent(model) as agent:
         with pytest.raises(ActorFailed):
-            await listen(agent)
+            await listen(agent, "count", heard)
         assert heard == ["one", " two"]
         assert len(model.requests) == 1
 
