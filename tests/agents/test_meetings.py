@@ -93,10 +93,6 @@ class Plain(AsyncAgent[Prompt | Say]):
         self.heard.append(message)
 
 
-class Quit(Say):
-    """Leave the meeting."""
-
-
 class Act(Say):
     """Send the meeting this message, and note what it says."""
 
@@ -158,9 +154,6 @@ class Member(AsyncAgent[Invitation | YourTurn | MeetingNews | MeetingEnded | Cho
             self.log_of_all.append(await self.meeting.ask(message.message))
         except Refused as error:
             self.log_of_all.append(error)
-
-    def minutes(self) -> list[Minute]:
-        return minutes_in(self.log_of_all)
 
 
 def minutes_in(log: list[Any]) -> list[Minute]:
