@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-agents = pytest.importorskip("agents", reason="openai-agents is not installed here; make test-peers installs it")
+pytest.importorskip("agents", reason="openai-agents is not installed here; make test-peers installs it")
 
-from agents import Agent, Runner, SQLiteSession, function_tool, set_tracing_disabled  # noqa: E402
-from agents.exceptions import MaxTurnsExceeded, UserError  # noqa: E402
-from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call  # noqa: E402
+from agents import Agent, Runner, SQLiteSession, function_tool, set_tracing_disabled
+from agents.exceptions import MaxTurnsExceeded, UserError
+from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 
 set_tracing_disabled(True)
 
