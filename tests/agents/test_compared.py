@@ -59,7 +59,7 @@ async def test_a_tool_that_is_too_slow_is_told_of_and_one_that_resists_is_left_b
 
     @tool(timeout=0.05)
     async def look_up(place: str) -> str:
-        while not freed.is_set():
+        while not freed.is_set():  # whoever cancels it
             try:
                 await freed.wait()
             except asyncio.CancelledError:
@@ -113,7 +113,7 @@ class Guide(AsyncAgent[Prompt]):
             raise ValueError("no map")
         if message.text == "further":
             await asyncio.Event().wait()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # so that the next one would come in between, if it could
         self.inside -= 1
         return Said(text=str(self.most if message.text == "how many" else self.asked))
 

@@ -280,7 +280,7 @@ async def test_one_who_is_optional_and_silent_holds_nobody_up_and_may_come_late_
         await meeting.ask(RequestTurn(member="a"))
         await settle()
         await meeting.ask(ChangeState(member="a", changes={"pages": 1}))
-        await asyncio.sleep(2)
+        await asyncio.sleep(2)  # longer than an answer may take
         assert (await meeting.ask(GetMeeting())).absent == {"late": "has not answered within 1 s"}
         gate.open()
         late.tell(Act(text="", message=Join()))
@@ -672,7 +672,7 @@ async def test_members_are_told_once_however_its_actor_ends(
             getattr(meeting, end)()
         ended = await waiting
         assert type(await meeting.wait_stopped()).__name__ == exit_reason
-        await asyncio.sleep(10)
+        await asyncio.sleep(10)  # longer than it would take to restart it
         assert meeting.status == "stopped", "nobody could go on with it"
         assert (ended.outcome, ended.reason[: len(reason)]) == (outcome, reason)
         assert lines(ended.minutes)[:3] == ["first has joined.", "second has joined.", "The meeting begins."]
@@ -686,11 +686,11 @@ async def test_it_stays_for_a_moment_to_tell_of_its_end_and_not_for_long() -> No
     async with ActorSystem() as system:
         refs = await members(system, [])
         meeting = await system.spawn(Meeting, refs, turns=RoundRobin(1), rules=MeetingRules(keep_seconds=2.0))
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # of the two seconds that it stays
         assert (await meeting.ask(GetMeeting())).phase == "ended"
         with pytest.raises(NotInMeeting, match="it is over"):
             await meeting.ask(Join(member="a"))
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(1.1)  # and with that they are over
         with pytest.raises(ActorStopped):
             await meeting.ask(AwaitEnd())
 
@@ -699,7 +699,7 @@ async def test_it_stays_for_a_moment_to_tell_of_its_end_and_not_for_long() -> No
         await settle()
         waiting.cancel()  # who has given up is not told, and does not count
         await again.ask(Adjourn())
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # of the five seconds that one stays by default
         assert (await again.ask(AwaitEnd())).outcome == "held"
         await settle()
         assert again.status == "stopped"
@@ -764,7 +764,7 @@ async def test_an_agent_of_another_system_is_a_member_like_any_other() -> None:
         (near,) = await members(here, [])
         meeting = await here.spawn(Meeting, [Attendee(far, name="far"), near], turns=RoundRobin(2), state=Draft())
         ended = await meeting.ask(AwaitEnd())
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # until the end has come to the other system
     assert lines(ended.minutes)[-5:] == [
         'far has changed the shared state, which is now number 1: {"title":"Bees","pages":0}',
         "far: 1",

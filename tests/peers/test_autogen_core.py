@@ -46,9 +46,9 @@ class Guide(RoutedAgent):
             if message.place == "nowhere":
                 raise ValueError("no map")
             if message.place == "far":
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # so that the others come in between
             if message.place == "further":
-                await asyncio.sleep(60)
+                await asyncio.sleep(60)  # until it is cancelled
             return self.asked if message.place != "how many" else self.most
         finally:
             self.inside -= 1
@@ -91,9 +91,9 @@ def test_a_message_has_no_limit_of_time_and_one_that_hangs_keeps_the_runtime_fro
     async def hanging() -> None:
         runtime = await started()
         asking = asyncio.create_task(runtime.send_message(Ask("further"), GUIDE))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # the message is on its way, of which the runtime does not tell
         ending = asyncio.create_task(runtime.stop_when_idle())
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # what never happens can only be given time
         assert not asking.done()
         assert not ending.done()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:

@@ -74,9 +74,9 @@ def test_a_node_that_is_too_slow_ends_the_run_and_one_that_resists_is_waited_for
 
     async def slow(state: Log) -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # until it is cancelled
         except asyncio.CancelledError:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.3)  # longer than the step may take
             waited.append("to the end")
 
     graph = graph_of(slow)
@@ -96,7 +96,7 @@ def test_a_call_that_was_cancelled_stays_in_the_history_without_a_result() -> No
         async def look_up(place: str) -> str:
             """Where."""
             started.set()
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # until it is cancelled
             return "never"
 
         graph = loop_of(look_up, asked)
@@ -117,13 +117,13 @@ def test_an_error_of_a_node_ends_the_run_and_cancels_the_nodes_beside_it() -> No
 
     async def slow(state: Log) -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # until it is cancelled
         except asyncio.CancelledError:
             ends.append("cancelled")
             raise
 
     async def bad(state: Log) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the other one has begun
         raise ValueError("bad")
 
     with pytest.raises(ValueError, match="bad"):
@@ -139,7 +139,7 @@ def test_what_was_done_before_a_failure_is_not_done_again_when_the_run_is_resume
         return {"log": ["quick"]}
 
     async def bad(state: Log) -> Any:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # the other one is done
         runs.append("bad")
         if len(runs) == 2:
             raise ValueError("bad")

@@ -41,10 +41,10 @@ def test_a_tool_that_is_too_slow_is_told_of_and_one_that_resists_is_waited_for()
     @function_tool(timeout=0.05)
     async def look_up(place: str) -> str:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # until it is cancelled
         except asyncio.CancelledError:
             if place == "castle":
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.3)  # longer than it may take
                 return "late"
             raise
         return "never"
@@ -63,7 +63,7 @@ def test_a_call_that_was_cancelled_is_forgotten() -> None:
     @function_tool
     async def look_up(place: str) -> str:
         started.set()
-        await asyncio.sleep(60)
+        await asyncio.sleep(60)  # until it is cancelled
         return "never"
 
     async def interrupted() -> list[Any]:
@@ -87,7 +87,7 @@ def test_an_error_that_nobody_expects_ends_the_run_and_cancels_the_tools_beside_
     @function_tool
     async def slow() -> str:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # until it is cancelled
         except asyncio.CancelledError:
             ends.append("cancelled")
             raise

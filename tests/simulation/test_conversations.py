@@ -193,7 +193,7 @@ async def test_nothing_dangerous_is_done_that_nobody_has_allowed_and_nobody_wait
         await all_end(sim, tasks, approvals, *refs)
         channel.open = False
         await asyncio.wait(humans, timeout=60)
-        await asyncio.sleep(5)
+        await asyncio.sleep(5)  # longer than any request stays open
         assert await approvals.ask(ListPending()) == (), "a request waits, and nobody for it"
         await all_answer(stage, *refs)
 

@@ -267,7 +267,7 @@ async def test_every_meeting_ends_and_each_member_is_told_all_of_it_and_the_end_
         assert waiting.done(), "the meeting does not end"
         await asyncio.wait({causing})
         await meeting.wait_stopped()
-        await asyncio.sleep(2)
+        await asyncio.sleep(2)  # by then each has come to what it was told, however it dawdles
         await sim.quiesce()
         if isinstance(waiting.exception(), ActorStopped | NoReply):  # killed before it has come to that, or has begun
             ended = next((end for log in logs for end in log.ends), None)
@@ -317,7 +317,7 @@ async def test_a_meeting_ends_whatever_fails_itself_its_members_and_their_models
             check_minutes(waiting.result())
         with contextlib.suppress(UnderstudyError):
             await meeting.ask(GetMeeting(), timeout=1.0)
-        await asyncio.sleep(2)
+        await asyncio.sleep(2)  # longer than it stays to tell of its end
         await sim.quiesce()  # nobody is left in the middle of a turn
         assert meeting.status == "stopped"
         assert all(len(log.ends) <= 1 for log in logs)

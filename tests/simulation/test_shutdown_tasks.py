@@ -15,7 +15,7 @@ async def test_a_task_of_the_shutdown_is_never_cancelled_before_it_has_begun(sim
     async def clean_up() -> None:
         log.append("begun")
         try:
-            await asyncio.sleep(600)
+            await asyncio.sleep(600)  # longer than any phase may take
         finally:
             log.append("ended")
 
