@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeAlias, TypeVar
 
 from pydantic import BaseModel
@@ -363,16 +363,17 @@ class Meeting(AsyncAgent[MeetingMessage]):
         for name in self._plan.members:
             self._told.setdefault(name, (0, 0))
         minutes = self._plan.minutes
+        news = cache(self._news)  # most members have been told the same, and are told one message
         for name, (number, incarnation) in list(self._told.items()):
             ref = self._refs[name]
             now = _incarnation(ref)
             if now != incarnation:  # it was restarted, and may have forgotten what it was told
                 number = 0
-            if number < len(minutes) and ref._accepts and ref.tell(self._news(name, number)):  # pyright: ignore[reportPrivateUsage]
+            if number < len(minutes) and ref._accepts and ref.tell(news(number)):  # pyright: ignore[reportPrivateUsage]
                 number = len(minutes)
             self._told[name] = (number, now)
 
-    def _news(self, name: str, number: int) -> MeetingNews:
+    def _news(self, number: int) -> MeetingNews:
         news = tuple(self._plan.minutes[number:])
         alone = len(news) == 1 and news[0].kind == "said"
         return MeetingNews(
