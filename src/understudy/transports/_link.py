@@ -22,6 +22,7 @@ from understudy.transports._inbound import Inbound
 from understudy.transports._protocol import BATCH_SIZE, LinkProtocol
 from understudy.transports._reasons import fault_of
 from understudy.transports._refusals import is_refusal, refusal_type
+from understudy.transports._remembered import Remembered
 from understudy.transports._remote_cell import RemoteCell
 from understudy.transports._wire import WireType, wire_type
 
@@ -79,8 +80,8 @@ class Link:
         self._under_way: dict[Place, int] = {}
         self._parked: dict[RemoteCell, None] = {}
         # What the other side takes, as far as it was looked up; and what letters without a sender begin with.
-        self._accepted: dict[type[Any], WireType] = {}
-        self._headers: dict[tuple[Place, WireType], bytes] = {}
+        self._accepted: Remembered[type[Any], WireType] = Remembered(self._check, _MANY)
+        self._headers: Remembered[tuple[Place, WireType], bytes] = Remembered(self._header_of, _MANY)
         self._tasks: set[asyncio.Task[None]] = set()
         self._why: str | None = None
         self._over = False
@@ -205,7 +206,7 @@ class Link:
         at = cell.at
         try:
             wire = self.accepted(messages[0])
-            header = self._headers.get((at, wire)) or self._header_of(at, wire)
+            header = self._headers[at, wire]
             body = self._out.dump(wire.adapter_of_many, messages, wire.tag, validated=True)
             data = self._out.join(Letter.code, header, body, wire)
         except MessageNotAccepted as error:
@@ -222,11 +223,9 @@ class Link:
             self._write_soon()
         self._under_way[at] = self._under_way.get(at, 0) + len(messages)
 
-    def _header_of(self, at: Place, wire: WireType) -> bytes:
-        if len(self._headers) >= _MANY:
-            self._headers.clear()
-        header = self._headers[at, wire] = self._out.headers.dump(Letter(at, wire.tag))
-        return header
+    def _header_of(self, letter: tuple[Place, WireType]) -> bytes:
+        at, wire = letter
+        return self._out.headers.dump(Letter(at, wire.tag))
 
     def accepted(self, message: object) -> WireType:
         """What *message* is on the wire.
@@ -234,11 +233,7 @@ class Link:
         Raises:
             MessageNotAccepted: It cannot cross, or the other side does not know it, or knows another one.
         """
-        cls = type(message)
-        found = self._accepted.get(cls)
-        if found is None:
-            found = self._accepted[cls] = self._check(cls)
-        return found
+        return self._accepted[type(message)]
 
     def _check(self, cls: type[Any]) -> WireType:
         wire = wire_type(cls)
@@ -251,8 +246,6 @@ class Link:
         if theirs != wire.hash:
             problem = f"node {name} has another version of {wire.tag!r}: the fields, or the reply, differ"
             raise MessageNotAccepted(what=cls.__qualname__, problem=problem)
-        if len(self._accepted) >= _MANY:  # classes that are made again and again
-            self._accepted.clear()
         return wire
 
     def _frame_of(self, cell: RemoteCell, item: LocalLetter, tag: str, number: int) -> Frame:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 
 from understudy.exceptions import Refused
 from understudy.transports._errors import MessageNotAccepted
+from understudy.transports._remembered import Remembered
 from understudy.transports._tags import tag_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["RefusalType", "is_refusal", "refusal_type"]
 
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-_MANY = 1_000
 
 
 def is_refusal(cls: object) -> bool:
@@ -72,7 +72,7 @@ class RefusalType:
         return error
 
 
-_known: dict[type, RefusalType] = {}
+_known: Remembered[type[Refused], RefusalType] = Remembered(RefusalType, 1_000)
 
 
 def refusal_type(cls: type[Refused]) -> RefusalType:
@@ -81,9 +81,4 @@ def refusal_type(cls: type[Refused]) -> RefusalType:
     Raises:
         MessageNotAccepted: It cannot cross a link.
     """
-    found = _known.get(cls)
-    if found is None:
-        if len(_known) >= _MANY:  # classes that are made again and again
-            _known.clear()
-        found = _known[cls] = RefusalType(cls)
-    return found
+    return _known[cls]

@@ -15,6 +15,7 @@ from understudy.exceptions import InvalidSpec
 from understudy.messages import Message, StreamMessage, part_type, reply_type
 from understudy.transports._errors import MessageNotAccepted
 from understudy.transports._refusals import RefusalType, is_refusal, refusal_type
+from understudy.transports._remembered import Remembered
 from understudy.transports._tags import tag_of
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ class WireType:
 
 
 _PLAIN = (BaseModel, str, int, float, bool)
-_known: dict[type, WireType] = {}
-_MANY = 10_000
+_known: Remembered[type[Any], WireType] = Remembered(WireType, 10_000)
 
 
 def wire_type(cls: type[Any]) -> WireType:
@@ -69,12 +69,7 @@ def wire_type(cls: type[Any]) -> WireType:
     Raises:
         MessageNotAccepted: It cannot cross a link.
     """
-    found = _known.get(cls)
-    if found is None:
-        if len(_known) >= _MANY:  # classes that are made again and again
-            _known.clear()
-        found = _known[cls] = WireType(cls)
-    return found
+    return _known[cls]
 
 
 def vocabulary(actor: type[Actor[Any]]) -> list[type[Any]]:
