@@ -13,7 +13,7 @@ from understudy.transports._token_file import UnsafeFile, read_token
 if TYPE_CHECKING:
     from understudy.transports._connection import TransportOptions
 
-__all__ = ["TOKEN_SIZE", "check_client", "check_server", "check_token", "is_loopback", "url_at"]
+__all__ = ["TOKEN_SIZE", "bracketed", "check_client", "check_server", "check_token", "is_loopback", "url_at"]
 
 TOKEN_SIZE = 16
 """Characters that a token must have at least; who makes them by chance should take twice as many."""
@@ -97,7 +97,12 @@ def _check(url: str, options: TransportOptions, schemes: tuple[str, str]) -> Spl
 
 def url_at(scheme: str, host: str, port: int, path: str) -> str:
     """The URL under which a listener is to be reached."""
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
+    return f"{scheme}://{bracketed(host)}:{port}{path}"
+
+
+def bracketed(host: str) -> str:
+    """*host* as it stands in a URL, where a port may follow: an IPv6 address in brackets."""
+    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
 def _without_secrets(parts: SplitResult) -> str:

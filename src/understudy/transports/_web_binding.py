@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from understudy._plans._spec import check_count
 from understudy.exceptions import InvalidSpec
-from understudy.transports._security import TOKEN_SIZE, is_loopback
+from understudy.transports._security import TOKEN_SIZE, is_loopback, url_at
 from understudy.transports._tls import Tls
-from understudy.transports._web_gate import bracketed, host_headers
+from understudy.transports._web_gate import host_headers
 
 if TYPE_CHECKING:
     import ssl
@@ -70,4 +70,4 @@ def tls_of(certificate: str | Path | None, key: str | Path | None) -> ssl.SSLCon
 def web_url(host: str, port: int, path: str, *, encrypted: bool) -> str:
     """How it is reached at *port* from this machine."""
     here = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"{'https' if encrypted else 'http'}://{bracketed(here)}:{port}{path}"
+    return url_at("https" if encrypted else "http", here, port, path)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
+from understudy.transports._security import bracketed
+
 __all__ = [
     "App",
     "Event",
@@ -17,7 +19,6 @@ __all__ = [
     "Refusal",
     "Scope",
     "Send",
-    "bracketed",
     "host_headers",
     "read_body",
     "refuse",
@@ -82,11 +83,6 @@ def host_headers(names: Iterable[str], port: int, *, default_port: int) -> froze
         if port == default_port:
             found.add(host.lower())
     return frozenset(found)
-
-
-def bracketed(host: str) -> str:
-    """*host* as it stands in a URL, where a port may follow: an IPv6 address in brackets."""
-    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
 def _has_port(host: str) -> bool:
