@@ -125,10 +125,8 @@ class Instruments:
 
     def __init__(self, listeners: Sequence[Instrument], complain: Callable[[str, BaseException], None]) -> None:
         self._listeners = tuple(listeners)
-        self._reported_to = [
-            each for each in self._listeners if type(each).crash_reported is not Instrument.crash_reported
-        ]
-        self._tracers = [each for each in self._listeners if type(each).trace_context is not Instrument.trace_context]
+        self._reported_to = self._overriding(Instrument.crash_reported)
+        self._tracers = self._overriding(Instrument.trace_context)
         self._complain = complain
         self._tallies: dict[Callable[..., None], _Tally] = {}
         # The most frequent ones, for who counts by himself and tells only if there is somebody to tell.
@@ -218,11 +216,14 @@ class Instruments:
     def _tally(self, event: Callable[..., None]) -> _Tally:
         tally = self._tallies.get(event)
         if tally is None:
-            name = event.__name__
-            overriding = [each for each in self._listeners if getattr(type(each), name) is not event]
+            overriding = self._overriding(event)
             minded = sum(not each._understudy_unobtrusive for each in overriding)  # pyright: ignore[reportPrivateUsage]
-            tally = self._tallies[event] = _Tally([getattr(each, name) for each in overriding], minded)
+            methods = [getattr(each, event.__name__) for each in overriding]
+            tally = self._tallies[event] = _Tally(methods, minded)
         return tally
+
+    def _overriding(self, event: Callable[..., object]) -> list[Instrument]:
+        return [each for each in self._listeners if getattr(type(each), event.__name__) is not event]
 
 
 def _texts(given: Any) -> dict[str, str]:
