@@ -273,7 +273,8 @@ async def test_a_page_that_does_not_read_is_cut_off_and_holds_nobody_up() -> Non
             number = 0
             async with asyncio.timeout(GUARD):
                 while await is_crowded(there):
-                    for number in range(number + 1, number + 21):  # noqa: B020 - it counts on
+                    for _ in range(20):
+                        number += 1
                         there.nina.tell(Say(text="x" * 20_000, speaker=str(number)))
                         said = await quick.until(lambda delivery: delivery["kind"] == "said")
                         while said["speaker"] != str(number):
@@ -507,16 +508,16 @@ async def test_it_is_reached_by_others_only_with_a_token_and_tls() -> None:
 
 
 async def test_a_token_is_made_where_none_was_given_and_each_page_has_another() -> None:
-    found: list[str] = []
+    announced: asyncio.Queue[str] = asyncio.Queue()
+    tokens: list[str] = []
     for _ in range(2):
         async with ActorSystem() as system:
-            await system.spawn(HumanAgent, WebEndpoint(announce=found.append))
+            await system.spawn(HumanAgent, WebEndpoint(announce=announced.put_nowait))
             async with asyncio.timeout(GUARD):
-                while not found:  # noqa: ASYNC110 - it is no part of the test that it calls something else
-                    await asyncio.sleep(0.01)
-        tokens = [address.partition("#token=")[2] for address in found]
+                tokens.append((await announced.get()).partition("#token=")[2])
     assert len(set(tokens)) == len(tokens)
     assert all(len(token) == 48 for token in tokens)
+    assert announced.empty()
 
 
 async def test_it_is_reached_over_tls(tmp_path: Path) -> None:
