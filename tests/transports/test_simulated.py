@@ -92,13 +92,8 @@ class Stage:
         }
         await self.bank.listen(URL, **given)
         await self.bank.spawn(child(Counter, 0, self.seen).options(restart="temporary"))
-        while True:
-            try:
-                self.node = await self.shop.connect(URL, **given)
-            except (LinkError, OSError):
-                await asyncio.sleep(1.0)
-            else:
-                return self
+        self.node = await connected(self.shop, given)
+        return self
 
     async def __aexit__(self, *error: Any) -> None:
         await self._stack.__aexit__(*error)
@@ -203,37 +198,31 @@ class Life:
         self.letters = Letters()
         self.system = ActorSystem(name="bank", instruments=[self.letters])
         self.stack = contextlib.AsyncExitStack()
+        self.had: list[int] = []
 
     @classmethod
     async def begin(cls, given: dict[str, Any], lives: list[list[int]]) -> Life:
         """Listen, with an actor that notes what it gets."""
         life = cls()
         await life.stack.enter_async_context(life.system)
-        lives.append([])
-        life.had = lives[-1]
+        lives.append(life.had)
         await life.system.spawn(child(Counter, 0, life.had).options(restart="temporary"))
-        while True:
-            try:
-                await life.system.listen(URL, **given, transport=Simulated())
-            except OSError:
-                await asyncio.sleep(0.1)
-            else:
-                return life
+        await life.system.listen(URL, **given, transport=Simulated())
+        return life
 
     async def end(self) -> None:
         """Stop; what is in the mailbox then has been received, too."""
         await self.stack.aclose()
         self.had += [letter.message.number for letter in self.letters.letters if isinstance(letter.message, Add)]
 
-    had: list[int]
-
 
 async def connected(shop: ActorSystem, given: dict[str, Any]) -> Any:
+    """A link with the server, as soon as the network lets there be one."""
     while True:
         try:
             return await shop.connect(URL, **given)
         except (LinkError, OSError):
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # of virtual time, in which the network is troubled and healed
 
 
 @simulate(schedules=4, faults=ROUGH)

@@ -52,7 +52,7 @@ async def test_all_that_refs_can_do_they_can_do_over_a_socket(url: str) -> None:
         ref.stop()
         await ref.wait_stopped(5.0)
         async with asyncio.timeout(5.0):
-            while not await watcher.ask(Watching()):
+            while not await watcher.ask(Watching()):  # each actor hears of an end for itself: it may be behind us
                 pass
         assert await watcher.ask(Watching()) == ["//bank/user/counter: shut down (stopped by node shop)"]
         other = await node.spawn(Counter, 7)
