@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -13,10 +12,11 @@ from understudy.agents._chat_acts import Outcomes
 from understudy.environment import environment_of
 from understudy.exceptions import InvalidContext
 from understudy.transports._mcp_extra import need
-from understudy.transports._web_binding import check_binding, known_hosts, tls_of, web_url
+from understudy.transports._web_binding import check_binding, known_hosts, listen_at, tls_of, web_url
 from understudy.transports._web_gate import GateRules
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
@@ -155,13 +155,12 @@ class WebEndpoint:
             self._busy = False
 
     def _listen(self) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
-            return socket.create_server((self._host, self._port), family=family)
+            return listen_at(self._host, self._port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or not self._any_port or self._port == 0:
                 raise
-            return socket.create_server((self._host, 0), family=family)  # somebody has taken ours meanwhile
+            return listen_at(self._host, 0)  # somebody has taken ours meanwhile
 
     def _rules(self) -> GateRules:
         if self._token is None:

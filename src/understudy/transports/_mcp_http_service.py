@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +12,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from understudy.transports._mcp_gate import Gate
 from understudy.transports._mcp_service import sdk_server
 from understudy.transports._mcp_tasks import uncancel
+from understudy.transports._web_binding import listen_at
 from understudy.transports._web_server import GRACE, SocketLimits, WebServer, web_config
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ async def serve_http(tools: Tools, binding: HttpBinding, up: asyncio.Future[str]
     Raises:
         OSError: The port is taken, or the certificate cannot be read.
     """
-    family = socket.AF_INET6 if ":" in binding.host else socket.AF_INET
-    with socket.create_server((binding.host, binding.port), family=family) as listening:
+    with listen_at(binding.host, binding.port) as listening:
         port: int = listening.getsockname()[1]
         manager = StreamableHTTPSessionManager(
             sdk_server(tools),

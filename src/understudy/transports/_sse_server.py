@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import Context
 from functools import partial
@@ -32,10 +31,12 @@ from understudy.transports._sse_wire import (
     to_event,
     to_json,
 )
+from understudy.transports._web_binding import listen_at
 from understudy.transports._web_gate import GateRules, Receive, Refusal, Scope, Send, read_body, refuse
 from understudy.transports._web_server import SocketLimits, WebServer, web_config
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
     from understudy.environment import Environment
@@ -227,8 +228,7 @@ class SseListener:
         Raises:
             OSError: The address is in use, or not to be had.
         """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family)
+        listening = listen_at(host, port)
         chosen: int = listening.getsockname()[1]
         self._rules = rules(chosen)
         self._scheme = "sse" if tls is None else "sses"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from understudy._plans._spec import check_count
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["check_binding", "known_hosts", "tls_of", "web_url"]
+__all__ = ["check_binding", "known_hosts", "listen_at", "tls_of", "web_url"]
 
 _PORTS, _HTTP, _HTTPS = 65535, 80, 443
 
@@ -50,6 +51,16 @@ def check_binding(
     if not hosts and host in ("0.0.0.0", "::", ""):  # noqa: S104 - what is refused
         problem = "must say by which names clients ask, when it listens on every address"
         raise InvalidSpec(child=where, field="hosts", problem=problem)
+
+
+def listen_at(host: str, port: int) -> socket.socket:
+    """A socket that listens there; at a free port, where 0 is asked for.
+
+    Raises:
+        OSError: The address is in use, or not to be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
 
 
 def known_hosts(host: str, hosts: Iterable[str], port: int, *, encrypted: bool) -> frozenset[str]:
