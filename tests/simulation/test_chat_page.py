@@ -214,10 +214,10 @@ async def test_what_a_person_says_is_said_once_and_each_tab_hears_all_once(sim: 
         desk.reliable = True
         for page in pages:
             page.reliable = True
-        async with asyncio.timeout(1_000):
+        async with asyncio.timeout(1_000):  # virtual, as all the time here; a page tells nobody what it has sent
             while any(page.acts for page in pages) or not all(page.welcome for page in pages):  # noqa: ASYNC110
                 await asyncio.sleep(1.0)
-            await asyncio.sleep(60.0)
+            await asyncio.sleep(60.0)  # for the turns to end, and for what would come too late or twice
         begun = Counter(each["text"] for each in pages[0].heard if each["kind"] == "turn_started")
         outcomes = {text: ok for page in pages for text, ok in page.outcomes.items()}
         assert sorted(outcomes) == said
