@@ -146,7 +146,7 @@ class TerminalEndpoint:
         if seat is None or seat.closed or seat.turn is None or seat.turn == self._interrupted:
             return False
         self._interrupted = seat.turn
-        seat.start_task(self._interrupt(seat), name="interrupt")
+        seat.start_task(seat.interrupt(), name="interrupt")
         return True
 
     # What is shown
@@ -307,9 +307,6 @@ class TerminalEndpoint:
         else:
             if not resolution.accepted:
                 self._view.note(f"(request {request.number} had been decided before)")
-
-    async def _interrupt(self, seat: Seat) -> None:
-        await seat.interrupt()
 
     async def _next_news(self) -> None:
         await self._news.wait()
