@@ -52,8 +52,7 @@ class PromptLines(LineSource):
         self._interrupted = interrupted
         self._lines: deque[str] = deque()
         self._prompt: str | None = None
-        # Whether there is a prompt, and the task that waits at it.
-        self._prompting = False
+        # The task that waits at the prompt, as long as there is one.
         self._task: asyncio.Task[None] | None = None
         self._news: Callable[[], None] | None = None
         self._start: Start | None = None
@@ -84,11 +83,10 @@ class PromptLines(LineSource):
     def ask(self, prompt: str | None) -> None:
         """Prompt for a line, under another text if there is a prompt already; None: no more."""
         changed, self._prompt = prompt != self._prompt, prompt
-        if self._prompting:
-            if changed and self._task is not None:
+        if self._task is not None:
+            if changed:
                 self._task.cancel()  # there is news when it has ended, and who then still wants a line asks again
         elif prompt is not None and self._start is not None and not self.ended:
-            self._prompting = True
             self._task = self._start(self._line(), "prompt")
             self._task.add_done_callback(self._done)
 
@@ -109,6 +107,6 @@ class PromptLines(LineSource):
             self.ended = not self._interrupted()
 
     def _done(self, _: asyncio.Task[None]) -> None:
-        self._prompting, self._task = False, None
+        self._task = None
         if self._news is not None:
             self._news()
