@@ -108,9 +108,7 @@ class TerminalView:
             case QuestionClosed():
                 yield from self._closed(delivery)
             case ApprovalClosed():
-                decision = delivery.decision
-                by, comment = (f" by {printable(decision.by)}" if decision.by else ""), printable(decision.comment)
-                yield f"(request {delivery.number} {decision.status}{by}{f': {comment}' if comment else ''})"
+                yield f"(request {delivery.number} {printable(delivery.decision.in_words)})"
             case DeliveryGap():
                 yield f"({delivery.missed} deliveries were missed)"
                 yield from map(described, delivery.waiting)
