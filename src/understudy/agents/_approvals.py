@@ -18,6 +18,7 @@ from understudy.actors._reply import Reply
 from understudy.actors._runtime import runtime_of
 from understudy.agents._approving import ApprovalRequest, Decision
 from understudy.agents._directory import Place
+from understudy.agents._remembered import remember
 from understudy.exceptions import ActorStopped, Refused
 from understudy.messages import Message, Terminated
 
@@ -46,9 +47,6 @@ __all__ = [
 
 APPROVALS = Place("approvals")
 """The key of the actor in ``system.registry``."""
-
-_REMEMBERED = 1_000
-"""Decisions that are remembered, to tell who comes too late."""
 
 
 class PendingApproval(BaseModel):
@@ -259,9 +257,7 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
         return wanted
 
     def _decide(self, number: int, decision: Decision) -> None:
-        self._decided[number] = decision
-        while len(self._decided) > _REMEMBERED:
-            self._decided.popitem(last=False)
+        remember(self._decided, number, decision)
         self._publish(ApprovalDecided(number=number, decision=decision))
 
     def _publish(self, event: Event) -> None:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from understudy.agents._chat_frames import AnswerFrame, DecideFrame, Done, InterruptFrame, SayFrame
+from understudy.agents._remembered import remember
 from understudy.exceptions import UnderstudyError
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Acts", "Outcomes"]
 
-REMEMBERED = 1_000
-"""Acts whose outcome is remembered, for a page that has lost the answer."""
 PENDING = 32
 """Acts that may be under way: what the person says waits for the turn before it."""
 _TEXT = 2_000
@@ -25,13 +24,11 @@ _TEXT = 2_000
 
 
 class Outcomes(OrderedDict[str, Done]):
-    """What has become of the latest acts, by their ids."""
+    """What has become of the latest acts, by their ids, for a page that has lost the answer."""
 
     def note(self, done: Done) -> None:
         """One more; the oldest is forgotten."""
-        self[done.id] = done
-        if len(self) > REMEMBERED:
-            self.popitem(last=False)
+        remember(self, done.id, done)
 
 
 class Acts:

@@ -42,6 +42,7 @@ from understudy.agents._directory import AgentId
 from understudy.agents._errors import NotInteractive, QuestionNotOpen, SeatClosed, TooManyQuestions
 from understudy.agents._human_turn import HumanTurn
 from understudy.agents._outbox import Outbox
+from understudy.agents._remembered import remember
 from understudy.agents._seat import HumanEndpoint, Seat
 from understudy.exceptions import ActorNotFound, InvalidContext, InvalidSpec, UnderstudyError, Unhandled
 
@@ -60,8 +61,6 @@ T = TypeVar("T")
 
 _MOST = 100
 """Questions that may wait for one person."""
-_REMEMBERED = 1_000
-"""Questions and decisions that are remembered, to tell who comes too late."""
 _SHOWN = 60
 """Characters of a question that an error repeats."""
 
@@ -290,7 +289,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
 
     def _close(self, number: int, why: Literal["answered", "given_up", "refused"], text: str = "") -> None:
         del self._questions[number]
-        _remember(self._closed, number, why)
+        remember(self._closed, number, why)
         if self._outbox.is_open("question", number):
             self._outbox.post(QuestionClosed, number=number, why=why, text=text)
 
@@ -397,7 +396,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
     def _close_approval(self, number: int, decision: Decision) -> None:
         if self._outbox.is_open("approval", number):
             self._outbox.post(ApprovalClosed, number=number, decision=decision)
-        _remember(self._decided, number, None)
+        remember(self._decided, number, None)
 
     async def _list_pending(self) -> None:
         """Learn of the requests of before, and which of those that were open then have been decided meanwhile."""
@@ -414,12 +413,6 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
             self._open_approval(each.number, each)
         for number in set(before).difference(each.number for each in pending):
             self._close_approval(number, Decision(status="cancelled", comment="nobody waits for it any more"))
-
-
-def _remember(known: OrderedDict[int, Any], number: int, what: object) -> None:
-    known[number] = what
-    while len(known) > _REMEMBERED:
-        known.popitem(last=False)
 
 
 def _shortened(text: str) -> str:
