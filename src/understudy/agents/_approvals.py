@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPROVALS",
+    "UNWANTED",
     "ApprovalDecided",
     "ApprovalRequested",
     "Approvals",
@@ -47,6 +48,8 @@ __all__ = [
 
 APPROVALS = Place("approvals")
 """The key of the actor in ``system.registry``."""
+UNWANTED = Decision(status="cancelled", comment="nobody waits for it any more")
+"""What has become of a request whose asker has gone."""
 
 
 class PendingApproval(BaseModel):
@@ -212,10 +215,10 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
     def withdraw(self, message: WithdrawApproval) -> None:
         """Cancel a request that is pending, or that an earlier incarnation has known."""
         if message.number in self._pending:
-            self._close(message.number, Decision(status="cancelled", comment="nobody waits for it any more"))
+            self._close(message.number, UNWANTED)
         elif message.number not in self._decided:
             # Channels may still show it: an incarnation that was killed has told nobody of its end.
-            self._decide(message.number, Decision(status="cancelled", comment="nobody waits for it any more"))
+            self._decide(message.number, UNWANTED)
 
     @handler
     def list_pending(self, message: ListPending) -> tuple[PendingApproval, ...]:
@@ -247,7 +250,7 @@ class Approvals(Actor[RequestApproval | WithdrawApproval | Decide | ListPending]
         waiting = self._pending.pop(number)
         wanted = waiting.reply.open
         if not wanted and decision.status != "cancelled":
-            decision = Decision(status="cancelled", comment="nobody waits for it any more")
+            decision = UNWANTED
         if wanted:
             waiting.reply.send(decision)
         if waiting.monitor is not None:

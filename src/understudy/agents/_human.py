@@ -17,6 +17,7 @@ from understudy.agents._above import people_can_be_asked
 from understudy.agents._agent import AsyncAgent
 from understudy.agents._approvals import (
     APPROVALS,
+    UNWANTED,
     ApprovalDecided,
     ApprovalRequested,
     Decide,
@@ -368,7 +369,7 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
     @handler
     def approval_requested(self, message: ApprovalRequested) -> None:
         """Deliver it, unless it is known, or decided already."""
-        self._open_approval(message.number, message)
+        self._open_approval(message)
 
     @handler
     def approval_decided(self, message: ApprovalDecided) -> None:
@@ -384,14 +385,14 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
             decide = Decide(number=number, approve=approve, by=self.id, comment=comment)
             resolution: Resolution = await approvals.ask(decide)
         except NoSuchApproval:
-            self._close_approval(number, Decision(status="cancelled", comment="nobody waits for it any more"))
+            self._close_approval(number, UNWANTED)
             raise
         self._close_approval(number, resolution.decision)
         return resolution
 
-    def _open_approval(self, number: int, found: ApprovalRequested | PendingApproval) -> None:
-        if number not in self._decided and not self._outbox.is_open("approval", number):
-            self._outbox.post(ApprovalOpened, number=number, request=found.request)
+    def _open_approval(self, found: ApprovalRequested | PendingApproval) -> None:
+        if found.number not in self._decided and not self._outbox.is_open("approval", found.number):
+            self._outbox.post(ApprovalOpened, number=found.number, request=found.request)
 
     def _close_approval(self, number: int, decision: Decision) -> None:
         if self._outbox.is_open("approval", number):
@@ -410,9 +411,9 @@ class HumanAgent(AsyncAgent[Prompt | Say | ApprovalRequested | ApprovalDecided])
             except UnderstudyError:
                 return  # those that come are events
         for each in pending:
-            self._open_approval(each.number, each)
+            self._open_approval(each)
         for number in set(before).difference(each.number for each in pending):
-            self._close_approval(number, Decision(status="cancelled", comment="nobody waits for it any more"))
+            self._close_approval(number, UNWANTED)
 
 
 def _shortened(text: str) -> str:
