@@ -6,7 +6,14 @@ import inspect
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from understudy.agents._deliveries import ApprovalClosed, ApprovalOpened, DeliveryGap, QuestionClosed, QuestionOpened
+from understudy.agents._deliveries import (
+    ApprovalClosed,
+    ApprovalOpened,
+    DeliveryGap,
+    QuestionClosed,
+    QuestionOpened,
+    key_of,
+)
 from understudy.agents._errors import QuestionNotOpen, SeatClosed
 from understudy.exceptions import UnderstudyError
 
@@ -77,10 +84,10 @@ class CallbackEndpoint:
                 case DeliveryGap():
                     for request in delivery.waiting:
                         self._ask(seat, request, asked)
-                case QuestionClosed():
-                    self._forget(asked, "question", delivery.number)
-                case ApprovalClosed():
-                    self._forget(asked, "approval", delivery.number)
+                case QuestionClosed() | ApprovalClosed():
+                    task = asked.pop(key_of(delivery), None)
+                    if task is not None:
+                        task.cancel()
                 case _:
                     pass
 
@@ -90,7 +97,7 @@ class CallbackEndpoint:
             self.after = delivery.cursor
 
     def _ask(self, seat: Seat, request: OpenRequest, asked: dict[tuple[str, int], asyncio.Task[None]]) -> None:
-        key = request.kind, request.number
+        key = key_of(request)
         if key in asked:
             return
         if isinstance(request, QuestionOpened):
@@ -98,11 +105,6 @@ class CallbackEndpoint:
                 asked[key] = seat.start_task(self._answer(seat, request, self._question), name=f"question:{key[1]}")
         elif self._approval is not None:
             asked[key] = seat.start_task(self._decide(seat, request, self._approval), name=f"approval:{key[1]}")
-
-    def _forget(self, asked: dict[tuple[str, int], asyncio.Task[None]], kind: str, number: int) -> None:
-        task = asked.pop((kind, number), None)
-        if task is not None:
-            task.cancel()
 
     async def _answer(self, seat: Seat, request: QuestionOpened, function: Callable[[QuestionOpened], Any]) -> None:
         text: str | None = await _result(function(request))

@@ -24,6 +24,7 @@ __all__ = [
     "TurnText",
     "TurnToolEnded",
     "TurnToolStarted",
+    "key_of",
 ]
 
 TurnStatus: TypeAlias = Literal["completed", "interrupted", "failed"]
@@ -175,6 +176,11 @@ class ApprovalClosed(_Delivered):
 
 OpenRequest: TypeAlias = QuestionOpened | ApprovalOpened
 """What waits for the person."""
+
+
+def key_of(request: OpenRequest | QuestionClosed | ApprovalClosed) -> tuple[str, int]:
+    """What tells a request from all others of the same person; that it is closed has the same."""
+    return "question" if isinstance(request, QuestionOpened | QuestionClosed) else "approval", request.number
 
 
 class DeliveryGap(_Delivered):

@@ -13,6 +13,7 @@ from understudy.agents._deliveries import (
     QuestionOpened,
     TurnOver,
     TurnStarted,
+    key_of,
 )
 
 if TYPE_CHECKING:
@@ -88,11 +89,9 @@ class Outbox:
     def _note(self, delivery: Delivery) -> None:
         match delivery:
             case QuestionOpened() | ApprovalOpened():
-                self._open[delivery.kind, delivery.number] = delivery
-            case QuestionClosed():
-                self._open.pop(("question", delivery.number), None)
-            case ApprovalClosed():
-                self._open.pop(("approval", delivery.number), None)
+                self._open[key_of(delivery)] = delivery
+            case QuestionClosed() | ApprovalClosed():
+                self._open.pop(key_of(delivery), None)
             case TurnStarted():
                 self._turn = delivery
             case TurnOver():

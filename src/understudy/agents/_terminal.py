@@ -17,6 +17,7 @@ from understudy.agents._deliveries import (
     QuestionClosed,
     QuestionOpened,
     TurnOver,
+    key_of,
 )
 from understudy.agents._errors import QuestionNotOpen, SeatClosed
 from understudy.agents._lines import PlainLines
@@ -157,39 +158,33 @@ class TerminalEndpoint:
                 await source.show(partial(self._view.write, delivery))
             except BrokenPipeError:  # nobody reads the answers any more
                 break
-            self._note(delivery)
+            self._note(seat, delivery)
             self._news.set()
         self._over = True
         self._news.set()
 
-    def _note(self, delivery: Delivery) -> None:
+    def _note(self, seat: Seat, delivery: Delivery) -> None:
         self._cursor = delivery.cursor
         match delivery:
             case QuestionOpened() | ApprovalOpened():
                 self._see([delivery])
             case DeliveryGap():
-                self._drop_what_has_closed()
+                self._keep_what_is_open(seat)
                 self._see(delivery.waiting)
-            case QuestionClosed():
-                self._forget("question", delivery.number)
-                self.unanswered += delivery.why == "refused"
-            case ApprovalClosed():
-                self._forget("approval", delivery.number)
+            case QuestionClosed() | ApprovalClosed():
+                self._seen.discard(key_of(delivery))
+                self._dealt.discard(key_of(delivery))
+                self.unanswered += isinstance(delivery, QuestionClosed) and delivery.why == "refused"
             case TurnOver():
                 self.turns[delivery.status] += 1
             case _:
                 pass
 
     def _see(self, requests: Iterable[OpenRequest]) -> None:
-        self._seen.update((each.kind, each.number) for each in requests)
+        self._seen.update(map(key_of, requests))
 
-    def _forget(self, kind: str, number: int) -> None:
-        self._seen.discard((kind, number))
-        self._dealt.discard((kind, number))
-
-    def _drop_what_has_closed(self) -> None:
-        waiting = () if self._seat is None else self._seat.waiting
-        still = {(each.kind, each.number) for each in waiting}
+    def _keep_what_is_open(self, seat: Seat) -> None:
+        still = set(map(key_of, seat.waiting))
         self._seen &= still
         self._dealt &= still
 
@@ -215,7 +210,7 @@ class TerminalEndpoint:
         return "end" if line is None else self._obey(seat, source, line)
 
     def _is_due(self, request: OpenRequest) -> bool:
-        key = request.kind, request.number
+        key = key_of(request)
         return key in self._seen and key not in self._dealt
 
     def _overtake(self, seat: Seat, source: LineSource) -> Step:
@@ -258,7 +253,7 @@ class TerminalEndpoint:
 
     def _deal(self, seat: Seat, source: LineSource, request: OpenRequest) -> Step:
         """Have the person answer *request*, or see to it that nobody waits for him in vain."""
-        key = request.kind, request.number
+        key = key_of(request)
         asks = self.interactive and seat.interactive
         line = source.take() if asks and self._asked == key else None
         if line is None:
@@ -288,7 +283,7 @@ class TerminalEndpoint:
         return "again"
 
     def _refuse(self, seat: Seat, request: OpenRequest) -> Step:
-        self._dealt.add((request.kind, request.number))
+        self._dealt.add(key_of(request))
         if isinstance(request, QuestionOpened):
             seat.leave()
         elif self._alone:
