@@ -138,8 +138,7 @@ def say_messages(
     Raises:
         UsageError, ProgramFailed: As :func:`run_program`.
     """
-    endpoint = TerminalEndpoint(messages, alone=not front.has_people)
-    seat_person(program, front, endpoint, "stream" if sys.stdout.isatty() else "buffered")
+    endpoint = _seat_at_terminal(program, front, messages)
     code = run_program(program, progress, settings)
     if code:
         return code
@@ -157,12 +156,17 @@ def chat(program: AsyncProgram, front: Front, settings: Settings) -> int:
     Raises:
         UsageError, ProgramFailed: As :func:`run_program`.
     """
-    endpoint = TerminalEndpoint(alone=not front.has_people)
+    endpoint = _seat_at_terminal(program, front)
     typed = os.isatty(0)
-    seat_person(program, front, endpoint, "stream" if sys.stdout.isatty() else "buffered")
     if typed:
         print(f"You talk to {front.to}. Ctrl-C interrupts an answer, or ends; /help says more.", file=sys.stderr)
     code = run_program(program, Progress(), settings, interrupted=endpoint.interrupt)
     if code or typed:
         return code
     return 1 if endpoint.turns["failed"] else NOBODY_THERE if endpoint.unanswered else 0
+
+
+def _seat_at_terminal(program: AsyncProgram, front: Front, messages: Sequence[str] | None = None) -> TerminalEndpoint:
+    endpoint = TerminalEndpoint(messages, alone=not front.has_people)
+    seat_person(program, front, endpoint, "stream" if sys.stdout.isatty() else "buffered")
+    return endpoint
