@@ -45,7 +45,7 @@ pytestmark = pytest.mark.browser
 def absent(what: str) -> None:
     if os.environ.get("UNDERSTUDY_BROWSER") == "required":
         pytest.fail(f"{what} is not here, and UNDERSTUDY_BROWSER=required", pytrace=False)
-    pytest.skip(f"{what} is not here")
+    pytest.skip(f"{what} is not here")  # a browser comes with no package of ours: see above
 
 
 @pytest.fixture(scope="module")

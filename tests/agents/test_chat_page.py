@@ -428,7 +428,7 @@ async def test_the_page_comes_back_at_the_same_address_with_its_agent() -> None:
                         assert [each["kind"] for each in again.deliveries].count("turn_started") == 1
                         break
                 except OSError:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # its address is the one of before, and so it is not announced again
         assert there.page.address == address
 
 
@@ -483,7 +483,7 @@ async def test_the_token_is_found_nowhere_but_in_the_address() -> None:
                 assert TOKEN not in repr(there.page) + there.page.url
                 assert TOKEN not in str(there.system.tree())
                 there.crash()
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # for what a restart writes down; nothing tells of the last of that
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
@@ -511,11 +511,12 @@ async def test_a_token_is_made_where_none_was_given_and_each_page_has_another() 
     announced: asyncio.Queue[str] = asyncio.Queue()
     tokens: list[str] = []
     for _ in range(2):
+        up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         async with ActorSystem() as system:
             await system.spawn(HumanAgent, WebEndpoint(announce=announced.put_nowait))
             async with asyncio.timeout(GUARD):
                 tokens.append((await announced.get()).partition("#token=")[2])
-    assert len(set(tokens)) == len(tokens)
+    assert len(set(tokens)) == len(tokens) == 2
     assert all(len(token) == 48 for token in tokens)
     assert announced.empty()
 

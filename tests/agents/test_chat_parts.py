@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.websockets import WebSocketDisconnect
 
+from tests.cast import settle
 from understudy import ActorSystem, MissingExtra
 from understudy.agents import HumanAgent, Say, Seat, WebEndpoint
 from understudy.agents._chat_acts import PENDING, Acts, Outcomes
@@ -47,7 +48,7 @@ class Played:
         self._takes = takes
 
     async def receive(self) -> dict[str, Any]:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # as a connection would, it lets others have their turn
         if self.read == len(self.frames):
             await asyncio.get_running_loop().create_future()
         self.read += 1
@@ -66,7 +67,7 @@ async def served(frames: list[str], takes: int, patience: float = 5.0) -> tuple[
     async with ActorSystem() as system:
         nina = await system.spawn(HumanAgent, sit)
         nina.tell(Say(text="hello"))
-        await asyncio.sleep(0.001)
+        await settle()
         (seat,) = sit.seats
         played: Any = ws
         before = loop.time()
@@ -108,7 +109,7 @@ async def test_a_tab_whose_connection_ends_leaves_no_task() -> None:
     sit = Sit()
     async with ActorSystem() as system:
         await system.spawn(HumanAgent, sit)
-        await asyncio.sleep(0.001)
+        await settle()
         (seat,) = sit.seats
         before = asyncio.all_tasks()
         ws: Any = Ending([], takes=0)
@@ -118,15 +119,16 @@ async def test_a_tab_whose_connection_ends_leaves_no_task() -> None:
 
 @pytest.mark.asyncio
 async def test_outcomes_are_remembered_and_bounded_and_an_act_is_not_done_again() -> None:
-    sit, outcomes, told = Sit(), Outcomes(), []
+    sit, outcomes, told = Sit(), Outcomes(), list[Done]()
+    loop = asyncio.get_running_loop()
     async with ActorSystem() as system:
         await system.spawn(HumanAgent, sit)
-        await asyncio.sleep(0.001)
+        await settle()
         acts = Acts(sit.seats[0], outcomes)
         for number in range(1_500):
-            acts.begin(InterruptFrame(id=str(number)), told.append)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            done: asyncio.Future[Done] = loop.create_future()
+            acts.begin(InterruptFrame(id=str(number)), done.set_result)
+            told.append(await done)
     assert len(told) == 1_500
     assert len(outcomes) == 1_000
     outcomes["1499"] = Done(id="1499", ok=False, text="remembered")

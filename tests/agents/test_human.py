@@ -555,7 +555,7 @@ async def test_callbacks_answer_decide_and_are_told(way: str) -> None:
         agent = await system.spawn(AIAgent, model, tools=[delete])
         assert (await human.ask(Prompt(text="tea?"))).text == "TEA?"
         assert (await agent.ask(Prompt(text="go"))).text == "done"
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # of virtual time, in which a callback has dealt with all that there is, and no more
         assert kinds(told) == ["question", "question_closed", "approval", "approval_decided"]
         assert endpoint.after == 4
         (closed,) = [each for each in told if isinstance(each, ApprovalClosed)]
@@ -564,7 +564,7 @@ async def test_callbacks_answer_decide_and_are_told(way: str) -> None:
 
 def later(function: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Any]]:
     async def call(value: Any) -> Any:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # as one that takes its time
         return function(value)
 
     return call

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
@@ -264,7 +265,7 @@ async def test_of_a_terminal_and_another_channel_that_decide_at_once_one_has_dec
             approvals = here.system.lookup("approvals", Approvals)
             (pending,) = await approvals.ask(ListPending())
             os.write(target, b"y\n")
-            await asyncio.sleep(hurry)
+            await asyncio.sleep(hurry)  # which of them is first is what is tried
             page = await approvals.ask(Decide(number=pending.number, approve=False, by="page"))
             await here.out.has("done\n")
             os.close(target)
@@ -313,7 +314,7 @@ async def test_a_long_line_comes_in_pieces_and_many_lines_wait_outside() -> None
             if line is None:
                 news.clear()
                 await news.wait()
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # who is slow finds more than one read has brought
                 continue
             most = max(most, len(lines._lines))
             taken.append(line)
@@ -361,7 +362,7 @@ async def test_what_was_typed_before_a_request_appeared_does_not_approve_it() ->
             await here.err.has("> ")
             os.write(typing, b"go\ny\ny\n")
             await here.err.has("approve request")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # in which it would be approved; nothing tells that it is not
             (pending,) = await here.system.lookup("approvals", Approvals).ask(ListPending())
             assert pending.request.tool == "delete"
             os.write(typing, b"n keep it\n")
@@ -443,6 +444,12 @@ async def test_with_prompt_toolkit_lines_are_edited_and_keys_interrupt_and_end()
     loop = asyncio.get_running_loop()
     news = asyncio.Event()
 
+    drawn, typed = asyncio.Event(), asyncio.Event()
+
+    def typed_too_early(buffer: Buffer) -> None:
+        if buffer.text == "too early":
+            typed.set()
+
     async def line(lines: PromptLines) -> str | None:
         async with asyncio.timeout(10):
             while (found := lines.take()) is None and not lines.ended:
@@ -454,24 +461,29 @@ async def test_with_prompt_toolkit_lines_are_edited_and_keys_interrupt_and_end()
     with create_pipe_input() as keys:
         lines = PromptLines(0, lambda: stopped.append(True) or len(stopped) < 2, keys, DummyOutput())
         lines.open(news.set, lambda work, name: loop.create_task(work, name=name))
+        lines._session.app.after_render += lambda _: drawn.set()
+        lines._session.default_buffer.on_text_changed += typed_too_early
         keys.send_text("hallo\x7f\x7f\x7f\x7fello\r")
         assert await line(lines) == "hello"
         keys.send_text("\x03next\r")  # Ctrl-C is of use, once
         assert await line(lines) == "next"
+        drawn.clear()
         lines.ask("answer 1> ")
-        await asyncio.sleep(0.05)
+        await drawn.wait()
         shown: list[str] = []
         await lines.show(lambda: shown.append("a remark"))
         assert shown == ["a remark"]
         keys.send_text("too early")
-        await asyncio.sleep(0.05)
+        await typed.wait()
         lines.discard()
         keys.send_text("in time\r")
         assert await line(lines) == "in time"
+        drawn.clear()
         lines.ask("> ")
-        await asyncio.sleep(0.05)
+        await drawn.wait()
+        news.clear()
         lines.ask(None)
-        await asyncio.sleep(0.05)
+        await news.wait()
         await lines.show(lambda: shown.append("nothing in the way"))
         keys.send_text("\x03")
         assert await line(lines) is None

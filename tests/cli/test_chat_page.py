@@ -97,7 +97,7 @@ def test_the_browser_is_shown_a_file_that_only_the_person_can_read(tmp_path: Pat
     with chatting("--open", BROWSER=f"{sys.executable} {script} %s {told}") as (process, address):
         while not told.exists():
             assert process.poll() is None
-            time.sleep(0.01)
+            time.sleep(0.01)  # the browser is a process of that process, and tells nobody but the file
         url, mode, page = told.read_text().splitlines()
         assert url.startswith("file:///")
         assert mode == "600"

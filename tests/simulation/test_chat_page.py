@@ -39,7 +39,7 @@ class Wire:
     # The server's
 
     async def accept(self) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # others may have their turn meanwhile
 
     async def receive(self) -> dict[str, Any]:
         while not self._up and self.code is None:
@@ -57,7 +57,7 @@ class Wire:
         self._ring()
 
     async def close(self, code: int) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # likewise
         self.cut(code)
 
     # The page's
@@ -162,7 +162,7 @@ class Page:
         while not self.leaving:
             self.wire, self.welcome = self.desk.connect(), False
             if self.wire is None:
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.3)  # as link.js does, whom nobody tells that the server is back
                 continue
             self.wire.say(kind="hello", token=TOKEN, session=self.session, after=self.after)
             while (frame := await self.wire.hear()) is not None:
@@ -231,5 +231,5 @@ async def test_what_a_person_says_is_said_once_and_each_tab_hears_all_once(sim: 
             assert page.wire is not None
             page.wire.cut()
         await asyncio.wait(running)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(1.0)  # for the server to see that they have left
         assert desk.connections == 0

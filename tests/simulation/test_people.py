@@ -149,7 +149,7 @@ async def test_no_question_is_answered_twice_and_none_is_left_open(sim: Simulati
                     human.tell(Say(text=f"remark {number}"))
         await asyncio.wait(asks.values(), timeout=300)
         assert all(task.done() for task in asks.values()), "somebody asks for ever"
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # for what is on its way to be told
         seat = person.seats[-1]
         assert [each for each in seat.waiting if each.kind == "question"] == [], "a question is left open"
         given = set(person.answered.values())
@@ -195,13 +195,13 @@ async def test_an_approval_is_decided_once_by_whatever_channel_and_closed_in_all
                     await agent.ask(Prompt(text="go"), timeout=random.choice([0.2, 60.0]))
 
         using = asyncio.create_task(use(), name="use")
-        while not using.done():
+        while not using.done():  # faults come at any time, also while nobody tells of anything
             await asyncio.sleep(random.choice([0.1, 1.0]))
             if random.random() < 0.2:
                 random.choice(humans).kill()
             elif random.random() < 0.05:
                 system.lookup("approvals", Approvals).kill()
-        await asyncio.sleep(30)
+        await asyncio.sleep(30)  # longer than a request waits, and the timeouts of whoever is restarted
         accepted = Counter(number for person in people for number, _ in person.decided)
         assert all(count == 1 for count in accepted.values()), accepted
         assert all(len(each) == 1 for each in decisions.values()), decisions
