@@ -1,12 +1,19 @@
-"""For many tests of agents: one that answers, waits at a gate or fails; and somebody who listens to a stream."""
+"""For many tests of agents: some that answer, wait at a gate, stream or fail; a tool; and somebody who listens."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from tests.cast import Gate
 from understudy import ActorRef, Message, handler
-from understudy.agents import AsyncAgent, Converse, Prompt, Said, TextDelta
+from understudy.agents import AsyncAgent, Converse, Prompt, Said, Spoken, TextDelta, tool
+
+
+@tool(dangerous=True)
+def delete(path: str) -> str:
+    """Delete a file."""
+    return f"{path} is gone"
 
 
 class Break(Message):
@@ -55,6 +62,19 @@ class Echo(AsyncAgent[Prompt | Break | Finish | Slow]):
         assert self.gate is not None, "this agent was given no gate"
         await self.gate.hold()
         return "done"
+
+
+class Streamer(AsyncAgent[Converse]):
+    """Streams what it hears, in two parts, and waits at a gate between them."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+    @handler
+    async def converse(self, message: Converse) -> AsyncIterator[Spoken]:
+        yield TextDelta(text=message.text)
+        await self.gate.hold()
+        yield TextDelta(text="!")
 
 
 async def listen(agent: ActorRef[Any], text: str, heard: list[str]) -> None:

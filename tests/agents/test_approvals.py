@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from tests.agents.cast import delete
 from tests.cast import settle
 from understudy import ActorSystem, AskTimeout, InvalidSpec, Refused
 from understudy.agents import (
@@ -24,16 +25,9 @@ from understudy.agents import (
     ToolResult,
     UseTool,
     WithdrawApproval,
-    tool,
 )
 
 REQUEST = ApprovalRequest(agent="/user/x", tool="delete", arguments="{}")
-
-
-@tool(dangerous=True)
-def delete(path: str) -> str:
-    """Delete a file."""
-    return f"{path} is gone"
 
 
 def outcome(model: ScriptedModel) -> tuple[str, object]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.agents.cast import Echo
+from tests.agents.cast import Echo, Streamer, delete
 from tests.cast import Gate, Recorder, settle
 from understudy import (
     ActorFailed,
@@ -31,7 +31,6 @@ from understudy.agents import (
     Approvals,
     AsyncAgent,
     CallbackEndpoint,
-    Converse,
     Decide,
     Delivery,
     DeliveryGap,
@@ -49,20 +48,12 @@ from understudy.agents import (
     Seat,
     SeatClosed,
     SeatEnded,
-    Spoken,
-    TextDelta,
     TooManyQuestions,
     TurnOver,
     TurnStarted,
     UseTool,
     tool,
 )
-
-
-@tool(dangerous=True)
-def delete(path: str) -> str:
-    """Delete a file."""
-    return f"{path} is gone"
 
 
 class Chair:
@@ -230,19 +221,6 @@ async def test_a_question_that_is_told_and_not_asked_is_unhandled_and_harms_nobo
 
 
 # Turns
-
-
-class Streamer(AsyncAgent[Converse]):
-    """Streams what it hears, in two parts, and waits at a gate between them."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-
-    @handler
-    async def converse(self, message: Converse) -> AsyncIterator[Spoken]:
-        yield TextDelta(text=message.text)
-        await self.gate.hold()
-        yield TextDelta(text="!")
 
 
 @pytest.mark.parametrize("delivery", ["stream", "buffered", "targeted"])

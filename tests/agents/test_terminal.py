@@ -16,14 +16,12 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from tests.agents.cast import Echo
+from tests.agents.cast import Echo, Streamer, delete
 from tests.cast import Gate
-from understudy import ActorRef, ActorSystem, InvalidContext, MissingExtra, Normal, handler
+from understudy import ActorRef, ActorSystem, InvalidContext, MissingExtra, Normal
 from understudy.agents import (
     AIAgent,
     Approvals,
-    AsyncAgent,
-    Converse,
     Decide,
     HumanAgent,
     ListPending,
@@ -31,24 +29,15 @@ from understudy.agents import (
     Prompt,
     Say,
     ScriptedModel,
-    Spoken,
     TerminalEndpoint,
-    TextDelta,
     ToolResult,
     UseTool,
     agent_tool,
-    tool,
 )
 from understudy.agents._lines import PlainLines
 from understudy.agents._prompt_lines import PromptLines
 
 pytestmark = pytest.mark.real_time
-
-
-@tool(dangerous=True)
-def delete(path: str) -> str:
-    """Delete a file."""
-    return f"{path} is gone"
 
 
 class Screen(io.StringIO):
@@ -342,18 +331,6 @@ async def test_an_event_loop_that_cannot_watch_says_what_would_help(monkeypatch:
 # Terminals
 
 
-class Slow(AsyncAgent[Converse]):
-    """Says what it hears, and more when the gate is open."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-
-    @handler
-    async def converse(self, message: Converse) -> AsyncIterator[Spoken]:
-        yield TextDelta(text=message.text)
-        await self.gate.hold()
-
-
 @pytest.mark.asyncio
 async def test_what_was_typed_before_a_request_appeared_does_not_approve_it() -> None:
     model = ScriptedModel([UseTool("delete", path="/x"), "done"], delay=0.1)
@@ -377,11 +354,11 @@ async def test_at_a_terminal_there_are_commands_and_an_interrupt_gives_up_the_tu
     gate = Gate()
     with terminal() as (typing, reading):
         async with stage(reading) as here:
-            await here.system.spawn(Slow, gate)
+            await here.system.spawn(Streamer, gate)
             endpoint = TerminalEndpoint(stdin=reading, stdout=here.out, stderr=here.err, style="plain")
             here.human.stop()
             await here.human.wait_stopped()
-            human = await here.system.spawn(HumanAgent, endpoint, to=Slow)
+            human = await here.system.spawn(HumanAgent, endpoint, to=Streamer)
             assert not endpoint.interrupt()
             os.write(typing, b"/help\n\n/stop\none\n")
             await here.out.has("one")
