@@ -561,15 +561,16 @@ async def test_any_object_with_the_members_of_a_model_is_one_and_a_blocking_tool
 @pytest.mark.asyncio
 async def test_a_blocking_tool_does_not_block_the_loop() -> None:
     import threading
-    import time
 
     threads: list[int] = []
+    loop = asyncio.get_running_loop()
 
     @tool(blocking=True)
     def block() -> str:
         threads.append(threading.get_ident())
-        time.sleep(0.05)  # of a thread, as the tool is one that blocks
-        return "done"
+        turned = threading.Event()
+        loop.call_soon_threadsafe(turned.set)
+        return "done" if turned.wait(10) else "the loop stood still"
 
     model = ScriptedModel([[UseTool("block"), UseTool("block")], "ok"])
     async with Quick(model, tools=[block]) as agent:
