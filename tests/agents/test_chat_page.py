@@ -511,7 +511,6 @@ async def test_a_token_is_made_where_none_was_given_and_each_page_has_another() 
     announced: asyncio.Queue[str] = asyncio.Queue()
     tokens: list[str] = []
     for _ in range(2):
-        up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         async with ActorSystem() as system:
             await system.spawn(HumanAgent, WebEndpoint(announce=announced.put_nowait))
             async with asyncio.timeout(GUARD):
