@@ -58,6 +58,16 @@ async def actors(late: list[float]) -> AsyncGenerator[Send]:
         yield lambda number, at: refs[number].tell(Sent(at=at))
 
 
+@asynccontextmanager
+async def nobody(late: list[float]) -> AsyncGenerator[Send]:
+    """What the load costs whoever makes it: the messages, the sleep between two rounds, and no agents."""
+
+    def send(number: int, at: float) -> None:
+        late.append(time.perf_counter() - Sent(at=at).at)
+
+    yield send
+
+
 async def measure(agents: Agents, seconds: float) -> dict[str, float]:
     """Bytes, seconds of the processor, and latencies in seconds."""
     late: list[float] = []
@@ -105,15 +115,18 @@ class OldDesign:
         found: list[tuple[dict[str, float], dict[str, float]]] = []
         try:
             for _ in range(min(plan.repeats, 2)):
-                old, own = (asyncio.run(measure(each, seconds)) for each in (polling, actors))
+                load, old, own = (asyncio.run(measure(each, seconds)) for each in (nobody, polling, actors))
+                for side in (old, own):
+                    side["for load"] = side["loaded"] - load["loaded"]
                 found.append((old, own))
         except WrongResult as error:
-            for key in ("idle", "loaded", "memory", "p50", "p99"):
+            for key in ("idle", "for load", "loaded", "memory", "p50", "p99"):
                 yield Row.without_value(self.workload, key, key, error)
             return
         for key, words in (
             ("idle", "processor time, idle"),
-            ("loaded", "processor time, loaded"),
+            ("for load", "processor time, loaded, beyond what the sender takes without agents"),
+            ("loaded", "processor time, loaded, with the sender's"),
             ("memory", "memory"),
         ):
             yield self._ratio(found, key, f"{AGENTS:,} agents: {words}; Q: the old design, which polls")

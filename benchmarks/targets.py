@@ -105,7 +105,7 @@ TARGETS: dict[tuple[str, str], Target] = {
     ("W11", "import"): Target(2.0, 1.5, more=False),
     ("W11", "start"): Target(100, 50, more=False),
     ("W12", "idle"): Target(0.5, 0.1, more=False),
-    ("W12", "loaded"): Target(0.5, 0.1, more=False),
+    ("W12", "for load"): Target(0.5, 0.1, more=False),
     ("W12", "memory"): Target(0.8, 0.8, more=False),
     ("W12", "p99"): Target(1.0, 1.0, more=False),
     ("W13", ASYNC): Target(0.9 if EAGER else 0.8, 1.1),
