@@ -236,7 +236,10 @@ class AsyncMessageQueue(QueueWaits[T], Generic[T]):
         if not self._here():
             self._check_thread()
         if predicate is not None or key is not None:
-            return self._get_selected(predicate, key)
+            node = self._find(predicate, key)
+            if node is None:
+                raise self._not_found()
+            return self._went(node.item)
         items = self.items
         if len(items) <= self.take_up_to:
             try:

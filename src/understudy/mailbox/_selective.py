@@ -191,14 +191,8 @@ class Selective(Generic[T]):
 
     def take_with(self, key: Hashable) -> Node[T] | None:
         """The first free one with that key, which is no longer on the shelf."""
-        shelf = self.shelf
-        if shelf.by_key is None:
-            self.keep_keys()
-            return self.take_with(key)
-        node = shelf.by_key.get(key)
-        if node is not None:
-            shelf.remove(node)
-        return node
+        self.keep_keys()
+        return self.shelf.take_with(key)
 
     # Who seeks
 

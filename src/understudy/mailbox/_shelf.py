@@ -293,6 +293,30 @@ class Shelf(Generic[T]):
             node = None if node.key_after is first else node.key_after
         return iter(found)
 
+    def take_with(self, key: Hashable) -> Node[T] | None:
+        """The first with that key, taken away; what `remove` does, all in one step."""
+        by_key = self.by_key
+        if by_key is None:
+            return None
+        node = by_key.get(key)
+        if node is None:
+            return None
+        next_one = node.key_after
+        if next_one is node:
+            del by_key[key]
+            del node.key_before, node.key_after  # as in `_remove_by_key`
+        else:
+            before = node.key_before
+            before.key_after, next_one.key_before = next_one, before
+            by_key[key] = next_one
+        before_it, after_it = node.before, node.after
+        before_it.after, after_it.before = after_it, before_it
+        node.lies = False
+        nodes = self._nodes
+        nodes.size -= 1
+        self.load = self.load - node.weight if nodes.size else 0
+        return node
+
     def _put_by_key(self, by_key: dict[Hashable, Node[T]], node: Node[T]) -> None:
         first = by_key.get(node.key)
         if first is None:

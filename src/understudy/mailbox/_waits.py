@@ -157,6 +157,11 @@ class QueueWaits(QueueEngine[T], Generic[T]):
 
     def _find(self, predicate: Callable[[T], object] | None, key: Hashable) -> Node[T] | None:
         """The first that is wanted, taken off the shelf."""
+        if self._calm and predicate is None:
+            assert self._selective is not None
+            node = self._selective.shelf.take_with(key)
+            if node is not None:
+                return node
         if key is not None and self._rules.key is None:
             raise InvalidContext(what=type(self).__name__, problem="get(key=...) needs a queue made with key=")
         selective = self._selective or self._be_selective()
@@ -168,14 +173,11 @@ class QueueWaits(QueueEngine[T], Generic[T]):
                 return node
         return None
 
-    def _get_selected(self, predicate: Callable[[T], object] | None, key: Hashable) -> T:
-        node = self._find(predicate, key)
-        if node is not None:
-            return self._went(node.item)
+    def _not_found(self) -> QueueEmpty | QueueClosed:
         self._settle()
         if self._closed and not self._handed_over():
-            raise self._closed_to_getters(selected=True)
-        raise QueueEmpty(selected=True)
+            return self._closed_to_getters(selected=True)
+        return QueueEmpty(selected=True)
 
     async def _seek(self, seeker: Seeker[T], timeout: float | None, *, looked: bool = False) -> list[T]:
         """What the seeker wants, as soon as there is enough of it; *looked*: it has seen what is there."""
