@@ -11,9 +11,11 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, get_args, overload
 
+from understudy._plans._instant import INSTANT
 from understudy._plans._spec import ChildSpec, check_class, check_name
 from understudy._tree import Tree, node_of
 from understudy.actors._actor import Actor
+from understudy.actors._addresses import absolute
 from understudy.actors._cell import Cell
 from understudy.actors._child import as_spec, child
 from understudy.actors._context import spawn_under
@@ -66,8 +68,6 @@ M = TypeVar("M")
 P = ParamSpec("P")
 Phase: TypeAlias = Literal["before", "after"]
 
-_INSTANT = 1e-6
-"""Timers fire a little early: what is due within that is due."""
 _MOMENT = 0.1
 """Seconds that what is quick gets even where there is no time left."""
 _PATIENCE = 1.0
@@ -364,10 +364,10 @@ class ActorSystem:
         """
         cell = self._resolve(path)
         if cell is None:
-            absolute = self._absolute(path)
+            missing = absolute(path)
             nodes = itertools.islice(self.tree().walk(), _NEAREST)
             known = [node.path for node in nodes if node.status != "stopped"]
-            raise ActorNotFound(path=absolute, nearest=difflib.get_close_matches(absolute, known, n=3))
+            raise ActorNotFound(path=missing, nearest=difflib.get_close_matches(missing, known, n=3))
         if actor is not None:
             check_class(cell.spec, actor, cell.path)
         return ref_of(cell)
@@ -695,7 +695,7 @@ class ActorSystem:
             if not task.done():
                 runtime.instruments.emit(Instrument.late, task.get_name())
         abandon_at = env.now() + self._settings.abandon_after
-        while abandon_at - env.now() > _INSTANT and (pending := [task for task in tasks if not task.done()]):
+        while abandon_at - env.now() > INSTANT and (pending := [task for task in tasks if not task.done()]):
             for task in pending:
                 task.cancel()
             await self._wait_all(pending, min(env.now() + self._settings.cancel_interval, abandon_at))
@@ -719,7 +719,7 @@ class ActorSystem:
                 deadline = min(deadline, max(self._forced_at, self._phase_began) + _MOMENT)
                 news += [] if self._forced else [self._force_requested]
             left = None if deadline is None else deadline - env.now()
-            if left is not None and left <= _INSTANT:
+            if left is not None and left <= INSTANT:
                 return
             try:
                 await asyncio.wait(news, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -779,12 +779,9 @@ class ActorSystem:
             raise runtime.misplaced(f"system {self.name!r}")
         return runtime
 
-    def _absolute(self, path: str) -> str:
-        return path if path.startswith("/") else f"/user/{path}"
-
     def _resolve(self, path: str) -> Cell | None:
         self._here()
-        first, *rest = self._absolute(path).strip("/").split("/")
+        first, *rest = absolute(path).strip("/").split("/")
         cell = self._guardians.get(first)
         for name in rest:
             family = cell.family if cell is not None else None

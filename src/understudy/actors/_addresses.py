@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from understudy.actors._runtime import Runtime
     from understudy.messages import Asks
 
-__all__ = ["Address", "Name", "Via"]
+__all__ = ["Address", "Name", "Via", "absolute"]
 
 M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
+
+
+def absolute(path: str) -> str:
+    """*path* from the root on; one that does not begin there is meant to be below ``/user``."""
+    return path if path.startswith("/") else f"/user/{path}"
 
 
 class Address(ABC, Generic[M_contra]):
@@ -122,7 +127,7 @@ class Name(Address[M_contra]):
             raise InvalidSpec(child="Name", field="path", problem=f"must be a string like 'meters/north', got {path!r}")
         self._system = system
         self._actor = None if actor is None else check_type(actor, f"Name {path}")
-        self.path = path if path.startswith("/") else f"/user/{path}"
+        self.path = absolute(path)
         """Like ``/user/meters/north``."""
 
     def find(self) -> ActorRef[M_contra] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from understudy._plans._instant import INSTANT
 from understudy._plans._spec import check_count, number_of
 from understudy.actors._actor import Actor
 from understudy.actors._handler import handler
@@ -173,7 +174,7 @@ class RateLimiter(Actor[Acquire | Release]):
                 self._waiting.popleft()
                 continue
             delay = max(self._calls.delay(1, now), self._tokens.delay(message.tokens, now))
-            if delay > _INSTANT:
+            if delay > INSTANT:
                 self.context.timers.after("look", delay, _Look())
                 return
             self._waiting.popleft()
@@ -190,6 +191,3 @@ class RateLimiter(Actor[Acquire | Release]):
         holder = self._leases.pop(lease, None)
         if holder is not None and holder not in self._leases.values():
             self.context.unwatch(self._monitors.pop(holder))
-
-
-_INSTANT = 1e-6

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from understudy.actors._actor import Actor
+from understudy.actors._addresses import absolute
 from understudy.actors._child import child
 from understudy.actors._dead_letters import SubscribeDeadLetters, UnsubscribeDeadLetters
 from understudy.actors._handler import handler
@@ -22,7 +23,7 @@ from understudy.actors._ref import ActorRef
 from understudy.exceptions import AskTimeout, MailboxFull, Refused, Unhandled
 from understudy.messages import DeadLetter, Message
 from understudy.testing._errors import InjectedCrash
-from understudy.testing._inject import Intervention, absolute, cells_of, inject, runtime_of
+from understudy.testing._inject import Intervention, cells_of, inject, runtime_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence

@@ -10,6 +10,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from understudy.actors._addresses import absolute
 from understudy.actors._handler import Handler, HandlerTable, WrappedTable
 from understudy.exceptions import InvalidContext
 from understudy.testing._errors import InjectedCrash
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from understudy.actors._runtime import Runtime
     from understudy.system import ActorSystem
 
-__all__ = ["Injection", "Intervention", "absolute", "cells_of", "inject", "runtime_of"]
+__all__ = ["Injection", "Intervention", "cells_of", "inject", "runtime_of"]
 
 
 class Intervention:
@@ -187,11 +188,6 @@ def cells_of(system: ActorSystem) -> Iterator[Cell]:
         yield cell
         if cell.family is not None:
             pending.extend(child.cell for child in reversed(cell.family.children.values()))
-
-
-def absolute(pattern: str) -> str:
-    """*pattern* for whole paths."""
-    return pattern if pattern.startswith("/") else f"/user/{pattern}"
 
 
 class _Injector:

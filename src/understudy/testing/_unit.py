@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, ParamSpec, TypeVar, cast
 
 from understudy._plans._strategies import free_name
 from understudy.actors._actor import Actor
+from understudy.actors._addresses import absolute
 from understudy.actors._child import as_spec
 from understudy.actors._context import Context
 from understudy.actors._event_bus import AsyncEventBus
@@ -114,7 +115,7 @@ class Unit(Generic[A]):
             path: Like ``/user/meters/north``, or below ``/user``.
             accepts: False: its mailbox is full, so that ``tell`` returns False and ``send`` raises.
         """
-        path = _absolute(path)
+        path = absolute(path)
         ref = self._refs.get(path)
         if ref is None:
             ref = FakeRef(path)
@@ -137,7 +138,7 @@ class Unit(Generic[A]):
                 gone through for each stream; a part that is an exception is raised in its place.
         """
         path = ref if isinstance(ref, str) else ref.path
-        self._answers.insert(0, (_absolute(path), message, reply))
+        self._answers.insert(0, (absolute(path), message, reply))
 
     async def initialize(self) -> None:
         """Run the hook ``initialize``, be it ``def`` or ``async def``."""
@@ -204,7 +205,7 @@ class Unit(Generic[A]):
 
     def look(self, path: str) -> FakeRef | None:
         """The fake ref with that path, if there is one."""
-        return self._refs.get(_absolute(path))
+        return self._refs.get(absolute(path))
 
     def under(self, parent: str) -> tuple[FakeRef, ...]:
         """The fake refs right below *parent*."""
@@ -223,7 +224,7 @@ class FakeRef(ActorRef[Any]):
     __slots__ = ("_observers", "_owner", "accepts")
 
     def __init__(self, path: str) -> None:
-        super().__init__(cast("Any", _Nobody(_absolute(path), next(_uids))))
+        super().__init__(cast("Any", _Nobody(absolute(path), next(_uids))))
         self._owner: Unit[Any] | None = None
         self._observers: list[Callable[[ExitReason], object]] = []
         self.accepts = True
@@ -478,7 +479,7 @@ class FakeSystem:
         """
         found = self._unit.look(path)
         if found is None:
-            raise ActorNotFound(path=_absolute(path), nearest=[])
+            raise ActorNotFound(path=absolute(path), nearest=[])
         return found
 
     def find(self, path: str, actor: type[Any] | None = None) -> Any:
@@ -524,10 +525,6 @@ def _detached(actor: type[A]) -> type[A]:
 
     names = {"__module__": actor.__module__, "__qualname__": actor.__qualname__, "context": property(context)}
     return cast("type[A]", types.new_class(actor.__name__, (actor,), exec_body=lambda body: body.update(names)))
-
-
-def _absolute(path: str) -> str:
-    return path if path.startswith("/") else f"/user/{path}"
 
 
 async def _finish(result: Any) -> None:

@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from understudy._plans._instant import INSTANT
 from understudy.actors._asks import Ask as LocalAsk
 from understudy.actors._asks import Letter as LocalLetter
 from understudy.actors._cell import Cell
@@ -359,7 +360,7 @@ class Inbound:
 
     def give_credit(self, now: float) -> None:
         """Tell the peer of what has found its place, if that was kept back for long enough."""
-        if now < self.credit_due - 1e-6:
+        if now < self.credit_due - INSTANT:
             return
         self.credit_due = math.inf
         placed, self._placed = self._placed, {}

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from understudy._plans._instant import INSTANT
 from understudy.transports._codec import HEADER_SIZE
 from understudy.transports._errors import ConnectionLost, ProtocolError
 
@@ -93,8 +94,8 @@ class LinkProtocol:
     def next_batch(self, now: float) -> bytes | None:
         """What is to be sent now; None: nothing, until :meth:`due`."""
         frames = self._next_frames()
-        asks = bool(frames) or now >= self._last_sent + self._timing.heartbeat - _EARLY
-        if not asks and now < self._ack_due - _EARLY:
+        asks = bool(frames) or now >= self._last_sent + self._timing.heartbeat - INSTANT
+        if not asks and now < self._ack_due - INSTANT:
             return None
         self._sent += 1
         self._last_sent = now
@@ -131,7 +132,7 @@ class LinkProtocol:
         Raises:
             ConnectionLost: It has not acknowledged what it was sent.
         """
-        if self._open and now >= self._open[0][1] + self._timing.ack_timeout - _EARLY:
+        if self._open and now >= self._open[0][1] + self._timing.ack_timeout - INSTANT:
             seconds = self._timing.ack_timeout
             raise ConnectionLost(peer=self._session.peer.name, why=f"nothing was acknowledged for {seconds:g} s")
 
@@ -174,7 +175,3 @@ class LinkProtocol:
 def _code_of(key: bytes, data: bytes) -> bytes:
     """BLAKE2b with a key (RFC 7693): a code of its own kind, and several times as fast as an HMAC."""
     return blake2b(data, key=key, digest_size=_CODE).digest()
-
-
-_EARLY = 1e-6
-"""Seconds: timers fire a little early."""

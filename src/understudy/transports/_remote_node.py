@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from understudy.actors._addresses import absolute
 from understudy.actors._child import as_spec
 from understudy.actors._waiting import check_timeout
 from understudy.exceptions import InvalidSpec
@@ -78,10 +79,9 @@ class RemoteNode:
             WrongActorType: Its class is another.
             LinkDown: There is no link, or no answer in time.
         """
-        absolute = path if path.startswith("/") else f"/user/{path}"
         link = self._link()
         tag = "" if actor is None else tag_of(actor)
-        frame = Call(link.peer.next_number(), "lookup", path=absolute, tag=tag)
+        frame = Call(link.peer.next_number(), "lookup", path=absolute(path), tag=tag)
         return await self._call_for_ref(link, frame, b"", self._seconds(timeout))
 
     @overload
@@ -130,8 +130,7 @@ class RemoteNode:
             actor: The class, for the type checker.
             capacity: How many messages may be unconfirmed before ``send`` waits.
         """
-        absolute = path if path.startswith("/") else f"/user/{path}"
-        return self._node.channels.open(self.name, absolute, capacity)
+        return self._node.channels.open(self.name, absolute(path), capacity)
 
     async def debug(self, ref: ActorRef[Any], verb: Literal["get_state", "statistics", "suspend", "resume"]) -> str:
         """Use a debugging verb on an actor of that node, which must have been opened with ``debug=True``.

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from understudy._plans._instant import INSTANT
 from understudy.exceptions import MissingExtra
 from understudy.transports._connection import PeerFacts, check_size, serve_out
 from understudy.transports._errors import ConnectionLost
@@ -337,9 +338,9 @@ class WebSocketConnection:
         now = self._env.now()
         quiet = now - max(self._waiting, self._last)
         half = self._ws.half_since
-        if quiet >= self._limits.idle_timeout - _EARLY:
+        if quiet >= self._limits.idle_timeout - INSTANT:
             self._abort("the peer sent nothing in time")
-        elif half is not None and now - max(half, self._waiting, self._last) >= self._limits.frame_timeout - _EARLY:
+        elif half is not None and now - max(half, self._waiting, self._last) >= self._limits.frame_timeout - INSTANT:
             self._abort("the peer did not send the rest of a message in time")
         else:
             self._watch(now)
@@ -387,9 +388,6 @@ class _Taking:
 
 def _pass_over(message: bytes | None) -> None:
     """Nobody wants any more."""
-
-
-_EARLY = 1e-6
 
 
 def _common(limits: ConnectionLimits) -> dict[str, Any]:
