@@ -200,7 +200,9 @@ class Tab:
 
 
 @asynccontextmanager
-async def chat(*, outbox: int = 1_000, pace: float = 0.0, **options: Any) -> AsyncGenerator[Chat, None]:
+async def chat(
+    *, outbox: int = 1_000, pace: float = 0.0, interactive: bool | None = None, **options: Any
+) -> AsyncGenerator[Chat, None]:
     """The system, with the page up."""
     up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     page = WebEndpoint(token=TOKEN, announce=lambda address: up.done() or up.set_result(address), **options)
@@ -208,7 +210,7 @@ async def chat(*, outbox: int = 1_000, pace: float = 0.0, **options: Any) -> Asy
         "team",
         child(Approvals),
         child(AIAgent, ScriptedModel(answer, pace=pace), tools=[blow_up]).options(name="guide"),
-        child(Nina, page, to="team/guide", outbox=outbox).options(name="nina"),
+        child(Nina, page, to="team/guide", outbox=outbox, interactive=interactive).options(name="nina"),
     )
     async with ActorSystem(tree) as system:
         async with asyncio.timeout(GUARD):

@@ -22,7 +22,7 @@ import pytest
 
 from tests.agents.chat_stage import CRASH, GUARD, TOKEN, Chat, chat
 from tests.cli.test_chat_page import chatting, end
-from understudy.agents import Prompt, Say
+from understudy.agents import NotInteractive, Prompt, Say
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -230,6 +230,25 @@ def test_what_waits_for_the_person_is_answered_by_keyboard_and_vanishes_everywhe
         wait_for(tab, "blow_up: ok")
         tab.locator("#waiting").wait_for(state="hidden")
     assert complaints == []
+
+
+def test_a_question_that_was_refused_is_shown_as_refused_and_one_that_was_given_up_as_that(
+    there: Theatre, context: BrowserContext
+) -> None:
+    refused, given_up = "The question was refused, as nobody was there", "Nobody waits for the answer any more"
+    page = open_page(context, there.address)
+    answer = there.ask("five?")
+    page.get_by_label("Your answer to clerk").wait_for()
+    answer.cancel()
+    wait_for(page, given_up)
+    assert entries(page) == ["clerk asks\nfive?", given_up]
+    with Theatre(interactive=False) as away:
+        page = open_page(context, away.address)
+        with pytest.raises(NotInteractive):
+            away.ask("six?").result(GUARD)
+        wait_for(page, refused)
+        assert entries(page) == ["clerk asks\nsix?", refused]
+        assert page.locator(".card").count() == 0
 
 
 def test_a_page_comes_back_by_itself_and_shows_nothing_twice(there: Theatre, context: BrowserContext) -> None:
