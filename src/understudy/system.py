@@ -461,6 +461,9 @@ class ActorSystem:
         One attempt is made, so that a wrong token or address is an error here. Afterwards the link is made again
         whenever it is lost, until the system stops or the :class:`understudy.transports.RemoteNode` is closed.
 
+        Who connects to a URL to which others of the system have connected shares their link, which ends when all of
+        them have closed theirs. If it is lost at the time, an attempt is made at once, and fails for this call alone.
+
         Args:
             url: As for :meth:`listen`.
             token: Likewise.
@@ -474,14 +477,17 @@ class ActorSystem:
         Raises:
             HandshakeFailed: One side does not trust the other, or does not understand it.
             ConnectionLost: Nobody is there.
-            UnsafeListener, MessageNotAccepted, InvalidSpec, MissingExtra: As for :meth:`listen`.
+            InvalidSpec: The link would be shared with others who have given other arguments; and as for :meth:`listen`.
+            UnsafeListener, MessageNotAccepted, MissingExtra: As for :meth:`listen`.
         """
         from understudy.transports._opening import connect  # noqa: PLC0415 - likewise
+        from understudy.transports._terms import NodeTerms  # noqa: PLC0415 - likewise
 
         self._here()
-        return await connect(
-            self, url, token=token, messages=messages, tls=tls, node=node, options=options, transport=transport
+        asked = NodeTerms(
+            url, token, messages=tuple(messages), tls=tls, node=node, options=options, transport=transport
         )
+        return await connect(self, asked)
 
     @property
     def dead_letters(

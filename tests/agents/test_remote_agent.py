@@ -307,7 +307,7 @@ async def test_while_nobody_is_there_it_says_so_after_its_patience_and_begins_wh
         error = unavailable(outcome)
         assert (error.reason, error.unknown) == (NodeDown("memory://bank"), False)
         assert str(error) == "agent 'critic' at memory://bank: it is not available: no link within 2 s"
-    assert [line["event"] for line in logs].count("node of agents not reached") == 1
+    assert [line["event"] for line in logs].count("node not reached") == 1
     assert "lost" not in play.heard
 
 

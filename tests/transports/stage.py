@@ -96,6 +96,12 @@ class Tapped:
     async def aclose(self, reason: str = "") -> None:
         await self.inner.aclose(reason)
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        inner: Any = self.inner
+        return inner._out.ended is not None
+
     def cut(self) -> None:
         """Both ends lose it."""
         cut: Any = self.inner

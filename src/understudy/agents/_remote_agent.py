@@ -14,13 +14,14 @@ from understudy.agents._agent import AsyncAgent
 from understudy.agents._conversation import Converse, Prompt, Say, Structured
 from understudy.agents._passing_on import ask_on
 from understudy.agents._remote_errors import AgentUnavailable
-from understudy.agents._shared_node import NodeTerms, SharedNode, shared_node
 from understudy.agents._variables import token_in
 from understudy.exceptions import ActorNotFound, ActorStopped, InvalidSpec, UnderstudyError
 from understudy.messages import Message, StreamMessage, Terminated
 from understudy.reasons import NodeDown, NotFound
 from understudy.transports._errors import LinkDown
+from understudy.transports._opening import reach
 from understudy.transports._remote_node import RemoteNode
+from understudy.transports._terms import NodeTerms
 from understudy.transports._tls import Tls
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from understudy._plans._spec import Options
     from understudy.actors._ref import ActorRef
     from understudy.transports._connection import Transport
+    from understudy.transports._connector import Connector
     from understudy.transports._terms import LinkOptions
 
     AnyMessage: TypeAlias = Message[Any]
@@ -137,7 +139,7 @@ class Remote(AsyncAgent[M], Generic[M]):
             transport=transport,
             messages=tuple(messages),
         )
-        self._shared: SharedNode | None = None
+        self._connector: Connector | None = None
         self._found: ActorRef[Any] | None = None
         # First come, first served: messages that wait for the agent must not be overtaken by those that do not.
         self._turnstile = asyncio.Lock()
@@ -146,11 +148,10 @@ class Remote(AsyncAgent[M], Generic[M]):
         """Begin to link with the other process, and see that it does not refuse."""
         if isinstance(self._node, RemoteNode):
             return
-        self._shared = shared = shared_node(self.context.system, self._terms)
-        shared.use(self.context.ref)
-        await asyncio.wait({shared.tried}, timeout=_FIRST)
-        if shared.found.done():
-            shared.found.result()
+        self._connector = connector = await reach(self.context.system, self._terms, self.context.ref)
+        await asyncio.wait({connector.tried}, timeout=_FIRST)
+        if connector.reached.done():
+            connector.reached.result()
 
     def describe(self) -> dict[str, object]:
         """For crash reports."""
@@ -230,11 +231,10 @@ class Remote(AsyncAgent[M], Generic[M]):
     async def _other(self) -> RemoteNode:
         if isinstance(self._node, RemoteNode):
             return self._node
-        assert self._shared is not None
-        found = self._shared.found
-        if not found.done():
-            await asyncio.wait({found})
-        return found.result()
+        assert self._connector is not None
+        connector = self._connector
+        await asyncio.wait({connector.reached})
+        return RemoteNode(connector.node, connector.reached.result(), None)
 
     def _lost(self, error: ActorStopped) -> NoReturn:
         self._found = None
@@ -250,8 +250,8 @@ class Remote(AsyncAgent[M], Generic[M]):
         """As far as it is known: the name of one that has never been reached is its URL."""
         if isinstance(self._node, RemoteNode):
             return self._node.name
-        found = None if self._shared is None else self._shared.found
-        return self._node if found is None or not found.done() or found.exception() else found.result().name
+        reached = None if self._connector is None else self._connector.reached
+        return self._node if reached is None or not reached.done() or reached.exception() else reached.result()
 
     @property
     def _whom(self) -> str:

@@ -13,12 +13,13 @@ from understudy.transports._handshake import NONCE_SIZE, Handshake
 from understudy.transports._link import Link
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from typing import Literal
 
     from understudy.transports._connection import Connection, Listener, Transport, TransportOptions
     from understudy.transports._handshake import Session
     from understudy.transports._node import Node
-    from understudy.transports._terms import Terms
+    from understudy.transports._terms import NodeTerms, Terms
 
 __all__ = ["Connector", "Listening"]
 
@@ -123,96 +124,209 @@ class Listening:
 
 
 class Connector:
-    """Keeps a link with one node, as long as it is wanted."""
+    """Keeps a link with one node, as long as anybody wants it.
 
-    def __init__(self, node: Node, transport: Transport, url: str, options: TransportOptions, terms: Terms) -> None:
-        self._node = node
+    There is one for each URL, as two would take each other's place at the other side for ever. Who wants the link is a
+    *user* of it: an impatient one fails with the next attempt, a patient one is content if there is a link one day.
+    Without users it ends; before there has ever been a link, also when the very first attempt is refused, or fails and
+    nobody is patient.
+    """
+
+    def __init__(
+        self, node: Node, transport: Transport, options: TransportOptions, terms: Terms, asked: NodeTerms
+    ) -> None:
+        self.node = node
+        """This side of the link."""
         self._env = node.runtime.env
         self._transport = transport
-        self._url = url
         self._options = options
         self._terms = terms
+        self._url = asked.url
+        self.asked = asked
+        """What whoever began it has asked for."""
+        future = self._env.loop.create_future
+        self.tried: asyncio.Future[None] = future()
+        """Done when the first attempt has been made."""
+        self.reached: asyncio.Future[str] = future()
+        """The name of the node, from the first link on. It has an error if there never was one, and none will be."""
+        self.closing = False
+        """Whether it is over, or about to be."""
+        self.ended: asyncio.Future[None] = future()
+        """Done when nothing is left of it."""
+        # Users, and whether each is patient.
+        self._users: dict[Hashable, bool] = {}
+        # What becomes of the attempt that is under way, or else of the next; not done before ``closing``.
+        self._attempt: asyncio.Future[str] = future()
+        # Done when the next attempt is to be made at once; another for each attempt.
+        self._hurried: asyncio.Future[None] = future()
         self._link: Link | None = None
-        self._first: asyncio.Future[str] = self._env.loop.create_future()
-        self._closing: asyncio.Future[None] = self._env.loop.create_future()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> str:
-        """Make the first link; the name of the other node. Only that one attempt is made.
+    # Its users
+
+    def use(self, user: Hashable, *, patient: bool = False) -> bool:
+        """*user* wants the link until :meth:`leave`; whether he has not been among those who do."""
+        new = user not in self._users
+        self._users[user] = patient
+        if self._task is None:
+            self.node.connectors[self._url] = self
+            self._task = self.node.start(self._run(), f"connect:{self._url}")
+            self._task.add_done_callback(self._over)
+        return new
+
+    async def linked(self) -> str:
+        """Wait for a link, or what becomes of one attempt, which is made at once; the name of the node.
 
         Raises:
-            LinkError: It has failed.
+            LinkError, OSError: It has failed.
         """
-        self._task = self._node.start(self._run(), f"connect:{self._url}")
-        self._node.adopt(self)
-        try:
-            return await self._first
-        except BaseException:
-            await self.aclose()
-            raise
+        if self.reached.done() and self.node.link_with(name := self.reached.result()) is not None:
+            return name
+        self._hurry()
+        outcome = self._attempt
+        await asyncio.wait({outcome})
+        return outcome.result()
+
+    def leave(self, user: Hashable) -> None:
+        """*user* wants it no more; with the last one it ends, of which ``ended`` tells."""
+        self._users.pop(user, None)
+        if not self._users:
+            self._close()
+
+    async def release(self, user: Hashable) -> None:
+        """Likewise, and wait for the end if he was the last one."""
+        self.leave(user)
+        if self.closing:
+            await asyncio.wait({self.ended})
 
     async def aclose(self) -> None:
-        """End the link, and make no other."""
-        self._node.dismiss(self)
-        if not self._closing.done():
-            self._closing.set_result(None)
+        """End it, whoever uses it."""
+        self._close()
+        await asyncio.wait({self.ended})
+
+    # Its life
+
+    def _close(self) -> None:
+        if not self.closing:
+            self.closing = True
+            self.node.start(self._wind_up(), f"close:{self._url}")
+
+    async def _wind_up(self) -> None:
+        """In a task of its own, as whoever closes it may be cancelled."""
         link, task = self._link, self._task
         if link is not None:
             await link.close("it was closed")
         if task is not None and not task.done():
             task.cancel()
-            await asyncio.wait({task})
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        # A callback of the task, as one that is cancelled before its first step does not come to its ``finally``.
+        self.closing = True
+        del self.node.connectors[self._url]
+        self._fail(LinkDown(node=self._url, why="it was closed"))
+        self.ended.set_result(None)
+
+    def _hurry(self) -> None:
+        if not self._hurried.done():
+            self._hurried.set_result(None)
 
     async def _run(self) -> None:
         try:
             await self._keep()
         except asyncio.CancelledError:
             pass
-        finally:
-            if not self._first.done():
-                self._first.set_exception(LinkDown(node=self._url, why="it was closed"))
+        except Exception as error:  # of a user's wait strategy, or a mistake of ours
+            self.node.runtime.complain(f"connecting to {self._url} is given up", error)
 
     async def _keep(self) -> None:
         attempts = 0
-        while not self._closing.done():
+        while not self.closing:
             began = self._env.now()
-            why = await self._link_once()
-            if why is None:
+            error = await self._link_once()
+            if error is not None and not self._goes_on_after(error):
+                self.closing = True
+                self._fail(error)
                 return
+            if error is not None:
+                self._settle().set_exception(error)
             seconds, attempts = next_delay(self._wait, attempts, self._env.now() - began, _HEALTHY)
             # Many that have lost the same peer must not come back all at once.
-            await asyncio.wait({self._closing}, timeout=seconds * self._env.random.uniform(0.5, 1.0))
+            seconds *= self._env.random.uniform(0.5, 1.0)
+            await asyncio.wait({self._hurried}, timeout=seconds)
 
-    async def _link_once(self) -> str | None:
-        """Why there is none, any more; None when the very first attempt has failed."""
+    async def _link_once(self) -> Exception | None:
+        """One link from its beginning to its end; what has gone wrong, if there was none."""
         try:
             connection = await self._transport.connect(self._url, self._options, self._env)
-            session = await shake(connection, "client", self._node, self._terms)
+            session = await shake(connection, "client", self.node, self._terms)
         except Exception as error:
-            if not self._first.done():
-                self._first.set_exception(error)
-                return None
-            if not isinstance(error, LinkError | OSError):  # of a transport that says too little; no reason to give up
-                self._node.runtime.complain(f"connecting to {self._url} failed", error)
-            return str(error)
-        self._link = link = Link(self._node, connection, session, self._terms, dialled=True)
+            return error
+        name = session.peer.name
+        if self._is_linked_elsewhere(session):
+            await connection.aclose("linked already")
+            self._linked(name)
+            return None
+        outcome = self._attempt
+        self._link = link = Link(self.node, connection, session, self._terms, dialled=True)
         link.up.add_done_callback(self._came_up)
         try:
             why = await link.run()
         finally:
             self._link = None
-        if not self._first.done():
-            name = session.peer.name
-            if self._node.link_with(name) is not None:
-                self._first.set_result(name)  # the other side had connected to this one
-            else:
-                self._first.set_exception(HandshakeFailed(peer=name, why=why))
-                return None
-        return why
+        if outcome.done():
+            return None
+        if self.node.link_with(name) is None:
+            return HandshakeFailed(peer=name, why=why)
+        self._linked(name)  # the other side had connected to this one
+        return None
+
+    def _is_linked_elsewhere(self, session: Session) -> bool:
+        """Whether another URL leads to the same node, which would give up that link for a second one."""
+        other = self.node.link_with(session.peer.name)
+        return other is not None and other.dialled and other.session.peer == session.peer
 
     def _came_up(self, up: asyncio.Future[None]) -> None:
-        if not up.cancelled() and not self._first.done() and self._link is not None:
-            self._first.set_result(self._link.session.peer.name)
+        if not up.cancelled() and self._link is not None:
+            self._linked(self._link.session.peer.name)
+
+    def _linked(self, name: str) -> None:
+        if not self.reached.done():
+            self.reached.set_result(name)
+        if not self.tried.done():
+            self.tried.set_result(None)
+        self._settle().set_result(name)
+
+    def _goes_on_after(self, error: Exception) -> bool:
+        """Whether another attempt is made although there was no link, because of *error*."""
+        nobody = isinstance(error, ConnectionLost | LinkDown | OSError)
+        if self.reached.done():
+            if not isinstance(error, LinkError | OSError):  # of a transport that says too little; no reason to give up
+                self.node.runtime.complain(f"connecting to {self._url} failed", error)
+            return True
+        first = not self.tried.done()
+        if (first and not nobody) or not any(self._users.values()):
+            return False
+        if first or not nobody:
+            self.node.report("warning", "node not reached", url=self._url, why=str(error))
+        if first:
+            self.tried.set_result(None)
+        return True
+
+    def _settle(self) -> asyncio.Future[str]:
+        """For what has become of this attempt; whoever asks from here on waits for the next."""
+        outcome, self._attempt = self._attempt, self._env.loop.create_future()
+        self._hurried = self._env.loop.create_future()
+        outcome.add_done_callback(_told)
+        return outcome
+
+    def _fail(self, error: Exception) -> None:
+        """There will be no other attempt."""
+        for future in (self._attempt, self.reached):
+            if not future.done():
+                future.add_done_callback(_told)
+                future.set_exception(error)
+        if not self.tried.done():
+            self.tried.set_result(None)
 
     def _wait(self, state: Any) -> float:
         chosen = self._terms.options.reconnect
@@ -221,3 +335,8 @@ class Connector:
 
             chosen = wait_exponential(multiplier=0.1, max=10.0)
         return float(chosen(state))
+
+
+def _told(outcome: asyncio.Future[str]) -> None:
+    """An error of *outcome* is none that nobody has fetched, where nobody waits for it any more."""
+    outcome.exception()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from understudy.actors._runtime import Runtime
     from understudy.system import ActorSystem
     from understudy.transports._connection import Transport
+    from understudy.transports._connector import Connector
     from understudy.transports._link import Link
     from understudy.transports._tls import Tls
 
@@ -62,6 +63,8 @@ class Node:
         self._links: dict[str, Link] = {}
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._ends: list[Any] = []
+        self.connectors: dict[str, Connector] = {}
+        """What keeps a link, by its URL."""
         # For the log: the nodes whose links were lost, and the run of each node that was linked last.
         self._lost: set[str] = set()
         self._runs: dict[str, str] = {}
@@ -253,7 +256,8 @@ class Node:
     async def aclose(self) -> None:
         """End all links, and accept no more; the phase ``links`` of the shutdown."""
         self.closed = True
-        tasks = [self.start(end.aclose(), "close") for end in reversed(self._ends)]
+        ends = [*self._ends, *self.connectors.values()]
+        tasks = [self.start(end.aclose(), "close") for end in reversed(ends)]
         tasks += [self.start(link.close("the system has stopped"), "close") for link in self._links.values()]
         if tasks:
             await asyncio.wait(tasks)

@@ -16,13 +16,12 @@ from understudy.transports._spawning import arguments_of
 from understudy.transports._tags import tag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from typing import Literal
 
     from understudy._plans._spec import ChildSpec
     from understudy.actors._actor import Actor
     from understudy.actors._ref import ActorRef
-    from understudy.transports._connector import Connector
     from understudy.transports._link import Link
     from understudy.transports._node import Node
 
@@ -41,9 +40,9 @@ class RemoteNode:
     anew is another one under the same name: old refs are of no use with it, :meth:`lookup` gives new ones.
     """
 
-    def __init__(self, node: Node, name: str, connector: Connector | None) -> None:
+    def __init__(self, node: Node, name: str, release: Callable[[], Awaitable[None]] | None) -> None:
         self._node = node
-        self._connector = connector
+        self._release = release
         self.name = name
         """What that system is called, and says so."""
 
@@ -151,9 +150,12 @@ class RemoteNode:
         return await self._node.calls.call(link, frame, b"", self._seconds(None))
 
     async def aclose(self) -> None:
-        """End the link, and do not make it again."""
-        if self._connector is not None:
-            await self._connector.aclose()
+        """End the link, and do not make it again, unless others in this system have connected to the same URL.
+
+        Then it ends with the last of them; refs are of use until then.
+        """
+        if self._release is not None:
+            await self._release()
 
     def _link(self) -> Link:
         link = self._node.link_with(self.name)

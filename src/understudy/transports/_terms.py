@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from understudy.exceptions import InvalidSpec
 from understudy.transports._connection import ConnectionLimits
 from understudy.transports._limits import MAX_DEPTH, MAX_SIZE
 from understudy.transports._protocol import Timing
 
 if TYPE_CHECKING:
+    from os import PathLike
+
+    from understudy.transports._connection import Transport
+    from understudy.transports._tls import Tls
     from understudy.transports._wire import Registry
 
-__all__ = ["Answer", "LinkOptions", "Terms"]
+__all__ = ["Answer", "LinkOptions", "NodeTerms", "Terms"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,39 @@ class LinkOptions:
     """From the beginning of a connection until it is a link."""
     reconnect: Callable[[Any], float] | None = None
     """A wait strategy of tenacity; by default up to 0.1 s, doubled with each attempt up to 10 s, by chance."""
+
+
+@dataclass(frozen=True)
+class NodeTerms:
+    """How to link with a node; the arguments of :meth:`understudy.ActorSystem.connect`."""
+
+    url: str
+    token: str | PathLike[str] | None = field(default=None, repr=False)
+    messages: tuple[type[Any], ...] = ()
+    tls: Tls | None = None
+    node: str | None = None
+    options: LinkOptions | None = None
+    transport: Transport | None = None
+
+    def check_same(self, other: NodeTerms) -> None:
+        """See that whoever asks for this can share a link with whoever has asked for *other*.
+
+        Raises:
+            InvalidSpec: He cannot.
+        """
+        ours, theirs = self._comparable(), other._comparable()
+        differing = [each.name for each in fields(self) if ours[each.name] != theirs[each.name]]
+        if differing:
+            verb = "differs from what it" if len(differing) == 1 else "differ from what they"
+            problem = (
+                f"{verb} is for others in this system that have connected to this URL, with whom the link would be "
+                "shared: give the same, or close theirs before"
+            )
+            raise InvalidSpec(child=f"the link with {self.url}", field=", ".join(differing), problem=problem)
+
+    def _comparable(self) -> dict[str, Any]:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return values | {"messages": frozenset(self.messages), "options": self.options or LinkOptions()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
