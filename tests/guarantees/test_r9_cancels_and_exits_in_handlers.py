@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.cast import cancel_in_vain
 from tests.guarantees.cast_of_supervision import (
     STUBBORN,
     Boom,
@@ -511,3 +512,36 @@ async def test_an_actor_that_cannot_be_cancelled_is_no_crash_of_its_supervisor()
         assert (stage.top.status, other.starts) == ("running", 1)
         gate.open()
         await settle()
+
+
+@pytest.mark.parametrize("then", ["returns", "raises"])
+@pytest.mark.parametrize("asked", [False, True], ids=["told", "asked"])
+@pytest.mark.asyncio
+async def test_a_cancel_that_a_handler_takes_back_at_once_meets_no_later_message(asked: bool, then: str) -> None:
+    """Before Python 3.13 it strikes at the next await of the task, whoever's that is."""
+    part = Part()
+
+    async def takes_back(actor: object) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        cancel_in_vain(task)
+        if then == "raises":
+            raise boom()
+
+    async def waits(actor: Player) -> None:
+        await asyncio.sleep(0.1)
+        seen.append(actor.incarnation)
+
+    seen: list[int] = []
+    async with staged(part.spec()) as stage:
+        player = stage["player"]
+        for _ in range(2):
+            if asked:
+                with contextlib.suppress(ActorFailed):
+                    await player.ask(Call(what=takes_back))
+            else:
+                player.tell(Call(what=takes_back))
+            player.tell(Call(what=waits))
+        await asyncio.sleep(1.0)  # longer than all of it takes
+        assert seen == ([1, 1] if then == "returns" else [2, 3])
+        assert len(stage.diary.crashed) == (0 if then == "returns" else 2)

@@ -28,7 +28,6 @@ from understudy.messages import Continue, StreamMessage, Terminated
 from understudy.reasons import Crashed, ExitReason, StartFailed, frames_of, without_traceback
 
 if TYPE_CHECKING:
-    import asyncio
     from collections import deque
     from collections.abc import Callable, Coroutine
     from contextvars import Context
@@ -357,7 +356,7 @@ class Inbox(Intake):
                 return
             await halt
 
-    async def _handle_async(self, job: Job, task: asyncio.Task[None], context: Context) -> None:
+    async def _handle_async(self, job: Job, task: Any, context: Context) -> None:
         """As many messages as there are, or as may be."""
         mailbox, dispatcher, now, plain = (
             self.make_mailbox(),
@@ -396,8 +395,10 @@ class Inbox(Intake):
             else:
                 self.release()
                 FRAME.set(self)
-            # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message.
-            if task.cancelling() or len(context) > 1:
+            # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message. One
+            # that was taken back before it has struck is not counted, and before Python 3.13 strikes all the same; what
+            # tells it is a private name.
+            if task.cancelling() or len(context) > 1 or task._must_cancel:
                 break
             since_last += 1
             # A restart has its own look at the clock.
@@ -407,11 +408,11 @@ class Inbox(Intake):
                     break
                 self.hand_since, slices, since_last = now(), dispatcher.slices, 0
 
-    def _halts(self, job: Job, task: asyncio.Task[None], halt: Halt | None) -> bool:
+    def _halts(self, job: Job, task: Any, halt: Halt | None) -> bool:
         """The pump has nothing more to do for now; whether it waits for more, or these are its last lines."""
         if self.job is not job:
             return False
-        clean = not task.cancelling() and len(job.context) == 1
+        clean = not task.cancelling() and len(job.context) == 1 and not task._must_cancel  # as above
         self._pump_ended(job)
         dispatcher = self.runtime.dispatcher
         if halt is not None and clean and dispatcher.parked.add(self, job, halt):
