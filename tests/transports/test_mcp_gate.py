@@ -59,3 +59,10 @@ def test_a_service_for_others_is_asked_for_by_its_names() -> None:
         "0.0.0.0:443", "0.0.0.0", "tools.example:443", "tools.example", "proxy.example:444"
     }  # fmt: skip
     assert "127.0.0.1:443" not in binding.rules(443).hosts
+
+
+def test_behind_a_proxy_the_names_are_those_by_which_clients_know_that() -> None:
+    rules = GateRules.at("FE80::A", 8080, encrypted=False, hosts=["Bank.example:443", "[::5]:80", "other.example:444"])
+    assert rules.hosts == {
+        "[fe80::a]:8080", "bank.example:443", "bank.example", "[::5]:80", "[::5]", "other.example:444"
+    }  # fmt: skip

@@ -317,6 +317,9 @@ async def test_old_versions_of_tls_are_refused(authority: Authority) -> None:
         ({"Host": "evil.example"}, 421),
         ({"Host": "evil.example:80"}, 421),
         ({"Host": "127.0.0.1:1"}, 421),
+        ({"Host": "127.0.0.1"}, 421),
+        ({"Host": "b\u00e4nk.example"}, 421),
+        ({"Origin": ""}, 403),
         ({"Host": ""}, 421),
         ({"Origin": "https://good.example", "Host": "evil.example"}, 421),
     ],
@@ -328,10 +331,21 @@ async def test_a_foreign_page_or_a_rebound_name_does_not_get_through(headers: di
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"Origin": "https://good.example"}, {"Host": "localhost:PORT"}, {"Host": "bank.example:PORT"}]
+    "headers",
+    [
+        {},
+        {"Origin": "https://good.example"},
+        {"Host": "localhost:PORT"},
+        {"Host": "bank.example:PORT"},
+        {"Host": "BANK.example:PORT", "Origin": "https://GOOD.example"},
+        {"Host": "[::1]:PORT"},
+        {"Host": "[fe80::a]:PORT"},
+        {"Host": "proxy.example"},
+        {"Host": "proxy.example:443"},
+    ],
 )
 async def test_who_is_named_gets_as_far_as_the_handshake(headers: dict[str, str]) -> None:
-    async with bank(origins=["https://good.example"], hosts=["bank.example"]) as there:
+    async with bank(origins=["https://good.example"], hosts=["bank.example", "FE80::A", "proxy.example:443"]) as there:
         port = there.url.rpartition(":")[2]
         assert await _upgrade(there.url, {name: value.replace("PORT", port) for name, value in headers.items()}) == 101
 
@@ -345,7 +359,7 @@ async def test_there_is_one_route_and_no_query(path: str) -> None:
 async def test_what_is_no_upgrade_is_told_so() -> None:
     async with bank() as there:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(there.url.rpartition(":")[2]))
-        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        writer.write(f"GET / HTTP/1.1\r\nHost: {there.url.split('/')[2]}\r\n\r\n".encode())
         assert b" 426 " in await reader.readline()
         writer.close()
         await writer.wait_closed()

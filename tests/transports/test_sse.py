@@ -228,6 +228,14 @@ async def test_a_stranger_that_comes_late_reads_on_from_the_event_that_it_names_
         assert second[0] == "message"
 
 
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])
+async def test_a_listener_on_this_machine_may_be_called_by_any_of_its_names(name: str) -> None:
+    async with Stage(SSE) as stage, strangers(stage) as client:
+        port = stage.listener.url.split(":")[2].partition("/")[0]
+        answer = await client.post("connections", headers={"Host": f"{name}:{port}"})
+        assert answer.is_success, answer.text
+
+
 @pytest.mark.parametrize(
     ("method", "path", "headers", "status"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from understudy.agents._chat_acts import Outcomes
 from understudy.environment import environment_of
 from understudy.exceptions import InvalidContext
 from understudy.transports._mcp_extra import need
-from understudy.transports._web_binding import check_binding, known_hosts, listen_at, tls_of, web_url
+from understudy.transports._web_binding import check_binding, listen_at, tls_of, web_url
 from understudy.transports._web_gate import GateRules
 
 if TYPE_CHECKING:
@@ -167,9 +168,16 @@ class WebEndpoint:
             env = environment_of(asyncio.get_running_loop())
             self._token = env.token_bytes(_TOKEN_BYTES).hex()
         encrypted = self._certificate is not None
-        names = known_hosts(self._host, self._hosts, self._port, encrypted=encrypted)
-        own = {f"{'https' if encrypted else 'http'}://{name}" for name in names}
-        return GateRules(names, frozenset(own | {each.lower() for each in self._origins}), self._token)
+        rules = GateRules.at(
+            self._host,
+            self._port,
+            encrypted=encrypted,
+            hosts=self._hosts,
+            origins=self._origins,
+            token=self._token,
+        )
+        own = {f"{'https' if encrypted else 'http'}://{name}" for name in rules.hosts}
+        return replace(rules, origins=rules.origins | own)
 
     def _tell(self) -> None:
         address = f"{self.url}#token={quote(self._token or '', safe='')}"

@@ -18,7 +18,7 @@ from understudy.transports._mcp_extra import need
 from understudy.transports._mcp_frames import MAX_MESSAGE_BYTES
 from understudy.transports._mcp_tasks import until_up
 from understudy.transports._mcp_tools import Tools
-from understudy.transports._web_binding import check_binding, known_hosts, tls_of, web_url
+from understudy.transports._web_binding import check_binding, tls_of, web_url
 from understudy.transports._web_gate import GateRules
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ class HttpBinding:
 
     def rules(self, port: int) -> GateRules:
         """Who may speak, at that port."""
-        names = known_hosts(self.host, self.hosts, port, encrypted=self.certificate is not None)
-        return GateRules(names, frozenset(each.lower() for each in self.origins), self.token)
+        encrypted = self.certificate is not None
+        return GateRules.at(
+            self.host, port, encrypted=encrypted, hosts=self.hosts, origins=self.origins, token=self.token
+        )
 
     def tls(self) -> ssl.SSLContext | None:
         """What encrypts it, if anything does.

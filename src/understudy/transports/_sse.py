@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from understudy.exceptions import MissingExtra
 from understudy.transports._errors import UnsafeListener
 from understudy.transports._security import check_client, check_server
-from understudy.transports._web_gate import GateRules, host_headers
+from understudy.transports._web_gate import GateRules
 
 if TYPE_CHECKING:
     from understudy.environment import Environment
@@ -58,8 +58,7 @@ class SseTransport:
         host = parts.hostname or ""
 
         def rules(port: int) -> GateRules:
-            names = host_headers([host, *options.hosts], port, default_port=443 if secure else 80)
-            return GateRules(hosts=names, origins=frozenset(origin.lower() for origin in options.origins))
+            return GateRules.at(host, port, encrypted=secure, hosts=options.hosts, origins=options.origins)
 
         listener = SseListener(parts.path or _PATH, serve, options.limits, env)
         await listener.start(host, parts.port or 0, rules, context)

@@ -9,16 +9,14 @@ from understudy._plans._spec import check_count
 from understudy.exceptions import InvalidSpec
 from understudy.transports._security import TOKEN_SIZE, is_loopback, url_at
 from understudy.transports._tls import Tls
-from understudy.transports._web_gate import host_headers
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["check_binding", "known_hosts", "listen_at", "tls_of", "web_url"]
+__all__ = ["check_binding", "listen_at", "tls_of", "web_url"]
 
-_PORTS, _HTTP, _HTTPS = 65535, 80, 443
+_PORTS = 65535
 
 
 def check_binding(
@@ -61,12 +59,6 @@ def listen_at(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
-
-
-def known_hosts(host: str, hosts: Iterable[str], port: int, *, encrypted: bool) -> frozenset[str]:
-    """What may be said in the Host header at *port*."""
-    others = {"127.0.0.1", "localhost", "::1"} if is_loopback(host) else set[str]()
-    return host_headers([host, *hosts, *others], port, default_port=_HTTPS if encrypted else _HTTP)
 
 
 def tls_of(certificate: str | Path | None, key: str | Path | None) -> ssl.SSLContext | None:

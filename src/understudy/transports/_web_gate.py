@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from understudy.transports._security import bracketed
+from understudy.transports._security import bracketed, is_loopback
 
 __all__ = [
     "App",
@@ -19,7 +19,6 @@ __all__ = [
     "Refusal",
     "Scope",
     "Send",
-    "host_headers",
     "read_body",
     "refuse",
 ]
@@ -29,6 +28,10 @@ Event: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+_HTTP, _HTTPS = 80, 443
+_USUAL = (str(_HTTP), str(_HTTPS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,32 @@ class GateRules:
     origins: frozenset[str]
     token: str | None = None
 
+    @classmethod
+    def at(
+        cls,
+        host: str,
+        port: int,
+        *,
+        encrypted: bool,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        token: str | None = None,
+    ) -> GateRules:
+        """Those of what listens there; *hosts* are names by which it is known besides, each with its port or without.
+
+        Without one it is *port*. Which port clients leave out is a matter of what they speak: the usual one of
+        *encrypted*, and of both for a name that was given with a port, as whoever passes requests on from there may
+        speak another.
+        """
+        own = ("127.0.0.1", "localhost", "::1") if is_loopback(host) else ()
+        names: set[str] = set()
+        for name in map(bracketed, filter(None, (host, *hosts, *own))):
+            bare, _, given = name.rpartition(":") if _has_port(name) else (name, "", "")
+            names.add(name if given else f"{name}:{port}")
+            if given in _USUAL or (not given and port == (_HTTPS if encrypted else _HTTP)):
+                names.add(bare)
+        return cls(frozenset(map(str.lower, names)), frozenset(map(str.lower, origins)), token)
+
     def judge(self, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
         """Why a request with these *headers* is refused; None: it is not. Their names are in lower case."""
         found: dict[bytes, list[str]] = {}
@@ -69,20 +98,6 @@ class GateRules:
         if self.token is not None and not _bears(_only(found, b"authorization"), self.token):
             return Refusal(HTTPStatus.UNAUTHORIZED, "a token is needed: Authorization: Bearer ...")
         return None
-
-
-def host_headers(names: Iterable[str], port: int, *, default_port: int) -> frozenset[str]:
-    """What clients send as Host that know the server by one of *names*, which may have another port than *port*."""
-    found: set[str] = set()
-    for name in filter(None, names):
-        host = bracketed(name)
-        if _has_port(host):
-            found.add(host.lower())
-            continue
-        found.add(f"{host}:{port}".lower())
-        if port == default_port:
-            found.add(host.lower())
-    return frozenset(found)
 
 
 def _has_port(host: str) -> bool:

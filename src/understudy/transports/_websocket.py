@@ -13,8 +13,9 @@ from understudy._plans._instant import INSTANT
 from understudy.exceptions import MissingExtra
 from understudy.transports._connection import PeerFacts, check_size, serve_out
 from understudy.transports._errors import ConnectionLost
-from understudy.transports._security import check_client, check_server, is_loopback, url_at
+from understudy.transports._security import check_client, check_server, url_at
 from understudy.transports._tls import names_of
+from understudy.transports._web_gate import GateRules
 
 try:
     from websockets.asyncio.server import ServerConnection, serve
@@ -22,7 +23,6 @@ try:
     from websockets.exceptions import ConnectionClosed, WebSocketException
     from websockets.http11 import Response
     from websockets.protocol import State
-    from websockets.typing import Origin
 
     from understudy.transports._websocket_ends import ClientEnd, Connect, End, ServerEnd
 except ImportError:
@@ -113,7 +113,7 @@ class WebSocketListener:
         self._server: Server | None = None
         # Connections, also those that are not open yet, by the address that they come from.
         self._addresses: dict[str, int] = {}
-        self._hosts: frozenset[str] = frozenset()
+        self._rules = GateRules(frozenset(), frozenset())
         self._port = parts.port if parts.port is not None else (443 if parts.scheme == "wss" else 80)
 
     async def start(self) -> WebSocketListener:
@@ -129,7 +129,6 @@ class WebSocketListener:
             parts.hostname,
             self._port,
             compression=None,
-            origins=[None, *map(Origin, options.origins)],
             process_request=self._check_request,
             server_header=None,
             open_timeout=limits.open_timeout,
@@ -138,7 +137,8 @@ class WebSocketListener:
             **tls,
         )
         self._port = next(iter(self._server.sockets)).getsockname()[1]
-        self._hosts = frozenset(self._own_hosts())
+        encrypted, host = parts.scheme == "wss", parts.hostname or ""
+        self._rules = GateRules.at(host, self._port, encrypted=encrypted, hosts=options.hosts, origins=options.origins)
         return self
 
     @property
@@ -170,22 +170,14 @@ class WebSocketListener:
         if count:
             self._addresses[address] = count
 
-    def _own_hosts(self) -> list[str]:
-        host = (self._parts.hostname or "").lower()
-        names = [host, *self._options.hosts]
-        if is_loopback(host):
-            names += ["localhost", "127.0.0.1", "::1"]
-        known: list[str] = []
-        for name in names:
-            bare = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name.lower()
-            known += [bare, f"{bare}:{self._port}"]
-        return known
-
     def _check_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Refuse what a web page could have sent that has found a name for this address, and what nobody asked for."""
-        hosts = request.headers.get_all("Host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
-            return _response(HTTPStatus.MISDIRECTED_REQUEST)
+        headers = request.headers.raw_items()
+        refusal = self._rules.judge(
+            (name.lower().encode(), value.encode(errors="surrogateescape")) for name, value in headers
+        )
+        if refusal is not None:
+            return _response(refusal.status)
         if urlsplit(request.path).path != (self._parts.path or "/") or "?" in request.path:
             return _response(HTTPStatus.NOT_FOUND)
         return None
