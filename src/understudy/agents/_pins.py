@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from understudy.exceptions import InvalidSpec
+from understudy.transports._files import replace_file
 from understudy.transports._mcp_values import ToolInfo, description_hash
 
 if TYPE_CHECKING:
@@ -135,9 +135,7 @@ class ToolPins:
         if self.file is None:
             return
         data = _File(tools=self._pins).model_dump(mode="json")
-        beside = self.file.with_name(f".{self.file.name}.new")
-        beside.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", "utf-8")
-        os.replace(beside, self.file)
+        replace_file(self.file, json.dumps(data, indent=2, sort_keys=True) + "\n")
 
     def __len__(self) -> int:
         return len(self._pins)

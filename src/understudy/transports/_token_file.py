@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from understudy.transports._files import create_file, replace_file
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,31 +32,8 @@ def write_token(path: Path, token: str, *, overwrite: bool = False) -> None:
         FileExistsError: There is something, and it is not to be overwritten.
         OSError: The file cannot be written.
     """
-    path = Path(path)
-    if not overwrite:
-        _create(path, token)
-        return
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    beside.unlink(missing_ok=True)
-    _create(beside, token)
-    try:
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink()
-        raise
-
-
-def _create(path: Path, token: str) -> None:
-    # To create it and to find that it is there are one step, so that nobody can slip in a file, or a link, of his own.
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
-    try:
-        with open(handle, "w", encoding="ascii") as file:
-            if os.name == "posix":
-                os.fchmod(handle, _MODE)  # an umask can have taken the owner's rights away, too
-            file.write(f"{token}\n")
-    except BaseException:
-        path.unlink()
-        raise
+    write = replace_file if overwrite else create_file
+    write(Path(path), f"{token}\n", mode=_MODE)
 
 
 def read_token(path: os.PathLike[str]) -> str:
