@@ -47,6 +47,7 @@ __all__ = [
     "thread_id",
     "thread_test",
     "traces_of_task",
+    "variables_of",
 ]
 
 T = TypeVar("T")
@@ -503,12 +504,21 @@ def traces_of_task(task: Any, context: Context) -> int:
     """A number that has grown since the last time if anything has been done to *task* that can be told from here on.
 
     That is: somebody refers to it or to its *context*, weakly too, or wants to know of its end; somebody has cancelled
-    it, and be that taken back; there is another variable in it. To be asked by the task itself, twice in one of its
-    steps and at one place of the code: nothing else that refers to it changes meanwhile. Private names; a test on each
-    Python guards them.
+    it, and be that taken back. To be asked by the task itself, twice in one of its steps and at one place of the code:
+    nothing else that refers to it changes meanwhile. For variables see :func:`variables_of`. Private names; a test on
+    each Python guards them.
     """
-    traces: int = getrefcount(task) + getweakrefcount(task) + getrefcount(context) + len(context) + task._must_cancel
+    traces: int = getrefcount(task) + getweakrefcount(task) + getrefcount(context) + task._must_cancel
     return traces if (callbacks := task._callbacks) is None else traces + len(callbacks)
+
+
+def variables_of(context: Context) -> object:
+    """What holds the variables of *context* and their values; another object as soon as one of them is another.
+
+    Copies of the context share it until they differ, so somebody else refers to it as long as there is a copy that
+    still has these variables. Who keeps it keeps the values. A private thing; a test on each Python guards it.
+    """
+    return next(each for each in gc.get_referents(context) if type(each).__name__ == "hamt")
 
 
 _RUN_ONCE: CodeType = getattr(asyncio.BaseEventLoop, "_run_once").__code__  # noqa: B009

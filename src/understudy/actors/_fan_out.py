@@ -11,17 +11,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from contextvars import Context
 from functools import partial
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors._asks import FRAME, message_of
 from understudy.actors._life import Job
 from understudy.actors._publication import HANDLED, OPEN, Delivery
 from understudy.actors._subscriber import AsyncSubscriber, Hand, Subscriber
-from understudy.environment import traces_of_task
+from understudy.environment import traces_of_task, variables_of
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from understudy.actors._cell import Cell
     from understudy.actors._runtime import Runtime
@@ -49,10 +52,15 @@ class FanOut(ABC):
         # How many are still to have their turn before the line goes to the end of the run queue.
         self._round = 0
 
-    def wake(self) -> None:
-        """Somebody has joined the line, which was empty."""
-        self.queued = True
-        self._runtime.dispatcher.push(self)
+    def open(self) -> Callable[[ActorSubscription], None]:
+        """See to it that those in line will have their turn; what is returned is for joining it, as long as none has.
+
+        Who joins is up and idle, has an event in his queue, and is marked as queued.
+        """
+        if not self.queued:
+            self.queued = True
+            self._runtime.dispatcher.push(self)
+        return self.waiting.append
 
     @abstractmethod
     def activate(self, limit: int) -> int:
@@ -82,10 +90,9 @@ class PlainFanOut(FanOut):
     def activate(self, limit: int) -> int:
         """Call up to *limit* of them; how many it were."""
         self._begin_round()
-        waiting, context, plain = self.waiting, self._runtime.dispatcher.context, _PLAIN
+        waiting, context, plain, last = self.waiting, self._runtime.dispatcher.context, _PLAIN, None
         handled = 0
-        for _ in range(min(limit, self._round)):
-            handled += 1
+        for handled in range(1, min(limit, self._round) + 1):
             subscription = waiting.popleft()
             cell: Any = subscription.target
             mailbox = cell.mailbox
@@ -95,15 +102,15 @@ class PlainFanOut(FanOut):
                 not 0 < len(items) <= mailbox.take_up_to
                 or cell.attention
                 or cell.table is not plain
-                or ((kind := type(items[0])) is not Delivery and plain[kind] is None)
+                or ((kind := type(items[0])) is not last and kind is not Delivery and plain[kind] is None)
             ):
                 cell.activate(1)
             else:
+                last = kind
                 item: Any = items.popleft()
                 try:
                     if kind is not Delivery:
-                        result: Any = subscription.callback(item)
-                        if result is not None:
+                        if (result := subscription.callback(item)) is not None:
                             self._returned(cell, item, result)
                     elif (result := subscription.callback(item.message)) is not None:
                         self._returned(cell, item, result)
@@ -144,12 +151,34 @@ class PlainFanOut(FanOut):
 class Leader(Job):
     """The task in which callbacks run until one of them suspends: from then on it is the job of that one alone."""
 
-    __slots__ = ("subscription",)
+    __slots__ = ("ground", "subscription")
 
-    def __init__(self) -> None:
-        super().__init__("messages")
+    def __init__(self, ground: Ground) -> None:
+        super().__init__("messages", ground.context)
+        self.ground = ground
         # Whose callback is running.
         self.subscription: ActorSubscription | None = None
+
+
+class Ground:
+    """Where a leader runs: a context, with nothing in it but the frame of the callbacks, and that in no copy of it.
+
+    The frame is one for all of them, one after another, as long as nobody else has it. A task or a timer that a
+    callback makes has a copy of the context, and in it the frame; who has kept one of these has this frame for himself,
+    and the others get another.
+    """
+
+    __slots__ = ("context", "frame", "variables")
+
+    def __init__(self) -> None:
+        self.context = Context()
+        self.context.run(self.renew)
+
+    def renew(self) -> None:
+        """Another frame; to be called in the context."""
+        self.frame = Hand(None, None)
+        FRAME.set(self.frame)
+        self.variables = variables_of(self.context)
 
 
 class AsyncFanOut(FanOut):
@@ -160,12 +189,14 @@ class AsyncFanOut(FanOut):
     its own from the beginning. The others get tasks of their own, at once, and so does it from then on.
     """
 
-    __slots__ = ("_leader", "_starting")
+    __slots__ = ("_ground", "_leader", "_starting")
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         # Its task serves the line; until it has ended, or been suspended.
         self._leader: Leader | None = None
+        # Of a leader that has ended and left it clean, for the next.
+        self._ground: Ground | None = None
         # The task is being made: what it does now it does at once.
         self._starting = False
 
@@ -173,7 +204,8 @@ class AsyncFanOut(FanOut):
         """Start a leader."""
         self._begin_round()
         before = len(self.waiting)
-        leader = self._leader = Leader()
+        leader = self._leader = Leader(self._ground or Ground())
+        self._ground = None
         self._starting = True
         task = self._runtime.env.start_task(
             self._lead(leader),
@@ -190,28 +222,44 @@ class AsyncFanOut(FanOut):
 
     async def _lead(self, leader: Leader) -> None:
         leader.begin()
-        if not self._starting:
+        at_once = self._starting
+        if not at_once:
             self._runtime.env.loop.call_soon(self._look, leader)
-        await self._serve(leader)
+        clean = await self._serve(leader)
         if self._leader is leader:
             self._leader = None
             self._go_on()
-            if leader.task is not None:
+            if not at_once and leader.task is not None:
                 self._runtime.env.tasks.leave(leader.task)
+            if clean:
+                ground = self._ground = leader.ground
+                ground.frame.message = ground.frame.cell = None
 
-    async def _serve(self, leader: Leader) -> None:
-        """Let those in line have their turns, until the round or the slice is over or this task is somebody's."""
-        waiting, task, context, table = self.waiting, leader.task, leader.context, _ASYNC
+    async def _serve(self, leader: Leader) -> bool:
+        """Let those in line have their turns, until the round or the slice is over or this task is somebody's.
+
+        Whether nothing has been left in it or kept of it.
+        """
+        waiting, task, context, ground, table = self.waiting, leader.task, leader.context, leader.ground, _ASYNC
         dispatcher, now = self._runtime.dispatcher, self._runtime.env.now
         assert task is not None
         since_last, allowed, since = 0, 1, now()
-        set_name, kept = task.set_name, 0
-        FRAME.set(None)
-        while self._round > 0:
+        set_name, last = task.set_name, None
+        frame, variables = ground.frame, ground.variables
+        usual = copies = holders = 0
+        while True:
             # What the callback before has left in the task, or kept of it, must not meet the next one.
-            if kept != (traces := traces_of_task(task, context)) and kept:
-                break
-            kept = traces
+            traces, kept, held = traces_of_task(task, context), getrefcount(variables), getrefcount(frame)
+            if traces != usual or kept != copies or held != holders:
+                if usual:
+                    if traces != usual or len(context) > 1:
+                        return False
+                    ground.renew()
+                    frame, variables, usual = ground.frame, ground.variables, 0
+                    continue
+                usual, copies, holders = traces, kept, held
+            if not allowed or self._round <= 0:
+                return True
             self._round -= 1
             leader.subscription = subscription = waiting.popleft()
             cell: Any = subscription.target
@@ -222,43 +270,55 @@ class AsyncFanOut(FanOut):
                 not items
                 or mailbox.take_up_to < 0
                 or cell.attention
-                or ((kind := type(items[0])) is not Delivery and table[kind] is None)
+                or ((kind := type(items[0])) is not last and kind is not Delivery and table[kind] is None)
             ):
                 dispatcher.push(cell)
                 continue
+            last = kind
             item: Any = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
-            hand, event = (item, item.message) if kind is Delivery else (Hand(item, cell), item)
+            if kind is Delivery:
+                item.in_hand = True
+                event = item.message
+            else:
+                event = item
+            frame.message = event
+            frame.cell = cell
+            frame.in_hand = True
             cell.queued = False
             cell.job = leader
             cell.hand = item
             cell.hand_since = since
             set_name(subscription.task_name)
-            hand.in_hand = True
-            FRAME.set(hand)
             try:
-                usual = cell.table is table  # else somebody looks on
-                await (subscription.callback(event) if usual else cell.table[type(event)].function(cell.actor, event))
+                if cell.table is table:
+                    await subscription.callback(event)
+                else:  # somebody looks on
+                    await cell.table[type(event)].function(cell.actor, event)
             except BaseException as error:
                 self._raised(leader, subscription, item, error)
             else:
                 if kind is Delivery and cell.job is leader:
-                    item.reply(None)
+                    if item.future is OPEN and (publication := item.publication).pending > 1:
+                        item.future = HANDLED  # all that `reply` would do
+                        publication.pending -= 1
+                    else:
+                        item.reply(None)
             finally:
-                hand.in_hand = False
+                frame.in_hand = False
+                if kind is Delivery:
+                    item.in_hand = False
             if cell.job is not leader:  # abandoned
-                break
+                return False
             cell.hand = cell.waits = cell.job = None
             if items or cell.queued or cell.attention or cell.standing is not None:
                 cell.settle()
             else:
                 cell.ready = True
             if self._leader is not leader:  # a callback was suspended, and has kept the task
-                break
+                return False
             since_last += 1
             if since_last >= allowed and self._round > 0:
                 allowed, since_last, since = dispatcher.allowance(0, since_last), 0, now()
-                if not allowed:
-                    break
 
     def _raised(self, leader: Leader, subscription: ActorSubscription, item: Any, error: BaseException) -> None:
         cell: Cell = subscription.target

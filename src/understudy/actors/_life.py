@@ -104,9 +104,9 @@ class Job:
 
     __slots__ = ("context", "kind", "result", "started", "task", "timer")
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, context: Context | None = None) -> None:
         self.kind = kind
-        self.context = Context()
+        self.context = Context() if context is None else context
         self.started = False
         self.task: asyncio.Task[None] | None = None
         # What a hook has returned.

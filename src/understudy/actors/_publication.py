@@ -86,7 +86,9 @@ class Delivery(Ask):
     __slots__ = ("publication", "subscription")
 
     message: Event
+    # Likewise for all.
     seconds = deadline = math.inf
+    promised = False
 
     def __init__(self, publication: Publication, subscription: Subscription, cell: Any) -> None:
         self.publication: Publication = publication
@@ -95,7 +97,7 @@ class Delivery(Ask):
         self.sender = publication.waiting.cell
         self.future = OPEN if self.sender is None else _AWAITED
         self.cell = cell
-        self.in_hand = self.promised = False
+        self.in_hand = False
 
     def reply(self, value: object) -> bool:
         """It has been handled; nobody is interested in the value."""
@@ -150,12 +152,15 @@ class Publication:
             for subscription in self._audience.subscriptions:
                 self._deliver(subscription)
             return
-        event, deliveries, new, number = self.event, self._deliveries, _new, 0
+        event, deliveries, new, others, line = self.event, self._deliveries, _new, 0, None
+        audience = self._audience.subscriptions
         cell: Any
-        for subscription in self._audience.subscriptions:
+        for subscription in audience:
             mailbox = subscription.direct
             if mailbox is None or len(items := mailbox.items) >= mailbox.append_below:
                 self._deliver(subscription)
+                others += 1
+                line = None  # a predicate may have let those in it have their turn
                 continue
             # What `_deliver` does, without the calls.
             delivery = new(Delivery)
@@ -165,19 +170,18 @@ class Publication:
             delivery.sender = None
             delivery.future = OPEN
             delivery.cell = cell = subscription.cell
-            delivery.in_hand = delivery.promised = False
+            delivery.in_hand = False
             items.append(delivery)
             mailbox.total_in += 1
             if cell.ready:
                 cell.ready = False
                 cell.queued = True
-                line: Any = subscription.line
-                line.waiting.append(subscription)
-                if not line.queued:
-                    line.wake()
+                if line is not subscription.line:
+                    line = subscription.line
+                    join = line.open()
+                join(subscription)
             deliveries.append(delivery)
-            number += 1
-        self.pending += number
+        self.pending += len(audience) - others
 
     def _deliver(self, subscription: Subscription) -> None:
         """Put it into the queue of one, if that wants it."""

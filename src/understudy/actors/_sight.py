@@ -114,10 +114,10 @@ def _in_task(task: asyncio.Task[Any]) -> Work:
     frame = None if context is None else context.get(FRAME)
     if type(frame) is Detached:
         frame = frame.frame
-    if frame is None:
+    cell: Cell | None = frame if frame is None or isinstance(frame, Cell) else frame.cell
+    if cell is None:  # nobody's, or of callbacks and between two of them
         kind, _, rest = task.get_name().partition(":")
         return rest.partition(":")[0] if kind == "task" and rest.startswith("/") else None, "task", None
-    cell: Cell = frame if isinstance(frame, Cell) else frame.cell
     if type(frame) is Turn and frame.task is task:
         return cell.path, "handler", _type_of(frame.hand)
     job = cell.job

@@ -41,7 +41,7 @@ class Hand(Ask):
     seconds = deadline = math.inf
     promised = False
 
-    def __init__(self, event: Event, cell: Cell) -> None:
+    def __init__(self, event: Event | None, cell: Cell | None) -> None:
         self.message = event
         self.cell = cell
         self.in_hand = False

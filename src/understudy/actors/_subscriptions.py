@@ -227,9 +227,7 @@ class ActorSubscription(Subscription):
             if line is None:
                 cell.runtime.dispatcher.push(cell)
             else:
-                line.waiting.append(self)
-                if not line.queued:
-                    line.wake()
+                line.open()(self)
         return True
 
     def _offer(self, item: Event | Delivery) -> bool:
@@ -292,11 +290,13 @@ class ActorSubscription(Subscription):
 
 def put_all(event: Event, subscriptions: Sequence[Subscription]) -> None:
     """Queue *event* for each of *subscriptions* that wants it."""
+    line: Any = None
     for subscription in subscriptions:
         mailbox = subscription.direct
         if mailbox is None or len(mailbox.items) >= mailbox.append_below:
             if subscription.wants(event):
                 subscription.put(event)
+            line = None  # a predicate may have let those in it have their turn
             continue
         # What `put` does, without the call.
         mailbox.items.append(event)
@@ -305,10 +305,10 @@ def put_all(event: Event, subscriptions: Sequence[Subscription]) -> None:
         if cell.ready:
             cell.ready = False
             cell.queued = True
-            line: Any = subscription.line
-            line.waiting.append(subscription)
-            if not line.queued:
-                line.wake()
+            if line is not subscription.line:
+                line = subscription.line
+                join = line.open()
+            join(subscription)
 
 
 def check_loop(cell: Cell, what: str) -> None:
