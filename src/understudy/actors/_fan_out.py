@@ -91,8 +91,9 @@ class PlainFanOut(FanOut):
         """Call up to *limit* of them; how many it were."""
         self._begin_round()
         waiting, context, plain, last = self.waiting, self._runtime.dispatcher.context, _PLAIN, None
-        handled = 0
-        for handled in range(1, min(limit, self._round) + 1):
+        handled, most = 0, min(limit, self._round)
+        while handled < most:
+            handled += 1
             subscription = waiting.popleft()
             cell: Any = subscription.target
             mailbox = cell.mailbox
@@ -168,17 +169,27 @@ class Ground:
     and the others get another.
     """
 
-    __slots__ = ("context", "frame", "variables")
+    __slots__ = ("_alone", "context", "frame", "variables")
 
     def __init__(self) -> None:
         self.context = Context()
         self.context.run(self.renew)
+        self._alone = self._holders()
 
-    def renew(self) -> None:
-        """Another frame; to be called in the context."""
+    def renew(self) -> bool:
+        """Another frame; to be called in the context. False: somebody has left a variable in that."""
         self.frame = Hand(None, None)
         FRAME.set(self.frame)
         self.variables = variables_of(self.context)
+        return len(self.context) == 1
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nobody has anything of it, after all that has run there, and no variable has been left."""
+        return self._holders() == self._alone and len(self.context) == 1
+
+    def _holders(self) -> tuple[int, int, int]:
+        return getrefcount(self.context), getrefcount(self.variables), getrefcount(self.frame)
 
 
 class AsyncFanOut(FanOut):
@@ -204,8 +215,10 @@ class AsyncFanOut(FanOut):
         """Start a leader."""
         self._begin_round()
         before = len(self.waiting)
-        leader = self._leader = Leader(self._ground or Ground())
-        self._ground = None
+        ground, self._ground = self._ground, None
+        if ground is None or not ground.is_clean:
+            ground = Ground()
+        leader = self._leader = Leader(ground)
         self._starting = True
         task = self._runtime.env.start_task(
             self._lead(leader),
@@ -225,21 +238,17 @@ class AsyncFanOut(FanOut):
         at_once = self._starting
         if not at_once:
             self._runtime.env.loop.call_soon(self._look, leader)
-        clean = await self._serve(leader)
+        await self._serve(leader)
         if self._leader is leader:
             self._leader = None
             self._go_on()
+            ground = self._ground = leader.ground
+            ground.frame.message = ground.frame.cell = None
             if not at_once and leader.task is not None:
                 self._runtime.env.tasks.leave(leader.task)
-            if clean:
-                ground = self._ground = leader.ground
-                ground.frame.message = ground.frame.cell = None
 
-    async def _serve(self, leader: Leader) -> bool:
-        """Let those in line have their turns, until the round or the slice is over or this task is somebody's.
-
-        Whether nothing has been left in it or kept of it.
-        """
+    async def _serve(self, leader: Leader) -> None:
+        """Let those in line have their turns, until the round or the slice is over or this task is somebody's."""
         waiting, task, context, ground, table = self.waiting, leader.task, leader.context, leader.ground, _ASYNC
         dispatcher, now = self._runtime.dispatcher, self._runtime.env.now
         assert task is not None
@@ -247,19 +256,14 @@ class AsyncFanOut(FanOut):
         set_name, last = task.set_name, None
         frame, variables = ground.frame, ground.variables
         usual = copies = holders = 0
-        while True:
+        while allowed and self._round > 0:
             # What the callback before has left in the task, or kept of it, must not meet the next one.
             traces, kept, held = traces_of_task(task, context), getrefcount(variables), getrefcount(frame)
             if traces != usual or kept != copies or held != holders:
-                if usual:
-                    if traces != usual or len(context) > 1:
-                        return False
-                    ground.renew()
-                    frame, variables, usual = ground.frame, ground.variables, 0
-                    continue
-                usual, copies, holders = traces, kept, held
-            if not allowed or self._round <= 0:
-                return True
+                if usual and (traces != usual or not ground.renew()):
+                    break
+                frame, variables, usual = ground.frame, ground.variables, traces
+                copies, holders = copies or kept, holders or held  # of which nobody has anything
             self._round -= 1
             leader.subscription = subscription = waiting.popleft()
             cell: Any = subscription.target
@@ -276,49 +280,53 @@ class AsyncFanOut(FanOut):
                 continue
             last = kind
             item: Any = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
-            if kind is Delivery:
-                item.in_hand = True
-                event = item.message
-            else:
-                event = item
+            hand, event = (item, item.message) if kind is Delivery else (frame, item)
             frame.message = event
             frame.cell = cell
-            frame.in_hand = True
+            frame.in_hand = hand.in_hand = True
             cell.queued = False
             cell.job = leader
             cell.hand = item
             cell.hand_since = since
             set_name(subscription.task_name)
             try:
-                if cell.table is table:
-                    await subscription.callback(event)
-                else:  # somebody looks on
-                    await cell.table[type(event)].function(cell.actor, event)
-            except BaseException as error:
-                self._raised(leader, subscription, item, error)
-            else:
+                usually = cell.table is table  # else somebody looks on
+                await (subscription.callback(event) if usually else cell.table[type(event)].function(cell.actor, event))
                 if kind is Delivery and cell.job is leader:
                     if item.future is OPEN and (publication := item.publication).pending > 1:
                         item.future = HANDLED  # all that `reply` would do
                         publication.pending -= 1
                     else:
                         item.reply(None)
+            except BaseException as error:
+                self._raised(leader, subscription, item, error)
             finally:
-                frame.in_hand = False
-                if kind is Delivery:
-                    item.in_hand = False
-            if cell.job is not leader:  # abandoned
-                return False
-            cell.hand = cell.waits = cell.job = None
-            if items or cell.queued or cell.attention or cell.standing is not None:
-                cell.settle()
+                frame.in_hand = hand.in_hand = False
+            if (
+                cell.job is not leader
+                or self._leader is not leader
+                or items
+                or cell.queued
+                or cell.attention
+                or cell.standing is not None
+            ):
+                if not self._settled(leader, cell):
+                    break
             else:
+                cell.hand = cell.waits = cell.job = None
                 cell.ready = True
-            if self._leader is not leader:  # a callback was suspended, and has kept the task
-                return False
             since_last += 1
             if since_last >= allowed and self._round > 0:
                 allowed, since_last, since = dispatcher.allowance(0, since_last), 0, now()
+
+    def _settled(self, leader: Leader, cell: Cell) -> bool:
+        """*cell* has had its turn, after which not all is as usual; whether the next can have his in the same task."""
+        if cell.job is not leader:  # abandoned
+            return False
+        cell.release()
+        cell.job = None
+        cell.settle()
+        return self._leader is leader  # else the callback was suspended, and has kept the task
 
     def _raised(self, leader: Leader, subscription: ActorSubscription, item: Any, error: BaseException) -> None:
         cell: Cell = subscription.target

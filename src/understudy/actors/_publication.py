@@ -152,9 +152,10 @@ class Publication:
             for subscription in self._audience.subscriptions:
                 self._deliver(subscription)
             return
-        event, deliveries, new, others, line = self.event, self._deliveries, _new, 0, None
-        audience = self._audience.subscriptions
+        event, deliveries, new, others = self.event, self._deliveries, _new, 0
+        audience: tuple[Any, ...] = self._audience.subscriptions
         cell: Any
+        line: Any = None
         for subscription in audience:
             mailbox = subscription.direct
             if mailbox is None or len(items := mailbox.items) >= mailbox.append_below:
@@ -234,11 +235,13 @@ class Publication:
                     self.waiting.end(delivery)
 
     def report(self) -> tuple[Outcome, ...]:
-        """What has become of it so far."""
+        """What has become of it so far; to be asked once, at the end."""
+        # Each delivery knows its publication: let go of them, or all would wait for the garbage collector.
+        deliveries, self._deliveries = self._deliveries, []
         if not self.pending and not self.unusual:
             return self._audience.handled
         outcomes: list[Outcome] = []
-        for each in self._deliveries:
+        for each in deliveries:
             if not isinstance(each, Delivery):
                 outcomes.append(each)
             elif each.future is HANDLED:
