@@ -198,6 +198,7 @@ class WebSocketConnection:
         """asyncio's; for tests that trouble the network."""
         self._limits = limits
         self._env = env
+        ws.max_direct = limits.max_size
         address = ws.remote_address
         secure = ws.transport.get_extra_info("ssl_object")
         self.peer = PeerFacts(
@@ -227,10 +228,7 @@ class WebSocketConnection:
     def write(self, data: bytes) -> None:
         """Hand *data* over as one message, at once; only where there is room."""
         check_size(data, self._limits)
-        protocol = self._ws.protocol
-        protocol.send_binary(data)
-        for piece in protocol.data_to_send():
-            self.transport.write(piece)
+        self._ws.write_message(data)
 
     async def send(self, data: bytes) -> None:
         """Hand *data* over as one message."""

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.exceptions import MissingExtra
 from understudy.transports._bell import Bell
+from understudy.transports._websocket_frames import frame_size, pack_message, whole_message
 
 try:
     from websockets.asyncio.client import ClientConnection, connect
     from websockets.asyncio.connection import Connection as AnyEnd
     from websockets.asyncio.server import ServerConnection
     from websockets.frames import DATA_OPCODES, Frame, Opcode
+    from websockets.protocol import Side, State
 except ImportError:
     raise MissingExtra(what="a WebSocket", package="websockets", extra="websocket") from None
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientEnd", "Connect", "End", "ServerEnd"]
 
+_BLANK = b"\r\n\r\n"
 _QUEUE = 4
 """Messages that have come and have not been taken, from which on nothing more is read."""
 
@@ -45,14 +48,23 @@ class End(AnyEnd):
         """Takes them at once, if it is there. It must not raise."""
         self.news = Bell(self.loop)
         """Rung when one has come, and at the end."""
-        self._events = 0
+        self.max_direct = 0
+        """Bytes of the largest message that may pass the library by; none may, until somebody says so."""
+        self._is_client = self.protocol.side is Side.CLIENT
+        # Bytes that the library was given and has made no frame of; a frame that is longer than it has to be leaves some.
+        self._unread = 0
+        self._behind_blank = 0
         self._parts: list[bytes] = []
         self._is_text = False
 
     def process_event(self, event: Frame | Request | Response) -> None:
         """A frame has come, or the other side's part of the opening handshake."""
-        self._events += 1
-        if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
+        if not isinstance(event, Frame):
+            self._unread = self._behind_blank
+            super().process_event(event)
+            return
+        self._unread -= frame_size(len(event.data), masked=not self._is_client)
+        if event.opcode not in DATA_OPCODES:
             super().process_event(event)
             return
         if event.opcode is not Opcode.CONT:
@@ -64,7 +76,9 @@ class End(AnyEnd):
                 return
             data = b"".join(self._parts)
             self._parts.clear()
-        message = None if self._is_text else data
+        self._arrived(None if self._is_text else data)
+
+    def _arrived(self, message: bytes | None) -> None:
         if self.taker is not None:
             self.taker(message)
             return
@@ -80,17 +94,40 @@ class End(AnyEnd):
             self.transport.resume_reading()
         return message
 
+    def write_message(self, data: bytes) -> None:
+        """Send *data* as one message, at once; only while the connection is open, and no other is under way."""
+        self.transport.write(pack_message(data, masked=self._is_client))
+
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
-        before = self._events
-        super().data_received(data)
         protocol = self.protocol
-        # Bytes that make no frame are the beginning of one, also where the library has read them already.
-        if protocol.reader.buffer or protocol.current_size is not None or self._events == before:
+        if protocol.state is State.OPEN:
+            # Between two messages the library has no more to say of a whole one than that it is one. What it was given
+            # has become frames as a whole if their shortest forms add up to it: no form of any is shorter.
+            if not self._unread and self.max_direct and protocol.current_size is None:
+                data = self._take_whole(data)
+                if not data:
+                    return
+        else:  # the other side's part of the opening handshake ends with a blank line
+            self._behind_blank = len(data) - data.find(_BLANK) - len(_BLANK)
+        self._unread += len(data)
+        super().data_received(data)
+        if self._unread or protocol.current_size is not None:
             if self.half_since is None:
                 self.half_since = self.loop.time()
         else:
             self.half_since = None
+
+    def _take_whole(self, data: bytes) -> bytes:
+        """Take the whole messages at the beginning of *data*; what is behind them."""
+        at, size, protocol = 0, len(data), self.protocol
+        while at < size and protocol.state is State.OPEN:
+            found = whole_message(data, at, self.max_direct, masked=not self._is_client)
+            if found is None:
+                break
+            message, at = found
+            self._arrived(message)
+        return data[at:]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
