@@ -19,7 +19,7 @@ from understudy.exceptions import MissingExtra
 from understudy.transports._address import NoAddress
 from understudy.transports._errors import MessageNotAccepted, ProtocolError
 from understudy.transports._frames import FRAMES, Ask, Fault, Goodbye, Open, Stop
-from understudy.transports._limits import MAX_DEPTH, MAX_SIZE, check_json, elements_of
+from understudy.transports._limits import MAX_DEPTH, MAX_SIZE, check_json, elements_of, is_harmless
 
 if TYPE_CHECKING:
     from understudy.actors._ref import Carrier
@@ -230,8 +230,14 @@ class Codec:
                 accident.
             MessageNotAccepted: It is, and is no such value.
         """
-        check_json(body, max_size=self.max_size, max_depth=self._max_depth)
-        return self._validated(adapter, body, what)
+        if len(body) > self.max_size or not is_harmless(body, max_depth=self._max_depth):
+            check_json(body, max_size=self.max_size, max_depth=self._max_depth)
+            return self._validated(adapter, body, what)
+        try:
+            return self._validated(adapter, body, what)
+        except MessageNotAccepted:
+            check_json(body, max_size=self.max_size, max_depth=self._max_depth)  # it may be no JSON
+            raise
 
     def load_each(self, wire: WireType, body: bytes, most: int) -> list[Any]:
         """The messages in *body*, an array of them; in the place of one that is no such message the error that says so.
@@ -241,12 +247,20 @@ class Codec:
         Raises:
             ProtocolError: As from :meth:`load`, or *body* is no array with something in it, and no more than *most*.
         """
-        self.count(body, most)
+        # What is no object is no message either, so there are no more than *most*.
+        depth = self._max_depth + 1
+        checked = len(body) > self.max_size or not is_harmless(body, max_depth=depth, max_elements=most)
+        if checked:
+            self.count(body, most)
         try:
             messages: list[Any] = self._validated(wire.adapter_of_many, body, wire.tag)
+            if messages:
+                return messages
         except MessageNotAccepted:
-            return [self._validated_or_error(wire, each) for each in elements_of(body)]
-        return messages
+            pass
+        if not checked:  # it may be no JSON
+            self.count(body, most)
+        return [self._validated_or_error(wire, each) for each in elements_of(body)]
 
     def count(self, body: bytes, most: int) -> int:
         """How many elements the array in *body* has, of which nothing but JSON has been made yet.
