@@ -159,14 +159,14 @@ class Codec:
             raise MessageNotAccepted(what=getattr(frame, "tag", type(frame).__name__), problem=problem)
         return _HEAD.pack(code, len(header), len(body)) + header + body
 
-    def unpack(self, data: bytes, start: int = 0) -> list[Packed]:
-        """The frames in *data* from *start* on, one after the other.
+    def unpack(self, data: bytes, start: int = 0, stop: int | None = None) -> list[Packed]:
+        """The frames in *data* from *start* on, up to *stop* or its end, one after the other.
 
         Raises:
             ProtocolError: There is something that is no frame, or is too large.
         """
         found: list[Packed] = []
-        at, end, max_size = start, len(data), self.max_size
+        at, end, max_size = start, len(data) if stop is None else stop, self.max_size
         while at < end:
             if end - at < HEADER_SIZE:
                 raise ProtocolError(problem="a frame that ends within its lengths")
