@@ -227,7 +227,8 @@ class WebSocketConnection:
 
     def write(self, data: bytes) -> None:
         """Hand *data* over as one message, at once; only where there is room."""
-        check_size(data, self._limits)
+        if len(data) > self._limits.max_size:
+            check_size(data, self._limits)
         self._ws.write_message(data)
 
     async def send(self, data: bytes) -> None:
@@ -266,31 +267,41 @@ class WebSocketConnection:
 
     async def receive_each(self, take: Callable[[bytes], bool]) -> None:
         """Call *take* with each message as it comes, until it says False."""
-        ws = self._ws
-        taking = _Taking(take)
+        ws, now = self._ws, self._env.now
+        on, was_text = True, False
+        failure: BaseException | None = None
+
+        def taken(message: bytes | None) -> None:
+            nonlocal on, was_text, failure
+            self._last = now()
+            if not on:
+                return
+            if message is None:
+                on, was_text = False, True
+            else:
+                try:
+                    on = take(message)
+                except BaseException as error:  # for whoever waits for the end; here it would be the event loop's
+                    on, failure = False, error
+            if not on:
+                ws.news.ring()
+
         self._wait_from_now()
         try:
-            while ws.came and taking.on:
-                self._last = self._env.now()
-                taking.take(ws.next_message())
-            ws.taker = partial(self._taken, taking)
-            while taking.on and ws.protocol.state is not State.CLOSED:
+            while ws.came and on:
+                taken(ws.next_message())
+            ws.taker = taken
+            while on and ws.protocol.state is not State.CLOSED:
                 await ws.news.wait()
         finally:
             ws.taker = _pass_over
             self._waiting = None
-        if taking.error is not None:
-            raise taking.error
-        if taking.was_text:
+        if failure is not None:
+            raise failure
+        if was_text:
             raise await self._refuse_text()
-        if taking.on:
+        if on:
             raise self._lost()
-
-    def _taken(self, taking: _Taking, message: bytes | None) -> None:
-        self._last = self._env.now()
-        taking.take(message)
-        if not taking.on:
-            self._ws.news.ring()
 
     async def _refuse_text(self) -> ConnectionLost:
         self._why = "text came, where bytes were due"
@@ -350,30 +361,6 @@ class WebSocketConnection:
         clean = protocol.close_rcvd is not None and protocol.close_sent is not None
         why = said.reason or f"it was closed ({said.code})"
         return ConnectionLost(peer=self.peer.address, why=why, clean=clean)
-
-
-class _Taking:
-    """What hands messages to somebody, until he wants no more, fails, or text comes."""
-
-    def __init__(self, take: Callable[[bytes], bool]) -> None:
-        self._take = take
-        self.on = True
-        self.was_text = False
-        self.error: BaseException | None = None
-
-    def take(self, message: bytes | None) -> None:
-        """One more."""
-        if not self.on:
-            return
-        if message is None:
-            self.was_text = True
-            self.on = False
-            return
-        try:
-            self.on = self._take(message)
-        except BaseException as error:  # for whoever waits for the end; here it would be the event loop's
-            self.error = error
-            self.on = False
 
 
 def _pass_over(message: bytes | None) -> None:
