@@ -37,10 +37,24 @@ def must_pass(data: bytes, max_depth: int = 32) -> None:
 
 # Texts whose characters are those of JSON, so that they look like what they are not.
 texts = st.text(st.sampled_from('ab{}[]:,"\\ 1eN\x1f\x7fä\u2028\ud83d'), max_size=4) | st.sampled_from(["NaN", "true"])
-numbers = st.sampled_from(
-    ["0", "-0", "12", "-1.5", "1e5", "1E5", "1e999", "NaN", "Infinity", "-Infinity", "9" * 299 + ".0", "9" * 310 + ".0"]
-    + ["01", "1.", "-", ".5", "+1", "true", "false", "null", "nul", "tr", "ue", "True"]
+WORDS = ("true", "false", "null", "nul", "tr", "ue", "True", "NaN", "Infinity", "-Infinity")
+FIGURES = (
+    "0",
+    "-0",
+    "12",
+    "-1.5",
+    "1e5",
+    "1E5",
+    "1e999",
+    "01",
+    "1.",
+    "-",
+    ".5",
+    "+1",
+    "9" * 299 + ".0",
+    "9" * 310 + ".0",
 )
+numbers = st.sampled_from(WORDS + FIGURES)
 
 
 def written(text: str) -> str:

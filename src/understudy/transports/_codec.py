@@ -157,7 +157,7 @@ class Codec:
         if size > self.max_size:
             problem = f"it makes a frame of {size:,} bytes, where {self.max_size:,} are allowed"
             raise MessageNotAccepted(what=getattr(frame, "tag", type(frame).__name__), problem=problem)
-        return _HEAD.pack(code, len(header), len(body)) + header + body
+        return b"".join((_HEAD.pack(code, len(header), len(body)), header, body))
 
     def unpack(self, data: bytes, start: int = 0, stop: int | None = None) -> list[Packed]:
         """The frames in *data* from *start* on, up to *stop* or its end, one after the other.

@@ -81,7 +81,7 @@ def is_harmless(data: bytes, *, max_depth: int = MAX_DEPTH, max_elements: int | 
     if b"\\" in data:
         return False
     parts = data.split(b'"', _MOST_QUOTES)
-    if not len(parts) & 1 or len(parts) > _MOST_QUOTES or not _is_utf8(data):
+    if not len(parts) & 1 or len(parts) > _MOST_QUOTES or not (data.isascii() or _is_utf8(data)):
         return False
     marks = b'"'.join(parts[::2])
     words = marks.translate(None, _MARKS)
@@ -98,11 +98,10 @@ def is_harmless(data: bytes, *, max_depth: int = MAX_DEPTH, max_elements: int | 
 
 
 def _is_utf8(data: bytes) -> bool:
-    if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
     return True
 
 

@@ -51,7 +51,7 @@ class End(AnyEnd):
         self.max_direct = 0
         """Bytes of the largest message that may pass the library by; none may, until somebody says so."""
         self._is_client = self.protocol.side is Side.CLIENT
-        # Bytes that the library was given and has made no frame of; a frame that is longer than it has to be leaves some.
+        # Bytes that the library was given and has made no frame of. A frame in a longer form than need be leaves some.
         self._unread = 0
         self._behind_blank = 0
         self._parts: list[bytes] = []

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 
 from understudy.exceptions import MissingExtra
 
 try:
     from websockets.utils import apply_mask
 
-    try:
+    with suppress(ImportError):  # without it, the library uses the other one too
         from websockets.speedups import apply_mask
-    except ImportError:  # then the library uses the other one too
-        pass
 except ImportError:
     raise MissingExtra(what="a WebSocket", package="websockets", extra="websocket") from None
 
