@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from understudy.transports import ConnectionLost, HandshakeFailed, PeerFacts, ProtocolError
 from understudy.transports._codec import Codec, JsonHeaders
-from understudy.transports._frames import Cancel, Goodbye
+from understudy.transports._frames import Cancel, Goodbye, Reply
 from understudy.transports._handshake import Handshake, NodeId, Session
 from understudy.transports._protocol import BATCH_SIZE, LinkProtocol, Timing, largest_batch
 
@@ -263,6 +264,22 @@ def test_a_changed_bit_anywhere_is_noticed() -> None:
         changed[at] ^= 1
         with pytest.raises(ProtocolError, match="authentic"):
             pair()[1].receive(bytes(changed), 0.0)
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 32, b"k" * 64, b"k" * 65])
+@pytest.mark.parametrize("bodies", [[], [b""], [b"x" * 100], [b"x" * 100_000], [b"a", b"b" * 63, b"c" * 64]])
+def test_the_code_of_a_batch_is_the_one_of_the_page(key: bytes, bodies: list[bytes]) -> None:
+    session = Session(peer=SERVER, format="json", send_key=key, receive_key=key)
+    sender, receiver = (LinkProtocol(Codec(JsonHeaders(), None), session, Timing(), 0.0) for _ in range(2))
+    for body in bodies:
+        sender.put(Reply(1), body)
+    data = sender.next_batch(10.0)
+    assert data is not None
+    assert data[-16:] == hmac.digest(key, data[:-16], "sha256")[:16]
+    assert [body for _, body in receiver.receive(data, 10.0)] == bodies
+    for short in (b"", data[-15:], data[-16:]):
+        with pytest.raises(ProtocolError, match="authentic"):
+            receiver.receive(short, 10.0)
 
 
 def test_a_batch_of_another_session_or_direction_is_not_authentic() -> None:

@@ -1,0 +1,201 @@
+"""Whole WebSocket messages, made and read past the library: as it would have made and read them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+
+from tests.transports.stage import until
+from understudy.environment import Environment
+from understudy.transports._connection import Connection, ConnectionLimits, TransportOptions
+from understudy.transports._errors import ConnectionLost
+from understudy.transports._websocket import WebSocketTransport
+from understudy.transports._websocket_frames import frame_size, pack_message, whole_message
+
+SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 70_000)
+LARGE = 1 << 20
+
+
+def parsed(data: bytes, *, masked: bool) -> Frame:
+    """What the library says *data* is, which is one frame as a whole."""
+    at = 0
+
+    def read_exact(count: int) -> Generator[None, None, bytes]:
+        nonlocal at
+        piece = data[at : at + count]
+        assert len(piece) == count
+        at += count
+        return piece
+        yield
+
+    parser = Frame.parse(read_exact, mask=masked)
+    try:
+        while True:
+            next(parser)
+    except StopIteration as stop:
+        assert at == len(data)
+        frame: Frame = stop.value
+        return frame
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_message_is_a_frame_as_the_library_reads_it_and_the_other_way_round(size: int, masked: bool) -> None:
+    data = random.Random(size).randbytes(size)
+    packed = pack_message(data, masked=masked)
+    frame = parsed(packed, masked=masked)
+    assert (frame.opcode, frame.fin, bytes(frame.data)) == (Opcode.BINARY, True, data)
+    assert len(packed) == frame_size(size, masked=masked)
+    theirs = Frame(Opcode.BINARY, data).serialize(mask=masked)
+    assert whole_message(b"ab" + theirs + b"c", 2, size, masked=masked) == (data, 2 + len(theirs))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_message_that_is_not_there_as_a_whole_is_left_to_the_library(size: int, masked: bool) -> None:
+    packed = pack_message(b"x" * size, masked=masked)
+    for end in {*range(min(len(packed), 16)), len(packed) // 2, len(packed) - 1}:
+        assert whole_message(packed[:end], 0, LARGE, masked=masked) is None
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_so_is_what_is_no_whole_message_of_bytes(masked: bool) -> None:
+    for frame in (
+        Frame(Opcode.TEXT, b"text"),
+        Frame(Opcode.BINARY, b"the beginning", fin=False),
+        Frame(Opcode.CONT, b"the end"),
+        Frame(Opcode.PING, b""),
+        Frame(Opcode.PONG, b""),
+        Frame(Opcode.CLOSE, b""),
+    ):
+        assert whole_message(frame.serialize(mask=masked), 0, LARGE, masked=masked) is None
+    packed = pack_message(b"x" * 200, masked=masked)
+    assert whole_message(packed, 0, 199, masked=masked) is None
+    assert whole_message(packed, 0, LARGE, masked=not masked) is None
+    assert whole_message(bytes([0xC2]) + packed[1:], 0, LARGE, masked=masked) is None  # a bit that is reserved
+
+
+@given(st.binary(max_size=40), st.booleans())
+def test_whatever_is_taken_the_library_would_have_taken_too(data: bytes, masked: bool) -> None:
+    for noise in (data, b"\x82" + data, b"\x82\x84" + data, b"\x82\x04" + data, b"\x82\x7e\x00" + data):
+        found = whole_message(noise, 0, LARGE, masked=masked)
+        if found is not None:
+            message, end = found
+            frame = parsed(noise[:end], masked=masked)
+            assert (frame.opcode, frame.fin, bytes(frame.data)) == (Opcode.BINARY, True, message)
+
+
+class Accepted:
+    """A listener that hands over the one connection that it accepts, and what comes over it."""
+
+    def __init__(self) -> None:
+        self.connection: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self.came: list[bytes] = []
+        self.over = asyncio.Event()
+
+    async def serve(self, connection: Connection) -> None:
+        self.connection.set_result(connection)
+        receive_each: Any = getattr(connection, "receive_each")  # noqa: B009 - which not all have
+        await receive_each(self._take)
+
+    def _take(self, data: bytes) -> bool:
+        self.came.append(data)
+        if data == b"the last":
+            self.over.set()
+            return False
+        return True
+
+
+def frames(chance: random.Random, messages: list[bytes]) -> bytes:
+    """*messages* as a client may send them: whole, in parts, with pings within and between."""
+    stream = bytearray()
+    for message in messages:
+        parts = [message]
+        if chance.random() < 0.3:
+            cut = chance.randrange(len(message) + 1)
+            parts = [message[:cut], message[cut:]]
+        for number, part in enumerate(parts):
+            if chance.random() < 0.2:
+                stream += Frame(Opcode.PING, b"there?").serialize(mask=True)
+            opcode = Opcode.CONT if number else Opcode.BINARY
+            stream += Frame(opcode, part, fin=number == len(parts) - 1).serialize(mask=True)
+    return bytes(stream)
+
+
+@pytest.mark.asyncio
+@pytest.mark.real_time
+@pytest.mark.parametrize("seed", range(25))
+async def test_messages_come_as_they_were_sent_however_the_bytes_are_cut(seed: int) -> None:
+    chance = random.Random(seed)
+    accepted, transport, env = Accepted(), WebSocketTransport(), Environment(asyncio.get_running_loop())
+    options = TransportOptions(authenticated=True)
+    listener = await transport.listen("ws://127.0.0.1:0", accepted.serve, options, env)
+    try:
+        client = await transport.connect(listener.url, options, env)
+        end: Any = getattr(await accepted.connection, "_ws")  # noqa: B009
+        await until(lambda: end.taker is not None, 5.0)
+        messages = [chance.randbytes(chance.choice((0, 5, 125, 126, 2_000, 66_000))) for _ in range(12)]
+        stream = frames(chance, messages)
+        at = 0
+        while at < len(stream):
+            size = chance.choice((1, 2, 3, 6, 130, 2_100, 70_000))
+            end.data_received(stream[at : at + size])
+            at += size
+            if chance.random() < 0.3 and at < len(stream):  # more often where nothing is left over
+                assert (end.half_since is None) == (end.protocol.current_size is None and not unfinished(stream[:at]))
+        assert accepted.came == messages
+        assert end.half_since is None
+        end.data_received(pack_message(b"the last", masked=True) + pack_message(b"too late", masked=True))
+        await accepted.over.wait()
+        await client.aclose()
+    finally:
+        await listener.aclose()
+    assert accepted.came == [*messages, b"the last"]
+
+
+def unfinished(stream: bytes) -> bool:
+    """Whether *stream* ends within a frame."""
+    at = 0
+    while at < len(stream):
+        if len(stream) - at < 2:
+            return True
+        size = stream[at + 1] & 0x7F
+        more = {126: 2, 127: 8}.get(size, 0)
+        if more:
+            if len(stream) - at < 2 + more:
+                return True
+            size = int.from_bytes(stream[at + 2 : at + 2 + more], "big")
+        at += 2 + more + 4 + size
+    return at > len(stream)
+
+
+@pytest.mark.asyncio
+@pytest.mark.real_time
+async def test_a_message_that_is_too_large_ends_its_connection_also_behind_others() -> None:
+    accepted, transport, env = Accepted(), WebSocketTransport(), Environment(asyncio.get_running_loop())
+    options = TransportOptions(authenticated=True, limits=ConnectionLimits(max_size=1_000))
+    listener = await transport.listen("ws://127.0.0.1:0", accepted.serve, options, env)
+    try:
+        client = await transport.connect(listener.url, options, env)
+        await accepted.connection
+        whole = pack_message(b"x" * 1_000, masked=True)
+        client.transport.write(whole + pack_message(b"y" * 1_001, masked=True) + whole)
+        with pytest.raises(ConnectionLost, match="exceeds limit of 1000"):
+            await client.receive()
+        await client.aclose()
+    finally:
+        await listener.aclose()
+    assert accepted.came == [b"x" * 1_000]
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 200_000), st.booleans())
+def test_the_size_of_a_frame_is_that_of_its_shortest_form(size: int, masked: bool) -> None:
+    assert frame_size(size, masked=masked) == len(Frame(Opcode.BINARY, b"x" * size).serialize(mask=masked))
