@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -103,7 +104,8 @@ class Accepted:
     async def serve(self, connection: Connection) -> None:
         self.connection.set_result(connection)
         receive_each: Any = getattr(connection, "receive_each")  # noqa: B009 - which not all have
-        await receive_each(self._take)
+        with suppress(ConnectionLost):
+            await receive_each(self._take)
 
     def _take(self, data: bytes) -> bool:
         self.came.append(data)

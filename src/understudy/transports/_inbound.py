@@ -189,10 +189,8 @@ class Inbound:
             return [error] * codec.count(body, self._window)
         return codec.load_each(wire, body, self._window)
 
-    def _sender(self, place: Place | None) -> RemoteCell | None:
+    def _sender(self, place: Place) -> RemoteCell:
         """Whoever the peer says has sent something: in any case one of its own."""
-        if place is None:
-            return None
         if not check_path(place[0]):
             raise ProtocolError(problem="a sender that cannot be one")
         return self._peer.cell(place)
@@ -200,7 +198,7 @@ class Inbound:
     # Messages
 
     def _letter(self, frame: Letter, body: bytes) -> None:
-        sender = self._sender(frame.sender)
+        sender = None if frame.sender is None else self._sender(frame.sender)
         if frame.number:
             self._node.channels.arrived(self.link, frame, body)
             return
@@ -281,7 +279,7 @@ class Inbound:
 
     def _asker(self, frame: Ask | Open) -> RemoteCell | None:
         """Whoever the peer says has put a question, whose number must be its own."""
-        sender = self._sender(frame.sender)
+        sender = None if frame.sender is None else self._sender(frame.sender)
         if frame.id in self._asks or frame.id in self.forwarding:
             raise ProtocolError(problem="a question with the number of another")
         return sender
@@ -315,7 +313,8 @@ class Inbound:
         asked = self._asks.pop(number, None)
         if asked is None:
             return
-        self._release(asked)
+        if asked.waiters or self._node.chains:
+            self._release(asked)
         error = answer.exception()
         try:
             if error is None:
@@ -459,7 +458,8 @@ class Inbound:
     # Ends
 
     def _watch(self, frame: Watch, body: bytes) -> None:
-        self._sender(frame.by)
+        if frame.by is not None:
+            self._sender(frame.by)
         key = (frame.of, frame.by)
         cell = self.find(frame.of)
         if key in self._watches:

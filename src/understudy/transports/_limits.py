@@ -84,6 +84,8 @@ def is_harmless(data: bytes, *, max_depth: int = MAX_DEPTH, max_elements: int | 
     if not len(parts) & 1 or len(parts) > _MOST_QUOTES or not (data.isascii() or _is_utf8(data)):
         return False
     marks = b'"'.join(parts[::2])
+    if marks == b'"':  # nothing but one string
+        return True
     words = marks.translate(None, _MARKS)
     if words and words.replace(b"true", b"").replace(b"false", b"").replace(b"null", b""):
         return False

@@ -250,11 +250,12 @@ class Link:
         return wire
 
     def _frame_of(self, cell: RemoteCell, item: LocalLetter, tag: str, number: int) -> Frame:
-        sender, trace = self.node.place_of(item.sender), trace_of(item)
+        sender = None if item.sender is None else self.node.place_of(item.sender)
+        trace = trace_of(item)
         if not isinstance(item, LocalAsk):
             return Letter(cell.at, tag, sender, trace)
         left = None if item.deadline == math.inf else max(item.deadline - self._env.now(), 0.0)
-        chain = self.node.chain_to(item)
+        chain = () if item.sender is None else self.node.chain_to(item)
         if isinstance(item, StreamAsk):
             patience = None if item.patience == math.inf else item.patience
             return Open(cell.at, tag, number, left, patience, item.limit, sender, chain, trace)

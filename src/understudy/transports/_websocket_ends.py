@@ -120,13 +120,17 @@ class End(AnyEnd):
 
     def _take_whole(self, data: bytes) -> bytes:
         """Take the whole messages at the beginning of *data*; what is behind them."""
-        at, size, protocol = 0, len(data), self.protocol
-        while at < size and protocol.state is State.OPEN:
-            found = whole_message(data, at, self.max_direct, masked=not self._is_client)
-            if found is None:
-                break
+        at, size, masked = 0, len(data), not self._is_client
+        while (found := whole_message(data, at, self.max_direct, masked=masked)) is not None:
             message, at = found
-            self._arrived(message)
+            if self.taker is not None:
+                self.taker(message)
+            else:
+                self._arrived(message)
+            if at == size:
+                return b""
+            if self.protocol.state is not State.OPEN:
+                break
         return data[at:]
 
     def connection_lost(self, exc: Exception | None) -> None:
