@@ -110,10 +110,8 @@ class LinkProtocol:
         self._ack_due = math.inf
         if asks:
             self._open.append((self._sent, now))
-        head = _HEAD.pack(self._sent, self._received, asks)
-        if self._send_code is None:
-            return b"".join((head, *frames))
-        return b"".join((head, *frames, self._send_code.of(head, *frames)))
+        data = b"".join((_HEAD.pack(self._sent, self._received, asks), *frames))
+        return data if self._send_code is None else data + self._send_code.of(data)
 
     def _next_frames(self) -> list[bytes]:
         waiting = self._frames
@@ -153,8 +151,8 @@ class LinkProtocol:
         end = len(data)
         if self._receive_code is not None:
             end -= _CODE
-            code = self._receive_code.of(memoryview(data)[: max(end, 0)])
-            if not hmac.compare_digest(data[-_CODE:], code):
+            # What is shorter than a code is equal to none.
+            if not hmac.compare_digest(data[-_CODE:], self._receive_code.of(memoryview(data)[:end])):
                 raise ProtocolError(problem="a batch that is not authentic")
         if end < _HEAD.size:
             raise ProtocolError(problem="a batch that is too short")
@@ -184,11 +182,10 @@ class _Code:
     def __init__(self, key: bytes) -> None:
         self._keyed = hmac.new(key, digestmod="sha256")
 
-    def of(self, *parts: bytes | memoryview) -> bytes:
-        """The code of *parts*, as if they were joined."""
+    def of(self, data: bytes | memoryview) -> bytes:
+        """The code of *data*."""
         code = self._keyed.copy()
-        for part in parts:
-            code.update(part)
+        code.update(data)
         return code.digest()[:_CODE]
 
 
