@@ -50,6 +50,9 @@ from understudy.agents import (
     ToolWithheld,
     TurnEnded,
     UseTool,
+    _mcp_session,
+    _pins,
+    _remembered,
     load_program,
     mcp_tools,
     tool,
@@ -61,6 +64,7 @@ from understudy.transports.mcp import (
     MCPInvalidResult,
     MCPRefused,
     MemoryServer,
+    ToolInfo,
     ToolProgress,
     ToolResult,
     description_hash,
@@ -313,6 +317,46 @@ async def test_a_tool_whose_description_has_changed_is_withheld_and_denied_witho
     assert files.called == [("write_file", {"path": "b"})]
     assert (offers["read_file"].state, offers["read_file"].approved) == ("changed", READ)
     assert (offers["write_file"].state, offers["write_file"].approved) == ("approved", WRITE)
+
+
+async def test_a_description_is_hashed_once_for_each_time_that_it_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+
+    def counted(tool: ToolInfo) -> str:
+        hashed.append(tool.name)
+        return description_hash(tool)
+
+    for module in (_mcp_session, _pins):
+        monkeypatch.setattr(module, "description_hash", counted)
+    async with ActorSystem() as system:
+        agent = await open_files(system, Files())
+        hashed.clear()
+        for _ in range(10):
+            assert await agent.ask(ReadFile(path="a")) == "alpha"
+        assert len(hashed) <= 2  # once by the agent, and once by the session that compares
+
+
+async def test_what_is_remembered_of_a_server_that_says_something_else_each_time_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_remembered, "REMEMBERED", 5)
+    files = Files()
+    async with ActorSystem() as system:
+        approvals = await system.spawn(Approvals)
+        agent = await open_files(system, files)
+        inner: Any = agent._cell.actor  # pyright: ignore[reportPrivateUsage]
+        for number in range(8):
+            files.tools = [info("read_file", f"version {number}"), WRITE]
+            await asyncio.sleep(61.0)  # after which the list is read again
+            assert await agent.ask(ListTools()) == (WRITE,)
+            asking = asyncio.create_task(agent.ask(ReadFile(path="a"), timeout=60.0))
+            await decide(approvals, approve=False)
+            with pytest.raises(ToolWithheld):
+                await asking
+            with pytest.raises(ToolWithheld):  # and nobody is asked again
+                await agent.ask(ReadFile(path="a"))
+        assert len(inner._rejected) == 5
+        assert len(inner._unfit) == 5
 
 
 async def test_a_human_is_shown_both_descriptions_and_what_he_approves_is_kept() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -67,6 +68,35 @@ def _unresolvable(x: Nowhere) -> None: ...  # noqa: F821
 def _private(_x: int) -> None: ...
 
 
+def calls_of(use: Callable[[], object]) -> int:
+    """How many functions written in C *use* calls."""
+    count = 0
+
+    def see(frame: object, event: str, called: object) -> None:
+        nonlocal count
+        count += event == "c_call"
+
+    before = sys.getprofile()
+    sys.setprofile(see)
+    try:
+        use()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def test_a_class_is_searched_for_tools_once_and_not_for_each_answer() -> None:
+    class Agent(AIAgent):
+        @tool
+        def one(self) -> str:
+            return "one"
+
+    agent = Agent(ScriptedModel())
+    assert calls_of(lambda: toolbox(type("Fresh", (Agent,), {}), ())) > 100
+    assert calls_of(agent.tools_by_name) < 20
+    assert list(agent.tools_by_name()) == ["one"]
+
+
 def test_methods_of_a_class_are_its_tools_and_those_of_its_bases_unless_they_are_overridden() -> None:
     class Base(AIAgent):
         @tool
@@ -84,7 +114,8 @@ def test_methods_of_a_class_are_its_tools_and_those_of_its_bases_unless_they_are
 
         two = None
 
-    assert list(toolbox(Base, ())) == ["one", "two"]
-    assert list(toolbox(Derived, ())) == ["uno"]
+    for _ in range(2):
+        assert list(toolbox(Base, ())) == ["one", "two"]
+        assert list(toolbox(Derived, ())) == ["uno"]
     assert isinstance(Base.one, Tool)
     assert Derived(ScriptedModel()).one() == "derived"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from tenacity import wait_exponential
 
@@ -22,14 +23,15 @@ from understudy.agents._mcp_errors import MCPCallLost, ToolMismatch, ToolWithhel
 from understudy.agents._mcp_messages import AnyMCPTool, ApproveTool, ListOffers, ToolOffer
 from understudy.agents._mcp_schema import answer_of, arguments_of, mismatches
 from understudy.agents._mcp_server_of import server_of
-from understudy.agents._mcp_session import AgentSession, PinnedCall, PinnedCallProgress, ToolChanged
+from understudy.agents._mcp_session import AgentSession, KnownTool, PinnedCall, PinnedCallProgress, ToolChanged
 from understudy.agents._passing_on import ask_on
 from understudy.agents._pins import ToolPins
+from understudy.agents._remembered import remember
 from understudy.exceptions import ActorFailed, ActorStopped, AskTimeout, InvalidSpec, NoReply, UnderstudyError
 from understudy.transports._mcp_errors import MCPCallTimeout
 from understudy.transports._mcp_frames import printable
 from understudy.transports._mcp_session import CallTool, CallToolProgress, ListTools
-from understudy.transports._mcp_values import ToolInfo, ToolProgress, ToolResult, description_hash
+from understudy.transports._mcp_values import ToolInfo, ToolProgress, ToolResult
 
 if TYPE_CHECKING:
     from understudy._plans._spec import Options
@@ -114,11 +116,12 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
         )
         spec = child(AgentSession, self.server).options(name="session")
         self._session_spec = spec.options(**session) if session else spec
-        self._known: dict[str, ToolInfo] = {}
+        self._known: dict[str, KnownTool] = {}
         # By name and hash: what a human is being asked about, and what he has said no to.
         self._asking: dict[tuple[str, str], asyncio.Task[Decision]] = {}
-        self._rejected: dict[tuple[str, str], Decision] = {}
-        self._fitting: dict[tuple[type[MCPTool[Any]], str], tuple[str, ...]] = {}
+        self._rejected: OrderedDict[tuple[str, str], Decision] = OrderedDict()
+        # By message and hash: what does not fit.
+        self._unfit: OrderedDict[tuple[type[MCPTool[Any]], str], tuple[str, ...]] = OrderedDict()
 
     async def initialize(self) -> None:
         """Open the session, and compare what the server offers with what is pinned and declared."""
@@ -144,13 +147,13 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
     async def list_tools(self, message: ListTools) -> tuple[ToolInfo, ...]:
         """The tools that are approved, as they were approved."""
         await self._glance()
-        return tuple(tool for tool in self._known.values() if self.pins.holds(tool))
+        return tuple(known.tool for known in self._known.values() if self._is_pinned(known))
 
     @handler(cancellable=True, reentrant=True)
     async def list_offers(self, message: ListOffers) -> tuple[ToolOffer, ...]:
         """All tools, and what has been decided about them."""
         await self._glance()
-        return tuple(self._offer(tool) for tool in self._known.values())
+        return tuple(self._offer(known) for known in self._known.values())
 
     @handler(cancellable=True, reentrant=True)
     async def approve_tool(self, message: ApproveTool) -> Decision:
@@ -174,66 +177,66 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
     @handler(reentrant=True)
     async def call_tool_progress(self, message: CallToolProgress) -> AsyncIterator[ToolProgress | ToolResult]:
         """Likewise, and follow it."""
-        tool = await self._tool(message.name)
+        known = await self._tool(message.name)
         while True:
-            await self._allow(tool)
-            call = PinnedCallProgress(name=tool.name, arguments=message.arguments, pin=description_hash(tool))
+            await self._allow(known)
+            call = PinnedCallProgress(name=message.name, arguments=message.arguments, pin=known.hash)
             try:
                 # The consumer's patience is the bound, and the server's.
                 async with self._session.stream(call, timeout=math.inf) as parts:
                     async for part in parts:
                         yield part
             except ToolChanged as changed:
-                tool = self._changed(tool, changed)
+                known = self._changed(known.tool.name, changed)
             except AskTimeout as error:  # the deadline of whoever follows it
                 raise MCPCallTimeout(
-                    server=self.server.name, request=f"tool {tool.name!r}", seconds=error.seconds
+                    server=self.server.name, request=f"tool {message.name!r}", seconds=error.seconds
                 ) from error
             except (ActorFailed, ActorStopped, NoReply) as error:
-                self._lost(tool, error)
+                self._lost(known.tool.name, error)
             else:
                 return
 
     async def _call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
-        tool = await self._tool(name)
+        known = await self._tool(name)
         while True:
-            await self._allow(tool)
-            call = PinnedCall(name=name, arguments=dict(arguments), pin=description_hash(tool))
+            await self._allow(known)
+            call = PinnedCall(name=name, arguments=dict(arguments), pin=known.hash)
             try:
                 result: ToolResult = await ask_on(self._session, call)
             except ToolChanged as changed:
-                tool = self._changed(tool, changed)
+                known = self._changed(known.tool.name, changed)
             except (ActorFailed, ActorStopped, NoReply) as error:
-                self._lost(tool, error)
+                self._lost(known.tool.name, error)
             else:
                 return result
 
-    def _changed(self, tool: ToolInfo, changed: ToolChanged) -> ToolInfo:
+    def _changed(self, name: str, changed: ToolChanged) -> KnownTool:
         """The session knows better what there is."""
         if changed.tool is None:
-            self._known.pop(tool.name, None)
-            raise unknown_tool(self.server.name, tool.name)
-        self._known[tool.name] = changed.tool
-        return changed.tool
+            self._known.pop(name, None)
+            raise unknown_tool(self.server.name, name)
+        known = self._known[name] = KnownTool(changed.tool)
+        return known
 
-    def _lost(self, tool: ToolInfo, error: UnderstudyError) -> NoReturn:
+    def _lost(self, tool: str, error: UnderstudyError) -> NoReturn:
         problem = str(error.__cause__ or error)
-        raise MCPCallLost(server=self.server.name, request=f"tool {tool.name!r}", problem=problem) from error
+        raise MCPCallLost(server=self.server.name, request=f"tool {tool!r}", problem=problem) from error
 
     # What is known of the tools
 
-    async def _tool(self, name: str) -> ToolInfo:
+    async def _tool(self, name: str) -> KnownTool:
         """The tool as far as it is known here; the session compares again before it calls.
 
         One that would be withheld is looked at once more: it may be what was approved again.
         """
-        tool = self._known.get(name)
-        if tool is None or not self.pins.holds(tool):
+        known = self._known.get(name)
+        if known is None or not self._is_pinned(known):
             await self._glance()
-        tool = self._known.get(name)
-        if tool is None:
+            known = self._known.get(name)
+        if known is None:
             raise unknown_tool(self.server.name, name)
-        return tool
+        return known
 
     async def _glance(self) -> None:
         """See what there is, if that can be seen at once; otherwise what is known will do."""
@@ -244,7 +247,10 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
 
     async def _look(self, seconds: float | None = None) -> None:
         tools: tuple[ToolInfo, ...] = await self._session.ask(ListTools(), timeout=seconds)
-        self._known = {tool.name: tool for tool in tools}
+        before, self._known = self._known, {}
+        for tool in tools:
+            known = before.get(tool.name)
+            self._known[tool.name] = known if known is not None and known.tool is tool else KnownTool(tool)
         if self.pins.meet(tools):
             await self._keep()
 
@@ -256,17 +262,24 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
         except OSError as error:  # what is approved holds, for as long as this process lives
             self.log.error("pins not written", file=str(self.pins.file), why=str(error))
 
-    def _offer(self, tool: ToolInfo) -> ToolOffer:
-        pin = self.pins.get(tool.name)
-        if pin is None:
-            return ToolOffer(tool=tool, state="new")
-        return ToolOffer(tool=tool, state="approved" if self.pins.holds(tool) else "changed", approved=pin.tool)
+    def _is_pinned(self, known: KnownTool) -> bool:
+        """What :meth:`ToolPins.holds` says, without another hash."""
+        pin = self.pins.get(known.tool.name)
+        return pin is not None and pin.hash == known.hash
 
-    def _check(self, message: type[MCPTool[Any]], tool: ToolInfo) -> None:
-        key = message, description_hash(tool)
-        problems = self._fitting.get(key)
+    def _offer(self, known: KnownTool) -> ToolOffer:
+        pin = self.pins.get(known.tool.name)
+        if pin is None:
+            return ToolOffer(tool=known.tool, state="new")
+        state: Literal["approved", "changed"] = "approved" if pin.hash == known.hash else "changed"
+        return ToolOffer(tool=known.tool, state=state, approved=pin.tool)
+
+    def _check(self, message: type[MCPTool[Any]], known: KnownTool) -> None:
+        key = message, known.hash
+        problems = self._unfit.get(key)
         if problems is None:
-            problems = self._fitting[key] = mismatches(message, tool)
+            problems = mismatches(message, known.tool)
+            remember(self._unfit, key, problems)
         if problems:
             raise self._mismatch(message, problems)
 
@@ -277,27 +290,29 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
 
     # What is approved
 
-    async def _allow(self, tool: ToolInfo) -> None:
-        """Return when *tool* is approved as it is.
+    async def _allow(self, known: KnownTool) -> None:
+        """Return when the tool is approved as it is.
 
         Raises:
             ToolWithheld: It is not.
         """
-        decision = await self._decision(tool)
+        decision = await self._decision(known)
         if not decision.approved:
-            changed = self.pins.get(tool.name) is not None
-            raise ToolWithheld(server=self.server.name, tool=tool.name, changed=changed, decision=decision)
+            name = known.tool.name
+            changed = self.pins.get(name) is not None
+            raise ToolWithheld(server=self.server.name, tool=name, changed=changed, decision=decision)
 
-    async def _decision(self, tool: ToolInfo) -> Decision:
-        if self.pins.holds(tool):
+    async def _decision(self, known: KnownTool) -> Decision:
+        if self._is_pinned(known):
             return Decision(status="approved", comment="pinned")
-        key = tool.name, description_hash(tool)
+        name = known.tool.name
+        key = name, known.hash
         if key in self._rejected:
             return self._rejected[key]
         task = self._asking.get(key)
         if task is None:
             # It belongs to the agent and not to whoever calls: a human may take longer than that one waits.
-            task = self._asking[key] = self.context.start_task(self._ask_human(tool), name=f"approval:{tool.name}")
+            task = self._asking[key] = self.context.start_task(self._ask_human(known), name=f"approval:{name}")
             task.add_done_callback(partial(self._asked, key))
         await asyncio.wait({task})
         return task.result()
@@ -305,7 +320,8 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
     def _asked(self, key: tuple[str, str], task: asyncio.Task[Decision]) -> None:
         del self._asking[key]
 
-    async def _ask_human(self, tool: ToolInfo) -> Decision:
+    async def _ask_human(self, known: KnownTool) -> Decision:
+        tool = known.tool
         request = ApprovalRequest(
             agent=self.context.path, tool=printable(tool.name), arguments=self._both(tool), reason=self._reason(tool)
         )
@@ -320,7 +336,7 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
             self.pins.approve(tool)
             await self._keep()
         elif decision.status == "rejected" and decision.by:
-            self._rejected[tool.name, description_hash(tool)] = decision
+            remember(self._rejected, (tool.name, known.hash), decision)
         return decision
 
     def _both(self, tool: ToolInfo) -> str:

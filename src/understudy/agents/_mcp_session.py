@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import cached_property
 from typing import cast
 
 from understudy.actors._handler import handler
@@ -13,7 +14,7 @@ from understudy.transports._mcp_errors import MCPCallTimeout, MCPInvalidResult, 
 from understudy.transports._mcp_session import CallTool, CallToolProgress, ListTools, MCPSession
 from understudy.transports._mcp_values import ToolInfo, ToolProgress, ToolResult, description_hash
 
-__all__ = ["AgentSession", "PinnedCall", "PinnedCallProgress", "ToolChanged"]
+__all__ = ["AgentSession", "KnownTool", "PinnedCall", "PinnedCallProgress", "ToolChanged"]
 
 _FRESH = 60.0
 """Seconds for which a list of tools is taken to be what the server offers."""
@@ -40,6 +41,18 @@ class ToolChanged(Refused):
         self.tool = tool
 
 
+class KnownTool:
+    """A tool that a server has listed, and the hash of what it says of it, which is made once."""
+
+    def __init__(self, tool: ToolInfo) -> None:
+        self.tool = tool
+
+    @cached_property
+    def hash(self) -> str:
+        """That of :func:`description_hash`."""
+        return description_hash(self.tool)
+
+
 class AgentSession(MCPSession):
     """A session that knows the tools of its server from the beginning on, and compares before it calls.
 
@@ -62,7 +75,7 @@ class AgentSession(MCPSession):
         """What the server offers, not older than a minute."""
         if self._now() - self._seen_at > _FRESH:
             await self._look(self._seconds)
-        return tuple(self._tools.values())
+        return tuple(known.tool for known in self._tools.values())
 
     @handler(cancellable=True, reentrant=True)
     async def call_tool(self, message: CallTool) -> ToolResult:
@@ -91,15 +104,15 @@ class AgentSession(MCPSession):
                 raise
             listed = ()  # a server of resources only
         # Of two with one name the first counts, here and for whoever approves.
-        self._tools: dict[str, ToolInfo] = {}
+        self._tools: dict[str, KnownTool] = {}
         for tool in listed:
-            self._tools.setdefault(tool.name, tool)
+            self._tools.setdefault(tool.name, KnownTool(tool))
         self._seen_at = self._now()
 
     def _compare(self, name: str, pin: str) -> None:
-        tool = self._tools.get(name)
-        if tool is None or description_hash(tool) != pin:
-            raise ToolChanged(tool)
+        known = self._tools.get(name)
+        if known is None or known.hash != pin:
+            raise ToolChanged(None if known is None else known.tool)
 
     def _now(self) -> float:
         return runtime_of(self.context.system).env.now()

@@ -42,6 +42,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _LONGEST = 20_000
 """Characters of a result that a model gets to see."""
+_KEPT = "_understudy_tool_methods"
+"""The attribute of a class that has its methods which are tools."""
 
 
 class ToolError(Exception):
@@ -279,15 +281,8 @@ def toolbox(owner: type[Any], given: typing.Iterable[Tool]) -> dict[str, Tool]:
     Raises:
         InvalidSpec: Two have one name.
     """
-    of_class: dict[str, Tool] = {}
-    for base in reversed(owner.__mro__):
-        for attribute, value in vars(base).items():
-            if isinstance(value, Tool):
-                of_class[attribute] = value
-            else:
-                of_class.pop(attribute, None)
     found: dict[str, Tool] = {}
-    for each in (*of_class.values(), *given):
+    for each in (*_methods_of(owner), *given):
         if not isinstance(each, Tool):  # pyright: ignore[reportUnnecessaryIsInstance]
             problem = f"must be what `tool` or `agent_tool` has made, or offer tools, got {each!r}"
             raise InvalidSpec(child=owner.__qualname__, field="tools", problem=problem)
@@ -295,6 +290,23 @@ def toolbox(owner: type[Any], given: typing.Iterable[Tool]) -> dict[str, Tool]:
             raise InvalidSpec(child=owner.__qualname__, field="tools", problem=f"has two with the name {each.name!r}")
         found[each.name] = each
     return found
+
+
+def _methods_of(owner: type[Any]) -> tuple[Tool, ...]:
+    """Those methods of *owner* that are tools; they are looked for once, and kept in the class itself."""
+    known: tuple[Tool, ...] | None = owner.__dict__.get(_KEPT)
+    if known is not None:
+        return known
+    found: dict[str, Tool] = {}
+    for base in reversed(owner.__mro__):
+        for attribute, value in vars(base).items():
+            if isinstance(value, Tool):
+                found[attribute] = value
+            else:
+                found.pop(attribute, None)
+    known = tuple(found.values())
+    setattr(owner, _KEPT, known)
+    return known
 
 
 def told_validation(error: ValidationError) -> str:
