@@ -581,6 +581,7 @@ async def test_a_failure_can_be_that_of_an_actor_and_its_supervisor_decides() ->
         assert isinstance(crash[1], Crashed)
         assert isinstance(crash[1].error, ValueError)
         assert crash[2] == subscription.name
+        assert [function.rpartition(".")[2] for _, _, function in crash[1].frames] == ["fails"]
         assert len(recorder.of("actor_restarting", "/user/desk/clerk")) == 1
         assert clerk.status == "running"
         assert subscription.active

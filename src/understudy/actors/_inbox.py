@@ -61,6 +61,7 @@ _OURS = frozenset(
         "_replacing",
         "_state_machine",
         "_streams",
+        "_subscriber",
         "_tracing",
         "_turns",
     )
