@@ -646,6 +646,7 @@ async def test_time_is_up_in_the_middle_of_a_turn_and_whoever_speaks_is_interrup
         ("stop", "broken_off", "its actor has ended: shut down (stopped)", "Shutdown"),
         ("kill", "failed", "its actor has ended: killed", "Killed"),
         ("crash", "failed", "its actor has ended: crashed: InvalidSpec", "Crashed"),
+        ("cancel", "failed", "its actor has ended: killed", "Killed"),
     ],
 )
 @pytest.mark.asyncio
@@ -668,6 +669,9 @@ async def test_members_are_told_once_however_its_actor_ends(
         await gate.reached()
         if end == "crash":
             gate.open()
+        elif end == "cancel":  # of the one task that sees to the end
+            (task,) = [each for each in asyncio.all_tasks() if each.get_name() == f"task:{meeting.path}:end"]
+            task.cancel()
         else:
             getattr(meeting, end)()
         ended = await waiting

@@ -415,8 +415,13 @@ class Meeting(AsyncAgent[MeetingMessage]):
     async def _see_to_the_end(self, stands: asyncio.Future[None]) -> None:
         """Tell all if the actor ends before the meeting does, whatever ends it: no hook is called when it is killed."""
         stands.set_result(None)
+        meeting = self.context.ref
         try:
             await asyncio.wait([self._over])
+        except asyncio.CancelledError:
+            if self._understudy_cell.ending is None:  # somebody has cancelled this task alone, which is a failure
+                meeting.kill()
+            raise
         finally:
             if self._ended is None:
                 self._end_with_actor()
