@@ -34,8 +34,10 @@ from understudy.agents import (
     UseTool,
     agent_tool,
 )
+from understudy.agents._deliveries import Remark, TurnText
 from understudy.agents._lines import PlainLines
 from understudy.agents._prompt_lines import PromptLines
+from understudy.agents._terminal_view import TerminalView
 
 pytestmark = pytest.mark.real_time
 
@@ -476,3 +478,14 @@ async def test_without_prompt_toolkit_the_style_that_needs_it_says_what_to_insta
     monkeypatch.setattr("understudy.agents._terminal.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r'prompt-toolkit: pip install "understudy\[chat\]"'):
         TerminalEndpoint(style="prompt")
+
+
+@pytest.mark.parametrize(("encoding", "text"), [("utf-8", "é ab\\ud800c"), ("ascii", "\\xe9 ab\\ud800c")])
+def test_what_has_no_form_in_the_encoding_of_a_file_is_written_out(encoding: str, text: str) -> None:
+    answers, notes = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    view = TerminalView(answers, notes)
+    view.write(TurnText(cursor=1, turn=1, text="é ab"))
+    view.write(TurnText(cursor=2, turn=1, text="\ud800c"))
+    view.write(Remark(cursor=3, text="é\ud800", speaker="clerk"))
+    assert answers.buffer.getvalue().decode(encoding) == text  # type: ignore[attr-defined]
+    assert "clerk: " in notes.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]

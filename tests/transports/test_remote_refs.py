@@ -49,7 +49,9 @@ from understudy import (
     Unhandled,
     WrongActorType,
     child,
+    handler,
 )
+from understudy.agents import CONVERSATION, AsyncAgent, Prompt, Said, Say
 from understudy.testing import Gate
 from understudy.transports import LinkOptions, MessageNotAccepted, RemoteError
 
@@ -393,6 +395,33 @@ async def test_a_message_whose_own_check_fails_on_the_other_side_is_refused_and_
             with pytest.raises(MessageNotAccepted, match="Picky"):
                 await ref.ask(Picky.model_construct(number=1))
         assert await ref.ask(Total()) == 0
+
+
+async def test_a_text_that_has_no_form_in_unicode_is_refused_by_itself_and_the_link_stays() -> None:
+    async with linked(messages=CONVERSATION, connect={"messages": CONVERSATION}) as pair:
+        seen: list[str] = []
+
+        class Listener(AsyncAgent[Say | Prompt]):
+            @handler
+            def hear(self, message: Say) -> None:
+                seen.append(message.text)
+
+            @handler
+            def answer(self, message: Prompt) -> Said:
+                return Say(text="half a pair: \ud83d")
+
+        await pair.bank.spawn(child(Listener).options(name="listener"))
+        ref = await pair.node.lookup("listener")
+        for text in ("one", "\ud800", "two"):
+            ref.tell(Say(text=text))
+        for prompt in ("\udfff", "well?"):
+            with pytest.raises(MessageNotAccepted, match="surrogates not allowed"):
+                await ref.ask(Prompt(text=prompt))
+        assert seen == ["one", "two"]
+        assert pair.node.is_up
+        assert len(pair.wire.opened) == 1
+        (letter,) = [each for each in pair.shop_letters.letters if isinstance(each.message, Say)]
+        assert "surrogates not allowed" in letter.why
 
 
 async def test_a_reply_that_does_not_fit_its_type_is_an_error_of_that_ask_only() -> None:

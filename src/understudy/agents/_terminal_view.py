@@ -32,7 +32,8 @@ class TerminalView:
     """Writes deliveries.
 
     What others have said may have control characters in it, which could do anything to a terminal: those are escaped.
-    Where answers do not go to a terminal they are written as they are.
+    Where answers do not go to a terminal they are written as they are, but for what has no form in the encoding there,
+    as half of a surrogate pair has in none: that is escaped too.
 
     Args:
         answers: Where the text of answers goes to, and nothing else.
@@ -73,12 +74,10 @@ class TerminalView:
         """Write a line about what happens."""
         if self._open and self._together:
             self._end_line()
-        self._notes.write(f"{line}\n")
-        self._notes.flush()
+        _put(self._notes, f"{line}\n")
 
     def _answer(self, text: str) -> None:
-        self._answers.write(safe(text) if self._escapes else text)
-        self._answers.flush()
+        _put(self._answers, safe(text) if self._escapes else text)
 
     def _end_line(self) -> None:
         self._answer("\n")
@@ -157,3 +156,12 @@ def quoted(text: str) -> str:
 def safe(text: str) -> str:
     """*text* without control characters other than the ends of lines and tabs."""
     return "".join(each if each in "\n\t" else printable(each) for each in text) if not text.isprintable() else text
+
+
+def _put(stream: TextIO, text: str) -> None:
+    """Write *text* now, with what cannot be encoded written out."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError as error:
+        stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+    stream.flush()
