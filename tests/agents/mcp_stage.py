@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,10 @@ class Files:
     """Held by each look at the tools."""
     refusal: MCPRefused | None = None
     """What looks at the tools are answered with."""
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server says that its tools are others."""
+    listed: int = 0
+    """How often they were looked at."""
     down: bool = False
     """Nobody can connect."""
     structured: Any = None
@@ -79,7 +83,14 @@ class Link:
         if self.lost.done():
             raise MCPConnectionLost(server="files", problem=self.lost.result())
 
+    async def follow_tools(self, changed: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self.files.news.wait()
+            self.files.news.clear()
+            await changed()
+
     async def tools(self, seconds: float) -> tuple[ToolInfo, ...]:
+        self.files.listed += 1
         await self._unless_lost(self.files.listing)
         if self.files.refusal is not None:
             raise self.files.refusal

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp.server.mcpserver import Context
 from pydantic import BaseModel, Field
 from structlog.testing import capture_logs
 from tenacity import wait_fixed
@@ -317,6 +318,64 @@ async def test_a_tool_whose_description_has_changed_is_withheld_and_denied_witho
     assert files.called == [("write_file", {"path": "b"})]
     assert (offers["read_file"].state, offers["read_file"].approved) == ("changed", READ)
     assert (offers["write_file"].state, offers["write_file"].approved) == ("approved", WRITE)
+
+
+async def test_when_the_server_says_that_its_tools_are_others_they_are_read_at_once_and_not_without_end() -> None:
+    files, third = Files(), info("delete_file")
+    async with ActorSystem() as system:
+        agent = await open_files(system, files)
+        files.tools = [READ, WRITE, third]
+        assert len(await agent.ask(ListOffers())) == 2
+        files.news.set()
+        await settle()
+        assert [each.state for each in await agent.ask(ListOffers())] == ["approved", "approved", "new"]
+        files.tools = [EVIL]
+        files.news.set()
+        await asyncio.sleep(1.0)  # the least time between two readings
+        await settle()
+        with pytest.raises(ToolWithheld):
+            await agent.ask(ReadFile(path="a"))
+        assert files.called == []
+        before = files.listed
+        for _ in range(200):  # a server that says nothing else
+            files.news.set()
+            await asyncio.sleep(0.05)
+        assert files.listed - before <= 11
+        files.refusal = MCPRefused(server="files", request="tools", code=1, problem="not now")
+        files.news.set()
+        await asyncio.sleep(2.0)
+        files.refusal, files.tools = None, [READ]
+        assert await agent.ask(ListTools()) == (READ,)  # what could not be read is read by whoever asks
+        assert await agent.ask(ReadFile(path="a")) == "alpha"
+
+
+@pytest.mark.parametrize("protocol", ["auto", "legacy"])
+@pytest.mark.real_time
+async def test_a_server_of_the_sdk_says_that_its_tools_are_others(protocol: Any) -> None:
+    server = official_server()
+
+    @server.tool()
+    async def grow(context: Context) -> str:
+        """Have one more tool."""
+
+        async def fresh() -> str:
+            """New."""
+            return "new"
+
+        server.add_tool(fresh)
+        if protocol == "legacy":
+            await context.session.send_tool_list_changed()
+        else:
+            await context.notify_tools_changed()
+        return "grown"
+
+    async with ActorSystem() as system:
+        agent = await system.spawn(MCPAgent, MemoryServer(server, protocol=protocol))
+        assert "fresh" not in [each.tool.name for each in await agent.ask(ListOffers())]
+        await agent.ask(CallTool(name="grow"))
+        async with asyncio.timeout(10.0):
+            while "fresh" not in [each.tool.name for each in await agent.ask(ListOffers())]:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
 
 
 async def test_a_description_is_hashed_once_for_each_time_that_it_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:

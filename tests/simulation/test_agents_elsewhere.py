@@ -95,6 +95,9 @@ class ChanceLink:
         finally:
             self.calls -= 1
 
+    async def follow_tools(self, changed: Any) -> None:
+        """It says nothing of itself."""
+
     async def tools(self, seconds: float) -> tuple[ToolInfo, ...]:
         await self._serve()
         return self.listed

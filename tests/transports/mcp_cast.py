@@ -20,7 +20,7 @@ from mcp.server.context import ServerRequestContext
 import understudy
 from tests.cast import Gate
 from understudy import Actor, ActorRef, ActorSystem, Message, Refused, StreamMessage, child, handler
-from understudy.transports._mcp_client import SDKLink
+from understudy.transports._mcp_client import SDKLink, ToolNews
 from understudy.transports._mcp_lines import LineReader, LineWriter
 from understudy.transports._mcp_stdio_service import Reading, Writing
 from understudy.transports._mcp_streams import given, watched
@@ -357,7 +357,7 @@ class Wire:
         lost: asyncio.Future[str] = loop.create_future()
         try:
             async with Client(watched(given((reader, writer)), lost, lambda: "gone"), cache=None) as client:
-                yield SDKLink(client, self.name, lost)
+                yield SDKLink(client, self.name, lost, ToolNews())
         finally:
             reader.pipe.close()
             writer.pipe.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from functools import cached_property
@@ -9,15 +10,19 @@ from typing import cast
 
 from understudy.actors._handler import handler
 from understudy.actors._runtime import runtime_of
-from understudy.exceptions import Refused
+from understudy.agents._pause import pause
+from understudy.exceptions import Refused, UnderstudyError
 from understudy.transports._mcp_errors import MCPCallTimeout, MCPInvalidResult, MCPRefused
+from understudy.transports._mcp_frames import printable
 from understudy.transports._mcp_session import CallTool, CallToolProgress, ListTools, MCPSession
 from understudy.transports._mcp_values import ToolInfo, ToolProgress, ToolResult, description_hash
 
 __all__ = ["AgentSession", "KnownTool", "PinnedCall", "PinnedCallProgress", "ToolChanged"]
 
 _FRESH = 60.0
-"""Seconds for which a list of tools is taken to be what the server offers."""
+"""Seconds for which a list of tools is taken to be what the server offers, unless it says that it is another."""
+_SELDOM = 1.0
+"""Seconds between two lists that are read because the server says so: it may say it without end."""
 _NO_SUCH_METHOD = -32601
 
 
@@ -69,10 +74,23 @@ class AgentSession(MCPSession):
         """
         await super().initialize()
         await self._look(self.server.call_timeout)
+        self.context.start_task(self._follow(), name="tools")
+
+    async def _follow(self) -> None:
+        """Read the list again whenever the server says that it is another."""
+        await self._link.follow_tools(self._read_again)
+
+    async def _read_again(self) -> None:
+        self._seen_at = -math.inf  # whoever asks meanwhile, or if this fails, has it read too
+        try:
+            await self._look(self.server.call_timeout)
+        except UnderstudyError as error:
+            self.log.debug("tools not listed", server=self.server.name, why=printable(str(error)))
+        await pause(_SELDOM)
 
     @handler(cancellable=True, reentrant=True)
     async def list_tools(self, message: ListTools) -> tuple[ToolInfo, ...]:
-        """What the server offers, not older than a minute."""
+        """What the server offers, not older than a minute, nor than its word that this is another now."""
         if self._now() - self._seen_at > _FRESH:
             await self._look(self._seconds)
         return tuple(known.tool for known in self._tools.values())

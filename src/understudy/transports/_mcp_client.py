@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 import mcp_types
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from understudy.transports._mcp_link import OnProgress
     from understudy.transports._mcp_servers import HttpServer, MemoryServer, StdioServer
 
-__all__ = ["DEADLINE", "SDKLink", "open_http", "open_memory", "open_stdio"]
+__all__ = ["DEADLINE", "SDKLink", "ToolNews", "open_http", "open_memory", "open_stdio"]
 
 DEADLINE = "understudy/seconds"
 """The name under which a request tells how many seconds its answer is waited for; a served actor system heeds it."""
@@ -81,8 +82,9 @@ async def open_memory(server: MemoryServer, log: FilteringBoundLogger) -> AsyncG
     target: Any = server.server
     target = target.sdk_server() if hasattr(target, "sdk_server") else target
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with Client(target, mode=server.protocol, cache=None) as client:
-        yield SDKLink(client, server.name, lost)
+    heard = ToolNews()
+    async with Client(target, mode=server.protocol, cache=None, message_handler=heard.hear) as client:
+        yield SDKLink(client, server.name, lost, heard)
 
 
 @asynccontextmanager
@@ -135,27 +137,66 @@ async def _connected(
     Raises:
         MCPConnectionFailed: The server, or the SDK in its name, has answered with an error of the protocol.
     """
+    heard = ToolNews()
     try:
-        async with Client(transport, mode=server.protocol, cache=None) as client:
-            yield SDKLink(client, server.name, lost)
+        async with Client(transport, mode=server.protocol, cache=None, message_handler=heard.hear) as client:
+            yield SDKLink(client, server.name, lost, heard)
     except Exception as error:
         if not isinstance(refusal := root_of(error), MCPError):
             raise
         raise MCPConnectionFailed(server=server.name, problem=problem_of(refusal)) from refusal
 
 
+class ToolNews:
+    """What a server of the older protocols says, unasked, of its list of tools."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    async def hear(self, message: object) -> None:
+        """Something has come that answers nothing; must not wait for the server."""
+        if isinstance(message, mcp_types.ToolListChangedNotification):
+            self._changed.set()
+
+    async def next(self) -> None:
+        """Wait until there is news that nobody has had."""
+        await self._changed.wait()
+        self._changed.clear()
+
+
 class SDKLink:
     """See :class:`MCPLink`."""
 
-    def __init__(self, client: Client, server: str, lost: asyncio.Future[str]) -> None:
+    def __init__(self, client: Client, server: str, lost: asyncio.Future[str], heard: ToolNews) -> None:
         self._client = client
         self._server = server
+        self._heard = heard
         self.lost = lost
 
     async def tools(self, seconds: float) -> tuple[ToolInfo, ...]:
         """All tools."""
         pages = await self._pages("the list of tools", seconds, lambda cursor: self._client.list_tools(cursor=cursor))
         return tuple(self._tool(each) for page in pages for each in page.tools)
+
+    async def follow_tools(self, changed: Callable[[], Awaitable[None]]) -> None:
+        """Call *changed* for each news of the list of tools; the newest protocol has to be asked for them."""
+        if self._client.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            while True:
+                await self._heard.next()
+                await changed()
+        tools = self._client.server_capabilities.tools
+        if tools is None or not tools.list_changed:
+            return
+        while not self.lost.done():
+            try:
+                async with self._client.listen(tools_list_changed=True) as events:
+                    async for _ in events:
+                        await changed()
+                return
+            except SubscriptionLost:
+                await changed()  # what was said meanwhile is not said again
+            except (MCPError, TimeoutError):
+                return
 
     async def call(
         self, tool: str, arguments: dict[str, Any], seconds: float, on_progress: OnProgress | None

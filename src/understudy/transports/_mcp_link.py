@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -41,6 +41,13 @@ class MCPLink(Protocol):
 
     async def tools(self, seconds: float) -> tuple[ToolInfo, ...]:
         """All tools."""
+        ...
+
+    async def follow_tools(self, changed: Callable[[], Awaitable[None]]) -> None:
+        """Call *changed* each time that the server has said that its list of tools is another.
+
+        What it says meanwhile counts as once. It returns when the server will say nothing more, which may be at once.
+        """
         ...
 
     async def call(
