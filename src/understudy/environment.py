@@ -20,9 +20,7 @@ import threading
 import time
 import traceback
 from contextvars import Context
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import getweakrefcount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
@@ -46,7 +44,6 @@ __all__ = [
     "start_thread",
     "thread_id",
     "thread_test",
-    "traces_of_task",
     "variables_of",
 ]
 
@@ -498,18 +495,6 @@ def frames_of_task(task: asyncio.Task[Any]) -> list[FrameType]:
 def context_of_task(task: asyncio.Task[Any]) -> Context | None:
     """The context in which *task* runs; Python says it from 3.12 on, and the garbage collector always."""
     return next((each for each in gc.get_referents(task) if isinstance(each, Context)), None)
-
-
-def traces_of_task(task: Any, context: Context) -> int:
-    """A number that has grown since the last time if anything has been done to *task* that can be told from here on.
-
-    That is: somebody refers to it or to its *context*, weakly too, or wants to know of its end; somebody has cancelled
-    it, and be that taken back. To be asked by the task itself, twice in one of its steps and at one place of the code:
-    nothing else that refers to it changes meanwhile. For variables see :func:`variables_of`. Private names; a test on
-    each Python guards them.
-    """
-    traces: int = getrefcount(task) + getweakrefcount(task) + getrefcount(context) + task._must_cancel
-    return traces if (callbacks := task._callbacks) is None else traces + len(callbacks)
 
 
 def variables_of(context: Context) -> object:

@@ -15,12 +15,13 @@ from contextvars import Context
 from functools import partial
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
+from weakref import getweakrefcount
 
 from understudy.actors._asks import FRAME, message_of
 from understudy.actors._life import Job
 from understudy.actors._publication import HANDLED, OPEN, Delivery
 from understudy.actors._subscriber import AsyncSubscriber, Hand, Subscriber
-from understudy.environment import traces_of_task, variables_of
+from understudy.environment import variables_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -169,12 +170,12 @@ class Ground:
     and the others get another.
     """
 
-    __slots__ = ("_alone", "context", "frame", "variables")
+    __slots__ = ("_usual", "context", "frame", "variables")
 
     def __init__(self) -> None:
         self.context = Context()
         self.context.run(self.renew)
-        self._alone = self._holders()
+        self._usual = self._references()
 
     def renew(self) -> bool:
         """Another frame; to be called in the context. False: somebody has left a variable in that."""
@@ -186,9 +187,14 @@ class Ground:
     @property
     def is_clean(self) -> bool:
         """Whether nobody has anything of it, after all that has run there, and no variable has been left."""
-        return self._holders() == self._alone and len(self.context) == 1
+        return self._references() == self._usual and len(self.context) == 1
 
-    def _holders(self) -> tuple[int, int, int]:
+    def rest(self) -> None:
+        """Let go of the last callback that has run there, unless somebody has its frame."""
+        if self._references()[1:] == self._usual[1:]:
+            self.frame.message = self.frame.cell = None
+
+    def _references(self) -> tuple[int, int, int]:
         return getrefcount(self.context), getrefcount(self.variables), getrefcount(self.frame)
 
 
@@ -242,14 +248,15 @@ class AsyncFanOut(FanOut):
         if self._leader is leader:
             self._leader = None
             self._go_on()
-            ground = self._ground = leader.ground
-            ground.frame.message = ground.frame.cell = None
+            self._ground = leader.ground
+            leader.ground.rest()
             if not at_once and leader.task is not None:
                 self._runtime.env.tasks.leave(leader.task)
 
     async def _serve(self, leader: Leader) -> None:
         """Let those in line have their turns, until the round or the slice is over or this task is somebody's."""
-        waiting, task, context, ground, table = self.waiting, leader.task, leader.context, leader.ground, _ASYNC
+        waiting, context, ground, table = self.waiting, leader.context, leader.ground, _ASYNC
+        task: Any = leader.task
         dispatcher, now = self._runtime.dispatcher, self._runtime.env.now
         assert task is not None
         since_last, allowed, since = 0, 1, now()
@@ -258,7 +265,9 @@ class AsyncFanOut(FanOut):
         usual = copies = holders = 0
         while allowed and self._round > 0:
             # What the callback before has left in the task, or kept of it, must not meet the next one.
-            traces, kept, held = traces_of_task(task, context), getrefcount(variables), getrefcount(frame)
+            traces = getrefcount(task) + getweakrefcount(task) + getrefcount(context) + task._must_cancel
+            traces += len(task._callbacks or _NONE)
+            kept, held = getrefcount(variables), getrefcount(frame)
             if traces != usual or kept != copies or held != holders:
                 if usual and (traces != usual or not ground.renew()):
                     break
@@ -302,6 +311,7 @@ class AsyncFanOut(FanOut):
                 self._raised(leader, subscription, item, error)
             finally:
                 frame.in_hand = hand.in_hand = False
+                hand = None  # which may be the frame: see above
             if (
                 cell.job is not leader
                 or self._leader is not leader
@@ -363,5 +373,6 @@ class AsyncFanOut(FanOut):
             self._go_on()
 
 
+_NONE = ()
 _PLAIN = Subscriber.__understudy_handlers__
 _ASYNC = AsyncSubscriber.__understudy_handlers__
