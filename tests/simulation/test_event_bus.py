@@ -186,6 +186,7 @@ class Player:
     def __init__(self, sim: Simulation, model: Model, *, harsh: bool) -> None:
         self.sim, self.model, self.harsh = sim, model, harsh
         self.bus = sim.system.events
+        self.beside: set[asyncio.Task[None]] = set()
         model.bus = self.bus
         instruments = sim.system._running().instruments
         instruments.listen(Instrument.actor_stopped, model.actor_stopped)
@@ -269,7 +270,9 @@ class Player:
     async def misbehave(self, ticket: Ticket | None, event: Any) -> None:
         if not isinstance(event, Numbered):
             return
-        what = self.sim.random.choice(["at once", "at once", "yield", "nap", "publish", "publish", "gather", "close"])
+        what = self.sim.random.choice(
+            ["at once", "at once", "yield", "nap", "publish", "publish", "gather", "beside", "close"]
+        )
         if what == "at once":
             self.misbehave_at_once(ticket, event)
         if what == "yield":
@@ -281,10 +284,23 @@ class Player:
         if what == "gather" and event.depth < 2 and ticket is not None:
             # Not in an actor: what a task waits for that was made for a message which was told, is nobody's wait.
             await asyncio.gather(*(self.publish(event.depth + 1, nested=True) for _ in range(2)))
+        if what == "beside" and event.depth < 2 and ticket is not None:
+            self.start_beside(event.depth + 1)
         if what == "close" and self.harsh and self.chance(0.1):
             await self.close()
         if self.chance(0.2):
             self.misbehave_at_once(ticket, event)
+
+    def start_beside(self, depth: int) -> None:
+        """Start a task that publishes when the callback which has made it is over: that is no wait of any callback."""
+        task = asyncio.ensure_future(self.publish(depth))
+        self.beside.add(task)
+        task.add_done_callback(self.ended_beside)
+
+    def ended_beside(self, task: asyncio.Task[None]) -> None:
+        self.beside.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.model.broken(f"a publication beside a callback has raised {task.exception()!r}")
 
     def kill_somebody(self) -> None:
         """The actor of a subscriber, or the bus's own."""

@@ -262,6 +262,7 @@ class AsyncFanOut(FanOut):
         since_last, allowed, since = 0, 1, now()
         set_name, last = task.set_name, None
         frame, variables = ground.frame, ground.variables
+        hand: Any
         usual = copies = holders = 0
         while allowed and self._round > 0:
             # What the callback before has left in the task, or kept of it, must not meet the next one.
