@@ -9,7 +9,6 @@ import math
 import subprocess
 import sys
 import traceback
-import weakref
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from contextvars import Context, ContextVar
@@ -17,17 +16,16 @@ from typing import Any
 
 import pytest
 
-from tests.cast import Gate, cancel_in_vain, settle
+from tests.cast import Gate, settle
 from understudy.environment import (
     Environment,
     Halt,
     TaskRegistry,
-    context_of_task,
     forget_task,
     nowhere,
     running_loop,
     thread_test,
-    traces_of_task,
+    variables_of,
 )
 
 EAGER = sys.version_info >= (3, 12)
@@ -467,45 +465,24 @@ async def test_one_that_is_about_to_go_on_and_is_cancelled_is_cancelled_there() 
     assert not halt.cancelled
 
 
-# Traces in a task
+# What holds the variables of a context
 
 
-TRACES: dict[str, tuple[Any, bool]] = {
-    "nothing": (lambda task: None, False),
-    "a look": (lambda task: [task.get_name(), task.cancelling(), task.done()], False),
-    "a copy of its context": (lambda task: asyncio.get_running_loop().call_soon(int), False),
-    "a reference": (lambda task: task, True),
-    "a method": (lambda task: task.cancel, True),
-    "a weak reference": (weakref.ref, True),
-    "a key in a weak dictionary": (lambda task: weakref.WeakKeyDictionary({task: 1}), True),
-    "its context": (context_of_task, True),
-    "a variable": (lambda task: COLOUR.set("red"), True),
-    "a cancel": (lambda task: task.cancel(), True),
-    "a cancel taken back": (cancel_in_vain, sys.version_info < (3, 13)),
-    "a callback": (lambda task: task.add_done_callback(id), True),
-    "a timer": (lambda task: asyncio.get_running_loop().call_later(60, task.cancel), True),
-}
+def test_copies_of_a_context_share_what_holds_its_variables_until_they_differ() -> None:
+    context = Context()
+    context.run(COLOUR.set, "red")
+    variables = variables_of(context)
+    alone = sys.getrefcount(variables)
 
+    copy = context.copy()
+    assert sys.getrefcount(variables) == alone + 1
+    assert variables_of(copy) is variables_of(context) is variables
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("what", TRACES)
-async def test_what_is_left_of_a_step_in_a_task_can_be_seen(what: str) -> None:
-    leave, is_seen = TRACES[what]
-    context, kept, found = Context(), list[Any](), list[int]()
-
-    async def job() -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        for number in range(3):
-            found.append(traces_of_task(task, context))
-            if number == 1:
-                kept.append(leave(task))
-
-    start(environment(), job(), context=context)
-    await settle()
-    before, still, after = found
-    assert before == still
-    assert (after > still) == is_seen
-    for each in kept:
-        if isinstance(each, asyncio.Handle):
-            each.cancel()
+    copy.run(COLOUR.set, "green")
+    assert sys.getrefcount(variables) == alone
+    assert variables_of(copy) is not variables
+    context.run(COLOUR.set, "red")
+    assert variables_of(context) is variables  # it is the same value
+    context.run(COLOUR.set, "blue")
+    assert variables_of(context) is not variables
+    assert sys.getrefcount(variables) == alone - 1

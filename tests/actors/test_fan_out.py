@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import sys
 import threading
 import weakref
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cast import Gate, Note, Recorder, cancel_in_vain, settle, statuses
-from understudy import Actor, ActorSystem, Crashed, ExitReason, Instrument, LoopBlocked, Traced, handler
+from understudy import Actor, ActorSystem, Crashed, ExitReason, Instrument, LoopBlocked, Traced, detached, handler
 from understudy.actors._sight import sight_of
 from understudy.environment import context_of_task, frames_in_hand
 from understudy.events import AsyncEventBus, Event
@@ -149,6 +150,124 @@ async def test_a_task_of_which_a_callback_has_kept_anything_is_no_other_callback
     assert found == [0] * 6
     assert reached == [1] * 3 + [2] * 3
     assert recorder.of("actor_resumed") == []
+
+
+TRACES: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "nothing": (lambda task: None, False),
+    "a look": (lambda task: [task.get_name(), task.cancelling(), task.done()], False),
+    "a copy of its context": (lambda task: asyncio.get_running_loop().call_soon(int), False),
+    "a variable set and reset": (lambda task: leaked.reset(leaked.set("leaked")), False),
+    "a reference": (lambda task: task, True),
+    "a method": (lambda task: task.cancel, True),
+    "a weak reference": (weakref.ref, True),
+    "a key in a weak dictionary": (lambda task: weakref.WeakKeyDictionary({task: 1}), True),
+    "its context": (context_of_task, True),
+    "a variable": (lambda task: leaked.set("leaked") and None, True),
+    "a cancel": (lambda task: task.cancel() and None, True),
+    "a cancel taken back": (cancel_in_vain, sys.version_info < (3, 13)),
+    "a callback": (lambda task: task.add_done_callback(id), True),
+    "a timer": (lambda task: asyncio.get_running_loop().call_later(60, task.cancel), True),
+}
+
+
+@pytest.mark.parametrize("what", TRACES)
+async def test_the_next_callback_runs_in_another_task_if_anything_has_been_left_in_that_one(what: str) -> None:
+    leave, is_seen = TRACES[what]
+    kept: list[Any] = []
+
+    async def leaves(event: Paid) -> None:
+        kept.append(leave(asyncio.current_task()))
+
+    async def finds(event: Paid) -> None:
+        assert leaked.get() == ""
+
+    async with AsyncEventBus("traces") as bus:
+        bus.subscribe(Paid, leaves)
+        bus.subscribe(Paid, finds)
+        assert bus._cell is not None
+        bus._cell.runtime.env.stopwatch = lambda: 0.0  # no slice is ever over
+        await bus.publish(Paid())  # at the first event they are just being started
+        with counted_tasks(bus) as made:
+            assert (await bus.publish(Paid())).handled
+        assert [name.rpartition("/")[2] for name in made] == (["leaves", "finds"] if is_seen else ["leaves"])
+    for each in kept:
+        if isinstance(each, asyncio.Handle):
+            each.cancel()
+
+
+def set_and_reset() -> None:
+    leaked.reset(leaked.set("leaked"))
+
+
+def detach() -> None:
+    with detached():
+        pass
+
+
+@pytest.mark.parametrize(
+    "after",
+    [lambda: None, lambda: leaked.set("leaked"), set_and_reset, detach],
+    ids=["nothing more", "a variable set", "a variable set and reset", "a block without deadline"],
+)
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_a_copy_of_the_context_that_a_callback_keeps_is_no_other_callbacks(
+    awaited: bool, after: Callable[[], object]
+) -> None:
+    copies: list[contextvars.Context] = []
+    gate = Gate()
+
+    async def copies_context(event: Paid) -> None:
+        if event.number == 1:
+            copies.append(contextvars.copy_context())
+            after()
+
+    async def holds(event: Paid) -> None:
+        assert leaked.get() == ""
+        if event.number == 1:
+            await gate.hold()
+
+    async with AsyncEventBus("copies") as bus:
+        for callback in (copies_context, holds):
+            bus.subscribe(Paid, callback)
+        await bus.publish(Paid())
+        if awaited:
+            publication = asyncio.create_task(bus.publish(Paid(number=1)))
+        else:
+            bus.publish_nowait(Paid(number=1))
+        await gate.reached()
+        # Whoever publishes with it is not the callback that is under way now, nor that which is over.
+        (copy,) = copies
+        assert copy.run(bus.publish_nowait, Paid(number=2)).source is None
+        waiting = asyncio.get_running_loop().create_task(bus.publish(Paid(number=3)), context=copy)
+        await settle()
+        assert not waiting.done()
+        gate.open()
+        assert statuses(await waiting) == ["handled", "handled"]
+        if awaited:
+            assert (await publication).handled
+
+
+async def test_what_a_callback_makes_before_it_ends_publishes_in_its_name_as_long_as_it_runs_only() -> None:
+    sources: list[str | None] = []
+
+    async def makes_tasks(event: Paid) -> None:
+        if event.number == 1:
+            tasks.append(asyncio.create_task(publishes()))
+            sources.append(bus.publish_nowait(Paid(number=2)).source)
+
+    async def publishes() -> None:
+        sources.append(bus.publish_nowait(Paid(number=3)).source)
+
+    tasks: list[asyncio.Task[None]] = []
+    async with AsyncEventBus("names") as bus:
+        for _ in range(3):
+            bus.subscribe(Paid, partial(makes_tasks))
+        for number in range(2):
+            await bus.publish(Paid(number=number))
+        await settle()
+    paths = ["/system/events/makes_tasks", "/system/events/makes_tasks-2", "/system/events/makes_tasks-3"]
+    assert [each for each in sources if each is not None] == paths
+    assert sources.count(None) == 3
 
 
 async def test_what_waits_for_the_end_of_a_callbacks_task_does_not_wait_for_another_callback() -> None:
@@ -492,6 +611,50 @@ async def test_a_callback_that_blocks_is_seen_as_itself() -> None:
                 assert (sight.doing, sight.message_type) == ("handler", "Paid")
             assert set(sights) == {"plain", "coroutine"}
             sights.clear()
+
+
+async def test_a_task_that_a_callback_has_made_is_seen_as_its_own_when_all_callbacks_are_over() -> None:
+    sights: list[LoopBlocked] = []
+    tasks: list[asyncio.Task[None]] = []
+    loop, own = asyncio.get_running_loop(), threading.get_ident()
+
+    async def blocks() -> None:
+        await asyncio.sleep(1.0)
+        seen = partial(sight_of, frames_in_hand(loop, own), asyncio.current_task(), 1.0)
+        thread = threading.Thread(target=lambda: sights.append(seen()))
+        thread.start()
+        thread.join()
+
+    async def makes_a_task(event: Paid) -> None:
+        tasks.append(asyncio.create_task(blocks()))
+
+    async with AsyncEventBus("later") as bus:
+        bus.subscribe(Paid, lambda event: None)
+        bus.subscribe(Paid, makes_a_task)
+        for _ in range(2):
+            await bus.publish(Paid())
+        await asyncio.wait(tasks)
+    assert [(sight.actor, sight.doing) for sight in sights] == [("/system/events/makes_a_task", "task")] * 2
+
+
+async def test_an_event_that_all_have_handled_is_not_held_by_the_bus() -> None:
+    class Big(Paid):
+        pass
+
+    async def coroutine(event: Big) -> None:
+        pass
+
+    async with AsyncEventBus("gone", keep=0) as bus:
+        bus.subscribe(Big, coroutine)
+        bus.subscribe(Big, lambda event: None)
+        for _ in range(2):
+            held = weakref.ref((await bus.publish(Big())).event)
+            await settle()
+            gc.disable()
+            try:
+                assert held() is None
+            finally:
+                gc.enable()
 
 
 async def test_who_is_killed_in_the_middle_of_an_event_is_alone_with_that() -> None:

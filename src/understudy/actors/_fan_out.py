@@ -243,7 +243,7 @@ class AsyncFanOut(FanOut):
         leader.begin()
         at_once = self._starting
         if not at_once:
-            self._runtime.env.loop.call_soon(self._look, leader)
+            self._runtime.env.loop.call_soon(self._look, leader, context=Context())  # no copy of this one
         await self._serve(leader)
         if self._leader is leader:
             self._leader = None
