@@ -334,3 +334,39 @@ async def test_in_a_thread_of_its_own_an_actor_finds_its_ref_and_can_do_nothing_
         assert system.registry.count() == 0
         assert system.groups.groups() == ()
         assert worker._cell.actor.notes == 1
+
+
+# Systems in several threads
+
+
+class Meets(Actor[Note]):
+    """Is there until the other one is there too."""
+
+    def __init__(self, here: threading.Event, other: threading.Event, over: asyncio.Future[bool]) -> None:
+        self.here, self.other, self.over = here, other, over
+
+    @handler
+    def note(self, message: Note) -> int:
+        self.here.set()
+        self.over.set_result(self.other.wait(5))
+        return 0
+
+
+@pytest.mark.real_time
+def test_systems_in_two_threads_have_their_turns_at_the_same_time() -> None:
+    events = threading.Event(), threading.Event()
+    met: list[bool] = []
+
+    async def meet(here: threading.Event, other: threading.Event) -> None:
+        over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        async with ActorSystem() as system:
+            (await system.spawn(Meets, here, other, over)).tell(Note(value=1))
+            async with asyncio.timeout(10):
+                met.append(await over)
+
+    threads = [threading.Thread(target=lambda pair=pair: asyncio.run(meet(*pair))) for pair in (events, events[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == [True, True]

@@ -23,7 +23,6 @@ _WORTHWHILE = 10e-6
 """Seconds; a turn is not made shorter than that, as to begin one costs too."""
 _CROWD = 8
 """Who wait for one turn of the event loop; from more on that costs each of them next to nothing."""
-_NEUTRAL = Context()
 
 
 class Runnable(Protocol):
@@ -48,6 +47,7 @@ class Dispatcher:
         "_crowded",
         "_env",
         "_limit",
+        "_neutral",
         "_queue",
         "_scheduled",
         "_share",
@@ -72,6 +72,8 @@ class Dispatcher:
         self._limit = limit
         self._slice = slice_seconds
         self._queue: deque[Runnable] = deque()
+        # Where turns begin. Of this dispatcher alone: no two threads can be in one context at a time.
+        self._neutral = Context()
         self.marked = False
         """Whether there is work, which this or the next turn will do."""
         # Whether the event loop has been asked for a turn. It may come to nothing, if all has been done ahead of it.
@@ -224,7 +226,7 @@ class Dispatcher:
         if not self._scheduled:
             self._scheduled = True
             # Not in the context of now, which may be another when the turn comes: see `run_ahead`.
-            self._env.loop.call_soon(self._turn, context=_NEUTRAL)
+            self._env.loop.call_soon(self._turn, context=self._neutral)
 
     def _turn(self) -> None:
         self._ahead_until = 0.0
