@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 __all__ = [
+    "NOT_NOW",
     "Blocking",
     "Environment",
     "Halt",
@@ -75,6 +76,9 @@ _nobodys: Any = threading.RLock()
 nowhere: Callable[[], bool] = _nobodys._is_owned
 """Says no in every thread."""
 
+
+NOT_NOW = object()
+"""It has not been done, and has to be done in another way."""
 
 Thread = threading.Thread
 
@@ -222,23 +226,26 @@ class Environment:
         else:  # a task begins a turn later than it is made
             self.loop.call_soon_threadsafe(self.loop.call_soon, function, argument)
 
-    def call_aside(self, function: Callable[[], object], context: Context) -> None:
+    def call_aside(self, function: Callable[..., object], context: Context, *args: object) -> object:
         """Call *function* in *context* in the middle of a task, as if the event loop had: there is no current task.
 
         Not called at all while an exception is being handled, which would become the context of what is raised in
         there, or where the stack is so deep that it might not have room.
+
+        Returns:
+            What *function* does; :data:`NOT_NOW` if it has not been called.
         """
         if sys.exception() is not None or _is_deep():
-            return
-        task = _task_in(self.loop)
+            return NOT_NOW
+        loop = self.loop
+        task = _task_in(loop)
         if task is None:
-            context.run(function)
-            return
-        _leave_task(self.loop, task)
+            return context.run(function, *args)
+        _leave_task(loop, task)
         try:
-            context.run(function)
+            return context.run(function, *args)
         finally:
-            _enter_task(self.loop, task)
+            _enter_task(loop, task)
 
     def start_task(
         self,

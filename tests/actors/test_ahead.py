@@ -185,7 +185,7 @@ async def test_others_have_their_turns_however_many_questions_are_asked() -> Non
 
 
 @pytest.mark.asyncio
-async def test_where_many_ask_at_once_nobody_is_served_ahead_of_the_others() -> None:
+async def test_where_many_wait_for_actors_that_are_busy_nobody_is_served_ahead_of_the_others() -> None:
     async with ActorSystem() as system:
         ref = await system.spawn(Witness)
         await asyncio.sleep(0)  # the turn is over ahead of which the actor has started
@@ -195,6 +195,7 @@ async def test_where_many_ask_at_once_nobody_is_served_ahead_of_the_others() -> 
 
         async def waits() -> bool:
             before = turns.taken
+            ref.tell(Look())
             await ref.ask(Look())
             return turns.taken > before
 
@@ -210,6 +211,33 @@ async def test_where_many_ask_at_once_nobody_is_served_ahead_of_the_others() -> 
         assert await waits()  # it cannot know yet that the others have gone
         assert not await waits()
         turns.stop()
+
+
+@pytest.mark.asyncio
+async def test_in_a_crowd_each_is_answered_ahead_for_a_while_and_then_lets_the_others_go_on() -> None:
+    order: list[int] = []
+    async with ActorSystem() as system:
+        ref = await system.spawn(Bare)
+        await ref.ask(Look())
+        await asyncio.sleep(0)
+        now = 0.0
+        runtime_of(system).env.stopwatch = lambda: now
+
+        async def asker(number: int) -> None:
+            nonlocal now
+            now += 1.0  # all of them wait for the first turn, so that there is a crowd
+            await ref.ask(Look())
+            for _ in range(100):
+                await ref.ask(Look())
+                order.append(number)
+
+        # The first question begins the time ahead of the turn that all others have to wait for.
+        await asyncio.gather(ref.ask(Look()), *(asker(number) for number in range(20)))
+    # Who rests goes on behind all others; the 32nd answer of each is one that he rests after.
+    assert order[: 20 * 31] == [number for number in range(20) for _ in range(31)]
+    rounds = [order[20 * 31 + 20 * 32 * n : 20 * 31 + 20 * 32 * (n + 1)] for n in range(2)]
+    assert rounds == [[number for number in range(20) for _ in range(32)]] * 2
+    assert len(order) == 2000
 
 
 @pytest.mark.asyncio

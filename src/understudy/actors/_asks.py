@@ -140,19 +140,40 @@ class Ask(Letter):
     the handler does also after the asker has given up, and *promised* (what the handler returns is not the reply).
     """
 
-    __slots__ = ("cell", "deadline", "future", "in_hand", "promised", "seconds")
+    __slots__ = ("cell", "deadline", "early", "future", "in_hand", "promised", "seconds")
 
     def __init__(
-        self, message: object, sender: Any, future: asyncio.Future[Any], cell: Any, seconds: float, deadline: float
+        self,
+        message: object,
+        sender: Any,
+        future: asyncio.Future[Any] | None,
+        cell: Any,
+        seconds: float,
+        deadline: float,
     ) -> None:
         self.message = message
         self.sender = sender
-        self.future = future
+        # Without a future: what its handler returns is handed back to the asker, who has not begun to wait. As soon as
+        # anybody wants the future, it is there, and this is an ask like any other.
+        if future is None:
+            self.early = True
+        else:
+            self.early = False
+            self.future = future
         self.cell = cell
         self.seconds = seconds
         self.deadline = deadline
         self.in_hand = False
         self.promised = False
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            if name != "future":
+                raise AttributeError(name)
+            self.early = False
+            self.future = future = self.cell.runtime.env.loop.create_future()
+            return future
 
     def reply(self, value: object) -> bool:
         """Answer, once; False: nobody waits any more."""

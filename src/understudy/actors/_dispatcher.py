@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import Context
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from understudy.actors._parked import ParkedPumps
+from understudy.environment import NOT_NOW
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
+    from understudy.actors._asks import Ask
+    from understudy.actors._inbox import Inbox
     from understudy.actors._life import Job
     from understudy.environment import Environment
 
@@ -23,6 +27,8 @@ _WORTHWHILE = 10e-6
 """Seconds; a turn is not made shorter than that, as to begin one costs too."""
 _CROWD = 8
 """Who wait for one turn of the event loop; from more on that costs each of them next to nothing."""
+_IN_A_ROW = 32
+"""Asks that are answered ahead in a crowd before one who asks lets others go on; about a slice for so many of them."""
 
 
 class Runnable(Protocol):
@@ -46,9 +52,11 @@ class Dispatcher:
         "_complain",
         "_crowded",
         "_env",
+        "_in_a_row",
         "_limit",
         "_neutral",
         "_queue",
+        "_resting",
         "_scheduled",
         "_share",
         "_slice",
@@ -61,6 +69,7 @@ class Dispatcher:
         "slice_end",
         "slices",
         "spare",
+        "tired",
         "under_way",
     )
 
@@ -97,6 +106,12 @@ class Dispatcher:
         self._waiting = 0
         # So many have waited for the last turn that it costs each of them next to nothing.
         self._crowded = False
+        # Answers given ahead in a crowd since somebody has rested.
+        self._in_a_row = 0
+        self.tired = False
+        """Who has been answered ahead now should :meth:`rest`."""
+        # Who goes on behind all who have waited for the turn.
+        self._resting: list[asyncio.Future[None]] = []
         self.closed = False
         self.parked = ParkedPumps(env)
         self.context = Context()
@@ -197,6 +212,60 @@ class Dispatcher:
         if not self._queue:
             self.marked = False
 
+    def answer_ahead(self, cell: Inbox, function: Callable[[Any, Any], Any], ask: Ask) -> object:
+        """Have *cell*, which is idle, answer *ask* now with its ``def`` handler *function*, as :meth:`run_ahead` would.
+
+        That needs neither the mailbox nor the run queue, if there is nothing in either; nor a future, as long as nobody
+        wants one: see `Ask`. It is cheaper than a turn shared with any number of others, so a crowd is no reason not
+        to; but see :meth:`rest`.
+
+        Returns:
+            What the handler has returned, which is the answer if the ask is still an early one; or :data:`NOT_NOW`.
+        """
+        mailbox = cell.mailbox
+        if self._queue or self.under_way or self.closed or mailbox is None:
+            return NOT_NOW
+        # It would be appended to nothing and be taken at once, and nobody else would be concerned.
+        if mailbox.items or mailbox.append_below <= 0:
+            return NOT_NOW
+        env, until = self._env, self._ahead_until
+        now = env.stopwatch()
+        if now >= until:
+            if until:
+                return NOT_NOW
+            self._ahead_until = until = now + self._slice
+            self._schedule()
+        self.slice_end = until
+        self.under_way = True
+        try:
+            result = env.call_aside(cell.answer_ahead, self.context, mailbox, function, ask)
+        except BaseException as error:
+            self._failed(error)
+            result = ask.future  # which nobody will answer before the deadline
+        self.under_way = False
+        if self.context:
+            self.context = Context()
+        if self._crowded:
+            if result is not NOT_NOW:
+                self._in_a_row += 1
+                self.tired = self._in_a_row >= _IN_A_ROW
+        elif self._queue:
+            self.run_ahead()
+        return result
+
+    def rest(self) -> asyncio.Future[None]:
+        """What somebody waits for who has been answered ahead, in a crowd, once too often: others come first.
+
+        It is done at the end of the next turn, so that he goes on behind all who have waited for that. Without it, what
+        is done ahead would always be done for the same one.
+        """
+        self.tired, self._in_a_row = False, 0
+        self._waiting += 1
+        future: asyncio.Future[None] = self._env.loop.create_future()
+        self._resting.append(future)
+        self._schedule()
+        return future
+
     def run_first(self, cell: Runnable) -> None:
         """:meth:`run_ahead`, with *cell*, which is not in the queue, before all others; in a turn if not ahead."""
         self._queue.appendleft(cell)
@@ -215,6 +284,7 @@ class Dispatcher:
         self._queue.clear()
         self.closed = True
         self.parked.close()
+        self._let_go_on()
 
     def _mark(self) -> None:
         if self.closed:
@@ -231,17 +301,24 @@ class Dispatcher:
     def _turn(self) -> None:
         self._ahead_until = 0.0
         self._crowded, self._waiting = self._waiting > _CROWD, 0
+        self.tired, self._in_a_row = False, 0
         self._scheduled = False
         self.slices += 1
-        if not self._queue:  # all of it has been done ahead
-            self.marked = False
-            return
-        self.marked = True
-        self.context.run(self._run)
-        self.slices += 1  # it is over: who has begun in it and goes on has been suspended
+        if self._queue:
+            self.marked = True
+            self.context.run(self._run)
+            self.slices += 1  # it is over: who has begun in it and goes on has been suspended
         self.marked = False
         if self._queue:
             self._mark()
+        if self._resting:
+            self._let_go_on()
+
+    def _let_go_on(self) -> None:
+        resting, self._resting = self._resting, []
+        for future in resting:
+            if not future.done():
+                future.set_result(None)
 
     def _run_first(self) -> None:
         """Most often there are one or two activations, and nothing more when they have had their turn."""

@@ -191,14 +191,50 @@ class Inbox(Intake):
                         self._check_sync(function, result)
                 except BaseException as error:
                     self.failed(error, item, None)
-            elif type(item) is Ask and (answer := find(type(item.message))) is not None:
-                self._answer(answer, item)
+            elif type(item) is Ask and (function := find(type(item.message))) is not None:
+                self._answer(function, item)
             elif not self._handle_other(mailbox, item):
                 break
             handled += 1
             if self.attention or context:
                 break
         return handled
+
+    def answer_ahead(self, mailbox: AsyncMessageQueue[Any], function: Callable[[Any, Any], Any], item: Ask) -> object:
+        """Handle *item*, an early ask, with its ``def`` handler: an activation for it alone, past the *mailbox*.
+
+        For one that is ready. See :meth:`understudy.actors._dispatcher.Dispatcher.answer_ahead`.
+
+        Returns:
+            The answer, if *item* is still an early one.
+        """
+        mailbox.total_in += 1
+        self.ready = False
+        self.queued = item.in_hand = True
+        self.hand = item
+        result = None
+        try:
+            result = function(self.actor, item.message)
+            if result is not None and type(result) in _SPECIAL:
+                self._check_sync(function, result)
+        except BaseException as error:
+            self.failed(error, item.message, item)
+            item.early = False
+        if self.belongings is None:
+            item.in_hand = False
+            self.hand = self.waits = None
+        else:
+            if not item.in_hand:  # it has been put aside
+                item.early = False
+            self.release()
+        self.queued = False
+        if self.attention or self.gate is not None:
+            self.enqueue()
+        elif mailbox.items or self.standing is not None:
+            self.settle()
+        else:
+            self.ready = True
+        return result
 
     def _is_for_pump(self, item: object) -> bool:
         """Whether *item* is a message that an ``async def`` handler takes, to be seen without a closer look."""
@@ -323,7 +359,10 @@ class Inbox(Intake):
         except BaseException as error:
             self.failed(error, message, ask)
         else:
-            self.replied(result, ask)
+            if ask.in_hand and not ask.promised and not future.done():
+                future.set_result(result)
+            else:
+                self.replied(result, ask)
         if self.belongings is None:
             ask.in_hand = False
             self.hand = self.waits = None

@@ -88,7 +88,7 @@ class Delivery(Ask):
     message: Event
     # Likewise for all.
     seconds = deadline = math.inf
-    promised = False
+    early = promised = False
 
     def __init__(self, publication: Publication, subscription: Subscription, cell: Any) -> None:
         self.publication: Publication = publication

@@ -14,7 +14,7 @@ from understudy.actors._debug import Debug
 from understudy.actors._streams import Stream
 from understudy.actors._threads import Errand
 from understudy.actors._waiting import NOBODY, Waiting, check_timeout, end_of
-from understudy.environment import place
+from understudy.environment import NOT_NOW, place
 from understudy.exceptions import (
     ActorStopped,
     AskCycle,
@@ -169,8 +169,7 @@ class ActorRef(Generic[M_contra]):
             AskCycle: The actor is, directly or not, waiting for this one.
             InvalidTimeout: Not a positive number of seconds.
         """
-        if timeout is not None:
-            timeout = check_timeout(timeout)
+        timeout = None if timeout is None else check_timeout(timeout)
         cell = self._cell
         runtime = cell.runtime
         env = runtime.env
@@ -179,11 +178,18 @@ class ActorRef(Generic[M_contra]):
         now = env.now()
         waiting = NOBODY if FRAME.get() is None else Waiting.now()
         seconds = waiting.seconds(timeout, message, now, runtime.settings.ask_timeout)
-        future: asyncio.Future[R] = env.loop.create_future()
-        ask = Ask(message, waiting.cell, future, cell, seconds, now + seconds)
+        ask = Ask(message, waiting.cell, None, cell, seconds, now + seconds)
         if cell.gate is not None:
             cell.refuse(message, ask.sender_path)
             raise cell.stopped_error(message)
+        if cell.ready and (function := cell.table.direct.get(type(message))) is not None and seconds > 0:
+            answer: Any = runtime.dispatcher.answer_ahead(cell, function, ask)
+            if answer is not NOT_NOW:
+                # Nobody has waited, so nobody could wait for ever: no circle is looked for.
+                reply: R = answer if ask.early and not runtime.dispatcher.tired else await _answered(ask, answer, now)
+                return reply
+        future: asyncio.Future[R] = env.loop.create_future()
+        ask.early, ask.future = False, future
         if waiting.cell is not None:
             waiting.begin(cell, ask, message)
         try:
@@ -203,9 +209,7 @@ class ActorRef(Generic[M_contra]):
                 runtime.asks.add(ask, now)
             return await future
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and ask.answered:  # in the tick of that, which wins
-                ask.late(future.result())
-            ask.give_up()
+            _give_up(ask, error)
             raise
         finally:
             if waiting.cell is not None:
@@ -479,6 +483,32 @@ class ActorRef(Generic[M_contra]):
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {"type": "string", "format": REF_FORMAT}
+
+
+async def _answered(ask: Ask, answer: Any, now: float) -> Any:
+    """The handler of *ask*, which came *now*, has been called: rest, or wait for the outcome if there is none yet."""
+    runtime = ask.cell.runtime
+    if ask.early:
+        try:
+            await runtime.dispatcher.rest()
+        except asyncio.CancelledError:
+            ask.late(answer)
+            raise
+        return answer
+    if not ask.future.done():
+        runtime.asks.add(ask, now)
+    try:
+        return await ask.future
+    except BaseException as error:
+        _give_up(ask, error)
+        raise
+
+
+def _give_up(ask: Ask, error: BaseException) -> None:
+    """The asker waits no more, because of *error*."""
+    if isinstance(error, asyncio.CancelledError) and ask.answered:  # in the tick of that, which wins
+        ask.late(ask.future.result())
+    ask.give_up()
 
 
 REF_FORMAT = "understudy-ref"

@@ -137,6 +137,7 @@ def promise(ask: Any, promises: Promises, message: object) -> Reply[Any]:
         problem = f"the reply to this {type(ask.message).__name__} has been promised already: use that handle"
     else:
         ask.promised = True
+        ask.early = False
         # The asker waits for whoever has the handle from here on, not for this handler.
         if ask.sender is not None and ask.sender.waits is not None:
             ask.sender.waits.pop(ask, None)

@@ -53,7 +53,9 @@ _BOOT = _code(Cell, "_boot")
 _SHUTDOWN = _code(Mortal, "_run_shutdown")
 _FAN_OUT = _code(PlainFanOut, "activate")
 # All have what they handle in the variable `item`.
-_HANDLE = (_code(Inbox, "handle"), _code(Inbox, "_run_sync"), _FAN_OUT)
+_AHEAD = _code(Inbox, "answer_ahead")
+_HANDLE = (_code(Inbox, "handle"), _code(Inbox, "_run_sync"), _AHEAD, _FAN_OUT)
+_OUTERMOST = (_ACTIVATE, _AHEAD, _FAN_OUT)
 
 _INNERMOST = frozenset(
     {_ACTIVATE, _BOOT, _SHUTDOWN, *_HANDLE}
@@ -93,10 +95,10 @@ def sight_of(frames: Sequence[FrameType], task: asyncio.Task[Any] | None, second
 
 def _in_activation(frames: Sequence[FrameType]) -> Work:
     """Outside of any task: a ``def`` handler or hook, if anything of an actor."""
-    outer = next((frame for frame in frames if frame.f_code in (_ACTIVATE, _FAN_OUT)), None)
+    outer = next((frame for frame in frames if frame.f_code in _OUTERMOST), None)
     if outer is None:
         return None, "callback", None
-    cell: Cell | None = outer.f_locals.get("self" if outer.f_code is _ACTIVATE else "cell")
+    cell: Cell | None = outer.f_locals.get("cell" if outer.f_code is _FAN_OUT else "self")
     if cell is None:  # none has had its turn yet
         return None, "callback", None
     inner = frames[0]

@@ -17,7 +17,7 @@ from understudy.actors._intake import Intake
 from understudy.actors._life import Turn
 from understudy.actors._runtime import Runtime
 from understudy.actors._waiting import frame_now
-from understudy.environment import Environment, Halt
+from understudy.environment import NOT_NOW, Environment, Halt
 from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.messages import Continue
 from understudy.testing._errors import EscapeError, InjectedCrash
@@ -26,6 +26,7 @@ from understudy.testing._lanes import SimTask
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from understudy.actors._asks import Ask
     from understudy.actors._dispatcher import Runnable
     from understudy.actors._settings import Settings
     from understudy.environment import Patrol
@@ -121,6 +122,33 @@ class SimDispatcher(Dispatcher):
         self._env.call_aside(self._run_some, self.context)
         self._clean()
 
+    def answer_ahead(self, cell: Inbox, function: Callable[[Any, Any], Any], ask: Ask) -> object:
+        """Perhaps, in the lane of *cell*."""
+        mailbox = cell.mailbox
+        if self.under_way or self._steps or self.closed or not isinstance(mailbox, SimMailbox):
+            return NOT_NOW
+        if mailbox.items or mailbox.take_up_to <= 0 or not self._perhaps("answer ahead"):
+            return NOT_NOW
+        result = self._env.call_aside(self._answer, self.context, cell, mailbox, function, ask)
+        self._clean()
+        self.tired = self._perhaps("rest")
+        return result
+
+    def rest(self) -> asyncio.Future[None]:
+        """Until a step of nobody's."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._loop.call_in_lane(self._loop.new_lane("a rest"), _end_rest, future)
+        return future
+
+    def _answer(self, cell: Inbox, mailbox: SimMailbox, function: Callable[[Any, Any], Any], ask: Ask) -> object:
+        result: list[object] = []
+        mailbox.passed_by(ask)
+        self.slices += 1
+        self.under_way = True
+        self._loop.run_aside(self._lanes[cell], lambda: result.append(cell.answer_ahead(mailbox, function, ask)))
+        self.under_way = False
+        return result[0]
+
     def run_first(self, cell: Runnable) -> None:
         """Perhaps, *cell* before all others."""
         self.push(cell)
@@ -187,12 +215,21 @@ class SimMailbox(AsyncMessageQueue[Any]):
             self._watch.accepted(self._cell, item)
         return accepted
 
+    def passed_by(self, item: Any) -> None:
+        """*item* is taken in the very moment in which it is put."""
+        self._watch.accepted(self._cell, item)
+
     async def put(self, item: Any, *, timeout: float | None = None) -> bool:
         """Put *item* at the end; wait for room."""
         accepted = await super().put(item, timeout=timeout)
         if accepted:
             self._watch.accepted(self._cell, item)  # in the very step in which it went in
         return accepted
+
+
+def _end_rest(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def runtime_for(sim: Simulation) -> type[Runtime]:

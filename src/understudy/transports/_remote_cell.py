@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from understudy.actors._actor import Actor
 from understudy.actors._asks import Ask, Letter, Private, is_plain, message_of, sender_of
 from understudy.actors._child import child
+from understudy.actors._handler import NO_HANDLERS
 from understudy.actors._intake import Intake
 from understudy.exceptions import ActorStopped
 from understudy.mailbox._overflow import Mailbox
@@ -69,6 +70,7 @@ class RemoteCell(Intake):
     standing = None
     draining = None
     spec = _SPEC
+    table = NO_HANDLERS
 
     def __init__(self, peer: Peer, at: Place, gate: ExitReason | None) -> None:
         super().__init__(peer.runtime)
