@@ -101,6 +101,8 @@ _enter_task: Callable[[asyncio.AbstractEventLoop, asyncio.Task[Any]], None] = ge
 
 _DEEP = 500
 """Frames; half of what Python allows by default."""
+_NEAR = 5
+"""Frames between `_is_deep` and a callback of the event loop, where a coroutine asks that is not awaited by another."""
 
 # Which task runs. On 3.11 `current_task` is a function of Python's around this.
 _task_in: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None] = (
@@ -112,18 +114,26 @@ _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) el
 
 if sys.version_info >= (3, 12):
 
-    def _is_deep() -> bool:
+    def _is_deep(env: Environment) -> bool:
         """Whether the stack is so deep that what runs on it now might not have room."""
         # It says None where there is no such frame, for a fifth of what an exception costs.
         return sys._getframemodulename(_DEEP) is not None  # pyright: ignore[reportPrivateUsage]
 
 else:
 
-    def _is_deep() -> bool:
+    def _is_deep(env: Environment) -> bool:
         """Whether the stack is so deep that what runs on it now might not have room."""
         try:
+            # An exception costs as much as two handlers. The event loop is as far down as it was, if this is its step.
+            if env.is_shallow:
+                frame: FrameType | None = sys._getframe(_NEAR)  # pyright: ignore[reportPrivateUsage]
+                for _ in range(_NEAR):
+                    if frame is None or frame.f_code is _RUN_CALLBACK:
+                        return False
+                    frame = frame.f_back
             sys._getframe(_DEEP)  # pyright: ignore[reportPrivateUsage]
         except ValueError:
+            env.is_shallow = True
             return False
         return True
 
@@ -139,6 +149,7 @@ class Environment:
 
     __slots__ = (
         "_process",
+        "is_shallow",
         "loop",
         "new_task",
         "next_uid",
@@ -155,6 +166,8 @@ class Environment:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.is_shallow = False
+        """Whether the event loop itself has been seen not to be deep in the stack; to be forgotten now and then."""
         self.thread = thread_id()
         self.place = loop if place is running_loop else self.thread
         """What :data:`place` says here."""
@@ -226,7 +239,7 @@ class Environment:
         else:  # a task begins a turn later than it is made
             self.loop.call_soon_threadsafe(self.loop.call_soon, function, argument)
 
-    def call_aside(self, function: Callable[..., object], context: Context, *args: object) -> object:
+    def call_aside(self, function: Callable[[T], object], argument: T, context: Context) -> object:
         """Call *function* in *context* in the middle of a task, as if the event loop had: there is no current task.
 
         Not called at all while an exception is being handled, which would become the context of what is raised in
@@ -235,15 +248,15 @@ class Environment:
         Returns:
             What *function* does; :data:`NOT_NOW` if it has not been called.
         """
-        if sys.exception() is not None or _is_deep():
+        if sys.exception() is not None or _is_deep(self):
             return NOT_NOW
         loop = self.loop
         task = _task_in(loop)
         if task is None:
-            return context.run(function, *args)
+            return context.run(function, argument)
         _leave_task(loop, task)
         try:
-            return context.run(function, *args)
+            return context.run(function, argument)
         finally:
             _enter_task(loop, task)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from understudy.actors._parked import ParkedPumps
 from understudy.environment import NOT_NOW
@@ -208,12 +208,12 @@ class Dispatcher:
             self._waiting += 1
             return
         self._asked, self.slice_end = now, self._ahead_until
-        self._env.call_aside(self._run_first, self.context)
+        self._env.call_aside(self._run_first, self._queue, self.context)
         if not self._queue:
             self.marked = False
 
-    def answer_ahead(self, cell: Inbox, function: Callable[[Any, Any], Any], ask: Ask) -> object:
-        """Have *cell*, which is idle, answer *ask* now with its ``def`` handler *function*, as :meth:`run_ahead` would.
+    def answer_ahead(self, cell: Inbox, ask: Ask) -> object:
+        """Have *cell*, which is idle and has a ``def`` handler for *ask*, answer it now, as :meth:`run_ahead` would.
 
         That needs neither the mailbox nor the run queue, if there is nothing in either; nor a future, as long as nobody
         wants one: see `Ask`. It is cheaper than a turn shared with any number of others, so a crowd is no reason not
@@ -238,7 +238,7 @@ class Dispatcher:
         self.slice_end = until
         self.under_way = True
         try:
-            result = env.call_aside(cell.answer_ahead, self.context, mailbox, function, ask)
+            result = env.call_aside(cell.answer_ahead, ask, self.context)
         except BaseException as error:
             self._failed(error)
             result = ask.future  # which nobody will answer before the deadline
@@ -300,6 +300,7 @@ class Dispatcher:
 
     def _turn(self) -> None:
         self._ahead_until = 0.0
+        self._env.is_shallow = False
         self._crowded, self._waiting = self._waiting > _CROWD, 0
         self.tired, self._in_a_row = False, 0
         self._scheduled = False
@@ -320,10 +321,10 @@ class Dispatcher:
             if not future.done():
                 future.set_result(None)
 
-    def _run_first(self) -> None:
+    def _run_first(self, queue: deque[Runnable]) -> None:
         """Most often there are one or two activations, and nothing more when they have had their turn."""
         self.under_way = True
-        queue, context, left = self._queue, self.context, self._stretch
+        context, left = self.context, self._stretch
         if left > self._share:
             left = self._share
         try:

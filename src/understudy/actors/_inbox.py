@@ -200,25 +200,27 @@ class Inbox(Intake):
                 break
         return handled
 
-    def answer_ahead(self, mailbox: AsyncMessageQueue[Any], function: Callable[[Any, Any], Any], item: Ask) -> object:
-        """Handle *item*, an early ask, with its ``def`` handler: an activation for it alone, past the *mailbox*.
+    def answer_ahead(self, item: Ask) -> object:
+        """Handle *item*, an early ask, with its ``def`` handler: an activation for it alone, past the mailbox.
 
         For one that is ready. See :meth:`understudy.actors._dispatcher.Dispatcher.answer_ahead`.
 
         Returns:
             The answer, if *item* is still an early one.
         """
+        message, result = item.message, None
+        mailbox: Any = self.mailbox
         mailbox.total_in += 1
         self.ready = False
         self.queued = item.in_hand = True
         self.hand = item
-        result = None
+        function = self.table.direct[type(message)]
         try:
-            result = function(self.actor, item.message)
+            result = function(self.actor, message)
             if result is not None and type(result) in _SPECIAL:
                 self._check_sync(function, result)
         except BaseException as error:
-            self.failed(error, item.message, item)
+            self.failed(error, message, item)
             item.early = False
         if self.belongings is None:
             item.in_hand = False

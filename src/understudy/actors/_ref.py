@@ -177,13 +177,19 @@ class ActorRef(Generic[M_contra]):
             cell.check_loop()
         now = env.now()
         waiting = NOBODY if FRAME.get() is None else Waiting.now()
-        seconds = waiting.seconds(timeout, message, now, runtime.settings.ask_timeout)
+        default = runtime.settings.ask_timeout
+        # For nobody, what `seconds` does, without the call.
+        seconds = (
+            timeout or getattr(message, "reply_within", None) or default
+            if waiting is NOBODY
+            else waiting.seconds(timeout, message, now, default)
+        )
         ask = Ask(message, waiting.cell, None, cell, seconds, now + seconds)
         if cell.gate is not None:
             cell.refuse(message, ask.sender_path)
             raise cell.stopped_error(message)
-        if cell.ready and (function := cell.table.direct.get(type(message))) is not None and seconds > 0:
-            answer: Any = runtime.dispatcher.answer_ahead(cell, function, ask)
+        if cell.ready and type(message) in cell.table.direct and seconds > 0:
+            answer: Any = runtime.dispatcher.answer_ahead(cell, ask)
             if answer is not NOT_NOW:
                 # Nobody has waited, so nobody could wait for ever: no circle is looked for.
                 reply: R = answer if ask.early and not runtime.dispatcher.tired else await _answered(ask, answer, now)

@@ -119,17 +119,17 @@ class SimDispatcher(Dispatcher):
         """Perhaps, one cell or some."""
         if self.under_way or not self._steps or self.closed or not self._perhaps("run ahead"):
             return
-        self._env.call_aside(self._run_some, self.context)
+        self._env.call_aside(self._run_some, self._steps, self.context)
         self._clean()
 
-    def answer_ahead(self, cell: Inbox, function: Callable[[Any, Any], Any], ask: Ask) -> object:
+    def answer_ahead(self, cell: Inbox, ask: Ask) -> object:
         """Perhaps, in the lane of *cell*."""
         mailbox = cell.mailbox
         if self.under_way or self._steps or self.closed or not isinstance(mailbox, SimMailbox):
             return NOT_NOW
         if mailbox.items or mailbox.take_up_to <= 0 or not self._perhaps("answer ahead"):
             return NOT_NOW
-        result = self._env.call_aside(self._answer, self.context, cell, mailbox, function, ask)
+        result = self._env.call_aside(self._answer, ask, self.context)
         self._clean()
         self.tired = self._perhaps("rest")
         return result
@@ -140,12 +140,14 @@ class SimDispatcher(Dispatcher):
         self._loop.call_in_lane(self._loop.new_lane("a rest"), _end_rest, future)
         return future
 
-    def _answer(self, cell: Inbox, mailbox: SimMailbox, function: Callable[[Any, Any], Any], ask: Ask) -> object:
+    def _answer(self, ask: Ask) -> object:
+        cell: Inbox = ask.cell
+        assert isinstance(cell.mailbox, SimMailbox)
+        cell.mailbox.passed_by(ask)
         result: list[object] = []
-        mailbox.passed_by(ask)
         self.slices += 1
         self.under_way = True
-        self._loop.run_aside(self._lanes[cell], lambda: result.append(cell.answer_ahead(mailbox, function, ask)))
+        self._loop.run_aside(self._lanes[cell], lambda: result.append(cell.answer_ahead(ask)))
         self.under_way = False
         return result[0]
 
@@ -160,9 +162,9 @@ class SimDispatcher(Dispatcher):
         """How many more messages a pump may handle."""
         return (16, 0, 1)[self._loop.choices.draw("allowance", 3)]
 
-    def _run_some(self) -> None:
-        while self._steps:
-            cell, step = next(iter(self._steps.items()))
+    def _run_some(self, steps: dict[Runnable, Step | Timer]) -> None:
+        while steps:
+            cell, step = next(iter(steps.items()))
             step.cancel()
             self._loop.run_aside(self._lanes[cell], self._activate, cell)
             if self.context or not self._perhaps("run on ahead"):
