@@ -179,8 +179,9 @@ class Inbox(Intake):
             self._start_pump()
             return 0
         find = direct.get
-        handled = 0
-        while items and handled < limit:
+        for handled in range(limit):
+            if not items:
+                return handled
             item: object = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
             function = find(type(item))
             if function is not None:
@@ -194,11 +195,10 @@ class Inbox(Intake):
             elif type(item) is Ask and (function := find(type(item.message))) is not None:
                 self._answer(function, item)
             elif not self._handle_other(mailbox, item):
-                break
-            handled += 1
+                return handled
             if self.attention or context:
-                break
-        return handled
+                return handled + 1
+        return limit
 
     def answer_ahead(self, item: Ask) -> object:
         """Handle *item*, an early ask, with its ``def`` handler: an activation for it alone, past the mailbox.

@@ -136,12 +136,17 @@ class ActorRef(Generic[M_contra]):
         if timeout is not None:
             timeout = check_timeout(timeout)
         cell = self._cell
-        cell.check_loop()
+        if not cell.runtime.env.is_here():
+            cell.check_loop()
         if cell.gate is not None:
             cell.refuse(message, None)
             raise cell.stopped_error(message)
-        mailbox = cell.mailbox if cell.mailbox is not None else cell.make_mailbox()
-        if not mailbox.offer(message):
+        mailbox = cell.mailbox
+        # The usual case of `offer`, without the call.
+        if mailbox is not None and len(mailbox.items) < mailbox.append_below:
+            mailbox.items.append(message)
+            mailbox.total_in += 1
+        elif not cell.make_mailbox().offer(message):
             await self._send_later(message, timeout)
         if cell.ready:
             cell.wake()
