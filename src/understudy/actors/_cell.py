@@ -697,7 +697,7 @@ class Cell(Mortal):
     def interpose(self) -> None:
         """Something may stand before the next message: look at that first. For one that is not up, when it is."""
         if self.life is RUNNING:
-            self.attention = True
+            self.look_up()
             self.enqueue()
 
     def note_loss(self, message: object, why: str) -> None:
@@ -712,6 +712,8 @@ class Cell(Mortal):
         """What few actors have, made when it is first wanted."""
         if self.belongings is None:
             self.belongings = Belongings(self)
+            if self.job is not None:
+                self.job.look = True
         return self.belongings
 
     def start_turn(self, item: Any, message: Any, ask: Ask | None, handler: Handler) -> bool:

@@ -156,22 +156,6 @@ class Dispatcher:
         few = min(self._next_stretch(cost), _STRETCH)
         return few if few <= left or left <= 0 else left
 
-    def next_share(self, handled: int, since_last: int, slices: int) -> tuple[int, int]:
-        """How many messages a pump has handled in its turn by now, and its :meth:`allowance`.
-
-        One that has been suspended since it asked begins anew, with one message: the event loop and all others have had
-        their turn, and a loop of tasks would do no less for each.
-
-        Args:
-            handled: How many it had handled when it asked last.
-            since_last: How many since then.
-            slices: What :attr:`slices` was then.
-        """
-        if slices != self.slices:
-            return 0, 1
-        handled += since_last
-        return handled, self.allowance(handled, since_last)
-
     @property
     def works_ahead(self) -> bool:
         """Whether what takes next to no time is done now, here, and not in the next turn."""

@@ -30,7 +30,6 @@ from understudy.reasons import Crashed, ExitReason, StartFailed, frames_of, with
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Coroutine
-    from contextvars import Context
     from typing import TypeAlias
 
     from understudy._plans._spec import ChildSpec
@@ -66,6 +65,8 @@ _OURS = frozenset(
         "_turns",
     )
 )
+_OVER = -1
+"""No more messages for this pump."""
 _NO_CRASH = (Refused, Withdrawn, Unhandled, KeyboardInterrupt)
 """What may mean something else than that the actor has failed."""
 _SPECIAL = frozenset({Continue, CoroutineType})
@@ -78,6 +79,10 @@ def _remedy(message: object, ask: Ask) -> str:
     if streamed == (type(ask) is StreamAsk):
         return ""
     return "it is answered in parts, use `stream`" if streamed else "it is not answered in parts, use `ask`"
+
+
+def _find_nothing(kind: type) -> None:
+    """No handler to be found without a closer look."""
 
 
 def _die(actor: Any, news: Terminated) -> None:
@@ -170,6 +175,12 @@ class Inbox(Intake):
             self._overflowed(message)
 
     # Handling
+
+    def look_up(self) -> None:
+        """Something else is to be looked at before the next message."""
+        self.attention = True
+        if self.job is not None:
+            self.job.look = True
 
     def handle(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
         direct, actor, context, items = self.table.direct, self.actor, self.runtime.dispatcher.context, mailbox.items
@@ -294,15 +305,16 @@ class Inbox(Intake):
         return True
 
     def _start_pump(self) -> None:
-        limit, dispatcher = self.spec.given.get("max_handling_seconds"), self.runtime.dispatcher
-        spare = dispatcher.spare
+        dispatcher = self.runtime.dispatcher
+        if dispatcher.parked.pumps and (pump := dispatcher.parked.take(self)) is not None:
+            self.job, halt, _ = pump
+            halt.go_on()
+            return
+        limit, spare = self.spec.given.get("max_handling_seconds"), dispatcher.spare
         if limit is not None:
             self.start_job("messages", self._timed_pump, limit)
         elif spare is not None and spare[0] is self:
             self.job = spare[1]
-        elif dispatcher.parked.pumps and (pump := dispatcher.parked.take(self)) is not None:
-            self.job, halt = pump
-            halt.go_on()
         else:
             self.start_job("messages", self._pump, self.runtime.env.halt())
 
@@ -386,100 +398,114 @@ class Inbox(Intake):
     async def _pump(self, job: Job, halt: Halt | None = None) -> None:
         """Handle messages with ``async def`` handlers until there is none, or the next needs something else.
 
-        With a *halt*, it waits there for a moment for more.
+        With a *halt*, it waits there for a moment for more. What is done here for each message is what no message can
+        do without; all else is looked at between two stretches of them.
         """
         job.begin()
-        task, context = job.task, job.context
-        assert task is not None
+        task: Any = job.task
+        context, dispatcher, now = job.context, self.runtime.dispatcher, self.runtime.env.now
         FRAME.set(self)
+        mailbox = self.make_mailbox()
+        ask: Ask | None
         while self.job is job:
-            await self._handle_async(job, task, context)
-            if not self._halts(job, task, halt) or halt is None:
+            handled, allowed = 0, 1 if not self.attention else self._next_stretch(job, halt, mailbox, 0, 0)
+            while allowed > 0:
+                job.look, self.hand_since, slices, actor, left = False, now(), dispatcher.slices, self.actor, allowed
+                items: deque[object] = mailbox.items
+                # Where more is to be done for each message, none is taken as the usual ones are.
+                find: Callable[[type], Any] = (
+                    _find_nothing if job.timer or self.belongings is not None else self.table.pumped.get
+                )
+                kind = ask = None
+                while items and left:
+                    # The usual case of `_next_async`, without the call; most often there are many of one kind.
+                    if len(items) <= mailbox.take_up_to and (
+                        type(items[0]) is kind or (function := find(kind := type(items[0]))) is not None
+                    ):
+                        self.hand = message = items.popleft()
+                    elif (taken := self._next_async(mailbox)) is not None:
+                        message, ask, function = taken
+                        kind = None
+                    else:
+                        break
+                    left -= 1
+                    try:
+                        result = await function(actor, message)
+                    except BaseException as error:
+                        self._pump_failed(job, error, message, ask)
+                        break
+                    # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next one.
+                    # A cancel that was taken back before it has struck is not counted, and before Python 3.13 strikes
+                    # all the same; what tells it is a private name.
+                    touched = task.cancelling() or len(context) > 1 or task._must_cancel
+                    if result is None and ask is None and not (job.look or touched):
+                        self.waits = None  # all that the other would do, but for the hand, which the next is in
+                    elif self._pump_handled(job, result, ask) and not touched:
+                        ask = None
+                    else:
+                        break
+                    if dispatcher.slices != slices:
+                        # It has been suspended, so it begins anew, with one message: the event loop and all others have
+                        # had their turn, and a loop of tasks would do no less for each.
+                        slices, handled, allowed, left, self.hand_since = dispatcher.slices, 0, 1, 1, now()
+                handled += allowed - left
+                allowed = self._next_stretch(job, halt, mailbox, handled, allowed - left)
+            if allowed < 0 or halt is None:
                 return
             await halt
 
-    async def _handle_async(self, job: Job, task: Any, context: Context) -> None:
-        """As many messages as there are, or as may be."""
-        mailbox, dispatcher, now, plain = (
-            self.make_mailbox(),
-            self.runtime.dispatcher,
-            self.runtime.env.now,
-            not job.timer,
-        )
-        self.hand_since, slices, handled, since_last, allowed = now(), dispatcher.slices, 0, 0, 1
-        while not self.attention or (self.ending is not None and self._outlives(job)):
-            items: deque[object] = mailbox.items
-            # The usual case of `_next_async`, without the call.
-            if (
-                plain
-                and 0 < len(items) <= mailbox.take_up_to
-                and self.belongings is None
-                and (function := self.table.pumped.get(type(items[0]))) is not None
-            ):
-                self.hand = message = items.popleft()
-                ask = None
-            else:
-                taken = self._next_async(mailbox) if items else None
-                if taken is None:
-                    break
-                message, ask, function = taken
-            try:
-                result = await function(self.actor, message)
-            except BaseException as error:
-                self._pump_failed(job, error, message, ask)
-            else:
-                if (ask is not None or result is not None) and self.job is job:
-                    self.replied(result, ask)
-            if self.job is not job:
-                break
-            if ask is None and self.belongings is None:
-                self.hand = self.waits = None  # all that `release` would do
-            else:
-                self.release()
-                FRAME.set(self)
-            # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next message. One
-            # that was taken back before it has struck is not counted, and before Python 3.13 strikes all the same; what
-            # tells it is a private name.
-            if task.cancelling() or len(context) > 1 or task._must_cancel:
-                break
-            since_last += 1
-            # A restart has its own look at the clock.
-            if (since_last >= allowed or dispatcher.slices != slices) and mailbox.items and self.ending is None:
-                handled, allowed = dispatcher.next_share(handled, since_last, slices)
-                if not allowed:
-                    break
-                self.hand_since, slices, since_last = now(), dispatcher.slices, 0
+    def _next_stretch(
+        self, job: Job, halt: Halt | None, mailbox: AsyncMessageQueue[Any], handled: int, done: int
+    ) -> int:
+        """How many more messages a pump may handle before it asks again.
 
-    def _halts(self, job: Job, task: Any, halt: Halt | None) -> bool:
-        """The pump has nothing more to do for now; whether it waits for more, or these are its last lines."""
+        0: none for now, and it is to wait at its halt for more; below that, it is at its end. Then it has been
+        abandoned, or what comes next is for an activation.
+
+        Args:
+            handled: How many it has handled in its turn.
+            done: How many of them since it asked last.
+        """
         if self.job is not job:
-            return False
-        clean = not task.cancelling() and len(job.context) == 1 and not task._must_cancel  # as above
-        self._pump_ended(job)
+            return _OVER
+        self.hand = None
+        task: Any = job.task
         dispatcher = self.runtime.dispatcher
+        clean = not task.cancelling() and len(job.context) == 1 and not task._must_cancel  # as in `_pump`
+        if clean and self.attention:
+            # A restart has its own look at the clock.
+            if self.ending is not None and self._outlives(job):
+                return 1
+            if self.job is not job:
+                return _OVER
+        elif clean and done and mailbox.items and (allowed := dispatcher.allowance(handled, done)):
+            return allowed
+        self._pump_ended()
         if halt is not None and clean and dispatcher.parked.add(self, job, halt):
-            return True
+            return 0
         if dispatcher.works_ahead and not dispatcher.under_way:
             self.runtime.env.tasks.leave(task)
-        return False
+        return _OVER
 
     def _next_async(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, AsyncFunction] | None:
         """Take the next message for the pump; None when it is for an activation to deal with."""
-        items, now = mailbox.items, self.runtime.env.now()
-        if mailbox.take_up_to < 0 and mailbox.collects:
-            if not burst_over(mailbox, now):
-                return None
-            bundle = next_bundle(mailbox, self.table)
-            if bundle is not None:
-                return self._take_bundle(mailbox, bundle)
-        item = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
+        items = mailbox.items
+        if mailbox.collects:
+            return self._next_bundle(mailbox)
+        item: Any = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
         if type(item) is Ask and self.belongings is None:
             function = self.table.pumped.get(type(item.message))
+            now = self.runtime.env.now()
             if function is not None and now < item.deadline and not item.future.done():  # as below
                 item.in_hand = True
                 FRAME.set(item)
                 self.hand, self.hand_since = item, now
                 return item.message, item, function
+        return self._open_async(mailbox, item)
+
+    def _open_async(self, mailbox: AsyncMessageQueue[Any], item: Any) -> tuple[Any, Ask | None, AsyncFunction] | None:
+        """The same of *item*, which has been taken, whatever it is."""
+        self.hand = None
         message, ask, handler = item, None, self.table[type(item)]
         if handler is None:
             message, ask, handler = self._open(item)
@@ -495,8 +521,16 @@ class Inbox(Intake):
                 return None
             FRAME.set(ask)
         self.hand = item
-        self.hand_since = now
+        self.hand_since = self.runtime.env.now()
         return message, ask, handler.function
+
+    def _next_bundle(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, AsyncFunction] | None:
+        """The same of a mailbox that collects: what can be handled together is."""
+        self.hand = None
+        if not burst_over(mailbox, self.runtime.env.now()):
+            return None
+        bundle = next_bundle(mailbox, self.table)
+        return self._open_async(mailbox, mailbox.take()) if bundle is None else self._take_bundle(mailbox, bundle)
 
     def _take_bundle(self, mailbox: AsyncMessageQueue[Any], bundle: Bundle) -> tuple[Any, None, AsyncFunction] | None:
         if not bundle.handler.is_async:
@@ -521,6 +555,26 @@ class Inbox(Intake):
             self.queued = queued
             if self.control is not None:
                 self.enqueue()
+        if self.job is job:
+            self.release()
+            FRAME.set(self)
+
+    def _pump_handled(self, job: Job, result: Any, ask: Ask | None) -> bool:
+        """A handler in the pump has returned *result*; whether nothing has changed that concerns the pump."""
+        if self.job is not job:
+            return False
+        # In most cases all that `replied` and `release` would do.
+        if type(ask) is Ask and ask.in_hand and not ask.promised and not ask.future.done():
+            ask.future.set_result(result)
+        elif ask is not None or result is not None:
+            self.replied(result, ask)
+        if ask is not None and self.belongings is None:
+            ask.in_hand = False
+            self.hand = self.waits = None
+        else:
+            self.release()
+        FRAME.set(self)
+        return not job.look
 
     def _outlives(self, job: Job) -> bool:
         """The incarnation is about to end; whether the next one is up by now, and *job* is its pump.
@@ -539,13 +593,11 @@ class Inbox(Intake):
         dispatcher.spare = None
         return self.job is job  # pyright: ignore[reportUnnecessaryComparison] - it may be again
 
-    def _pump_ended(self, job: Job) -> None:
-        if self.job is not job:
-            return
+    def _pump_ended(self) -> None:
         self.job = None
         if self.control is not None:
             self.enqueue()
-        else:
+        elif not self.queued:
             self.settle()
 
     async def _timed_pump(self, job: Job, limit: float) -> None:
@@ -671,7 +723,7 @@ class Inbox(Intake):
     def use(self, table: HandlerTable) -> None:
         """Handle by *table*, from the next message on."""
         self.table = table if self.standing is None else self.standing.shown(table)
-        self.attention = True
+        self.look_up()
 
     def _check_sync(self, function: Callable[..., Any], result: Any) -> None:
         if type(result) is Continue and self.hand is None:

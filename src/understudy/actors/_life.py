@@ -102,12 +102,15 @@ class Job:
     Not ``started``: no line of it has run yet, so it must not be cancelled.
     """
 
-    __slots__ = ("context", "kind", "result", "started", "task", "timer")
+    __slots__ = ("context", "kind", "look", "result", "started", "task", "timer")
 
     def __init__(self, kind: str, context: Context | None = None) -> None:
         self.kind = kind
         self.context = Context() if context is None else context
         self.started = False
+        # For a pump: something has changed since its stretch of messages began. Its cell has given it up, has got
+        # belongings, or something else is to be looked at before the next message.
+        self.look = False
         self.task: asyncio.Task[None] | None = None
         # What a hook has returned.
         self.result: object = None

@@ -106,7 +106,7 @@ class Mortal(Inbox):
         starting = self.life is STARTING
         self.ending = ending = Ending(reason, hook=hook and not starting)
         ending.since = self.runtime.env.now()
-        self.attention = True
+        self.look_up()
         self.ready = False
         if self.standing is not None and self.standing.changes:
             self.standing.dismiss(reason)
@@ -181,6 +181,7 @@ class Mortal(Inbox):
         job, self.job = self.job, None
         if job is None:
             return
+        job.look = True
         if job.started and job.task is not None:
             stack = self.runtime.env.tasks.abandon(job.task)
             self.runtime.instruments.emit(Instrument.abandoned, self.path, stack)

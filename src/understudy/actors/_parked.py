@@ -48,10 +48,10 @@ class ParkedPumps:
             self._timer = self._env.call_at(self._env.now() + _PATIENCE, self._look)
         return True
 
-    def take(self, cell: Runnable) -> tuple[Job, Halt] | None:
+    def take(self, cell: Runnable) -> tuple[Job, Halt, int] | None:
         """The pump of *cell*, if there is one: it goes on when its halt says so."""
         pump = self.pumps.pop(cell, None)
-        return None if pump is None or pump[1].cancelled else pump[:2]
+        return None if pump is None or pump[1].cancelled else pump
 
     def drop(self, cell: Runnable) -> None:
         """End the pump of *cell*, if there is one."""
