@@ -281,8 +281,8 @@ class Environment:
         return task
 
     def halt(self) -> Halt | None:
-        """Where a task can wait for more to do; None where it is as well ended, since the next begins at once."""
-        return None if _EAGER else Halt(self.loop)
+        """Where a task can wait for more to do; None where it is as well ended."""
+        return Halt(self.loop)
 
     def patrol(self, look: Callable[[], bool], interval: float, name: str) -> Patrol:
         """A thread, not yet started, that calls *look* again and again; see :class:`Patrol`."""

@@ -1,7 +1,4 @@
-"""The task of an actor that has nothing more to do stays for a moment, where Python cannot start the next at once.
-
-Where it can, the tests have it stay too.
-"""
+"""The task of an actor that has nothing more to do stays for a moment."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from tests.cast import settle
 from understudy import Actor, ActorRef, ActorSystem, Message, Settings, child, handler
 from understudy.actors import _parked
 from understudy.actors._runtime import runtime_of
-from understudy.environment import Environment, Halt
+from understudy.environment import Environment
 
 WORD: ContextVar[str] = ContextVar("WORD", default="none")
 SOON = 2.5 * _parked._PATIENCE
@@ -73,11 +70,6 @@ class Worker(Actor[Which | Boom | Speak | Resign | Wait]):
         async with asyncio.timeout(10.0), asyncio.TaskGroup() as group:
             task = group.create_task(asyncio.sleep(0.01, "waited"))
         return task.result()
-
-
-@pytest.fixture(autouse=True)
-def stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Environment, "halt", lambda self: Halt(self.loop))
 
 
 def tasks_of(ref: ActorRef[Any]) -> list[asyncio.Task[Any]]:

@@ -23,8 +23,8 @@ _AT_ONCE = 64
 class ParkedPumps:
     """Tasks that stay for a moment when the mailbox of their actor is empty, in case there is another message soon.
 
-    Where Python cannot start a task at once, a new one for a message costs several times what the message does. One
-    that stands still goes on at once, in the midst of an activation, as an eager task would begin. It belongs to its
+    A new task for a message costs several times what the message does where Python cannot start one at once, and as
+    much again where it can. One that stands still goes on at once, in the midst of an activation. It belongs to its
     actor as ever, and neither a variable nor a cancel is left in it; the actor does not know of it, and is idle. There
     is room for so many only, and a timer, which runs while there are any, ends those that were not wanted.
     """

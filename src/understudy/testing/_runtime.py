@@ -43,10 +43,11 @@ __all__ = ["SimDispatcher", "SimEnvironment", "SimMailbox", "runtime_for"]
 class SimEnvironment(Environment):
     """Ports on a simulated loop: no clock but its own, seeded chance, numbered tasks."""
 
-    __slots__ = ("eager",)
+    __slots__ = ("_choices", "eager")
 
     def __init__(self, loop: SimLoop) -> None:
         super().__init__(loop)
+        self._choices = loop.choices
         self.stopwatch = self.processor_time = loop.time
         self.random = loop.choices.random
         self.token_bytes = self.random.randbytes
@@ -59,8 +60,10 @@ class SimEnvironment(Environment):
         self.new_task = new_task
 
     def halt(self) -> Halt | None:
-        """A task that goes on does so in a step of its own."""
-        return None if self.eager else SimHalt(self.loop)
+        """A task that goes on does so in a step of its own; where the next begins at once, perhaps it ends instead."""
+        if self.eager and not self._choices.draw("stand still", 2):
+            return None
+        return SimHalt(self.loop)
 
     def patrol(self, look: Callable[[], bool], interval: float, name: str) -> Patrol:
         """Not here: no thread can look at a loop whose every step is decided by a seed."""
