@@ -51,6 +51,9 @@ class Actor(Generic[M]):
     """Whether it is a supervisor; for the runtime."""
     __understudy_handlers__: ClassVar[HandlerTable] = HandlerTable()
     _understudy_cell: Any = None
+    # Of this incarnation, once there are any.
+    _understudy_monitors: dict[Monitor, None] | None = None
+    _understudy_promises: Promises | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -152,13 +155,14 @@ class Actor(Generic[M]):
 
     def _understudy_leave(self, reason: ExitReason) -> None:
         """The incarnation has ended, however that came about; for the runtime."""
-        kept = self.__dict__
-        if "_understudy_monitors" in kept:
-            monitors: dict[Monitor, None] = kept.pop("_understudy_monitors")
+        # Not by way of the dictionary, which is made when somebody asks for it, and which most never need.
+        monitors, promises = self._understudy_monitors, self._understudy_promises
+        if monitors is not None:
+            del self.__dict__["_understudy_monitors"]
             for monitor in list(monitors):
                 monitor.cancel()
-        if "_understudy_promises" in kept:
-            promises: Promises = kept.pop("_understudy_promises")
+        if promises is not None:
+            del self.__dict__["_understudy_promises"]
             promises.drop_all(reason)
 
 

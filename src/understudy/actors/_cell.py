@@ -23,6 +23,7 @@ from understudy._plans._strategies import PLAIN
 from understudy.actors._asks import Ask, Onward
 from understudy.actors._belongings import Belongings
 from understudy.actors._family import Family
+from understudy.actors._handler import NO_HANDLERS
 from understudy.actors._leftovers import hand_over
 from understudy.actors._life import (
     DEAD,
@@ -36,6 +37,7 @@ from understudy.actors._life import (
 )
 from understudy.actors._mortal import Mortal
 from understudy.actors._reports import crash_report
+from understudy.actors._runtime import own_table
 from understudy.actors._standing import Standing
 from understudy.actors._turns import Turns
 from understudy.exceptions import ActorStopped, InvalidSpec, StartTimeout
@@ -64,6 +66,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell"]
 
+# Not by setattr: the class of an actor may have made itself frozen.
+_put = object.__setattr__
+
 
 class Cell(Mortal):
     """See the module. Fields that rarely matter are None until they do: an idle actor has to be small."""
@@ -71,16 +76,28 @@ class Cell(Mortal):
     __slots__ = ("_path", "came_up", "observers")
 
     family: Family[Cell] | None
+    came_up: bool
+    """Whether any incarnation has ever come up."""
+    observers: dict[Callable[[ExitReason], object], None] | None
+    _path: str | None
 
     def __init__(self, runtime: Runtime, parent: Cell | None, spec: ChildSpec[Any], name: str) -> None:
-        Mortal.__init__(self, runtime, spec)
+        # All fields of a cell are set here: a call for each of its parts would cost as much as all that is in them.
+        env = runtime.env
+        self.runtime = runtime
+        self.spec = spec
         self.parent = parent
         self.name = name
-        self.uid = runtime.env.next_uid()
-        # Whether any incarnation has ever come up.
-        self.came_up = False
-        self.observers: dict[Callable[[ExitReason], object], None] | None = None
-        self._path: str | None = None
+        self.place = env.place
+        self.uid = env.next_uid()
+        self.life = NEW
+        self.incarnation = 0
+        self.table = NO_HANDLERS
+        self.hand_since = 0.0
+        self.left = ()
+        self.queued = self.ready = self.attention = self.for_good = self.came_up = False
+        self.mailbox = self.gate = self.reason = self.actor = self.ending = self.job = self.hand = self.waits = None
+        self.control = self.belongings = self.standing = self.family = self.observers = self._timer = self._path = None
         runtime.population += 1
 
     def __repr__(self) -> str:
@@ -198,18 +215,20 @@ class Cell(Mortal):
 
     # Requests from anywhere
 
-    def start(self, *, ahead: bool = False) -> None:
+    def start(self, ahead: Child[Any] | None = None) -> None:
         """Begin the next incarnation; for the parent.
 
-        *Ahead* of an activation, if there is time, and nobody can tell: no code of a user's runs in the start.
+        That of a new child *ahead* of an activation, if there is time, and nobody can tell: no code of a user's runs in
+        the start.
         """
         assert self.life is NEW or self.life is DOWN, self
         self.life = STARTING
         self.incarnation += 1
         if self.incarnation > 1 and self.standing is None:
             self.stand()
-        if ahead and self._starts_in_silence() and self.runtime.dispatcher.may_step_ahead():
-            self._boot()
+        if ahead is not None and self._starts_in_silence() and self.runtime.dispatcher.may_step_ahead():
+            if not self._is_up_at_once(ahead):
+                self._boot()
         else:
             self.enqueue()
 
@@ -238,9 +257,10 @@ class Cell(Mortal):
         Ahead of an activation, if nothing is to be waited for and nobody can tell: no code of a user's runs in the end.
         """
         if self.ready and self._ends_in_silence():
-            self.ready = False
-            self._shut(reason)
-            self._go_down(Ending(reason, hook=False))
+            if not self._is_gone_at_once(reason):
+                self.ready = False
+                self._shut(reason)
+                self._go_down(Ending(reason, hook=False))
         else:
             self.request_stop(reason)
 
@@ -261,6 +281,82 @@ class Cell(Mortal):
             and not runtime.instruments.stopped.minded
             and runtime.dispatcher.works_ahead
         )
+
+    # The shortest life: of one without options, with nothing of its own, whose parent has nothing to decide. What its
+    # start and its end come to is done in one go here, each after a look at all that could make it come to anything
+    # else; if anything does, nothing has been done, and the steps are taken. Whatever is added to them has to be added
+    # here, or to what is looked at.
+
+    def _is_up_at_once(self, record: Child[Any]) -> bool:
+        """All that :meth:`_boot` comes to for a new child; if it may be more than that, nothing."""
+        runtime, spec = self.runtime, self.spec
+        parent: Any = self.parent
+        if (
+            spec.given
+            or spec.args
+            or spec.kwargs
+            or runtime.table_of is not own_table
+            or runtime.serving
+            or parent.control is not None
+            or not parent.family.calm
+        ):
+            return False
+        factory = spec.factory
+        try:
+            actor = factory()
+        except BaseException as error:
+            self.start_failed(error)
+            return True
+        _put(actor, "_understudy_cell", self)
+        self.actor, self.table = actor, factory.__understudy_handlers__
+        self.life = RUNNING
+        self.came_up = self.ready = record.started = record.up = True
+        if record.kept is None:
+            record.kept = True
+        started = runtime.instruments.started
+        started.count += 1
+        if started.heard:
+            runtime.instruments.tell(Instrument.actor_started, self.path, 1)
+        return True
+
+    def _is_gone_at_once(self, reason: ExitReason) -> bool:
+        """All that the end comes to of one that :meth:`_ends_in_silence`; if it may be more than that, nothing."""
+        runtime, actor = self.runtime, self.actor
+        parent: Any = self.parent
+        family: Family[Cell] = parent.family
+        record = family.children.get(self.name)
+        if (
+            self.mailbox is not None
+            or self.gate is not None
+            or self._timer is not None
+            or actor._understudy_monitors is not None
+            or actor._understudy_promises is not None
+            or record is None
+            or record.cell is not self
+            or record.kept
+            or record.waiters is not None
+            or record.trouble is not None
+            or runtime.serving
+            or parent.control is not None
+            or not family.calm
+        ):
+            return False
+        # First the name is free, then anybody can hear of the death.
+        del family.children[self.name]
+        self.for_good = True
+        self.ready = record.up = False
+        self.gate = self.reason = reason
+        self.life = DEAD
+        self.actor, self.table = None, NO_HANDLERS
+        _put(actor, "_understudy_cell", None)
+        runtime.population -= 1
+        if runtime.dispatcher.parked.pumps:
+            runtime.dispatcher.parked.drop(self)
+        stopped = runtime.instruments.stopped
+        stopped.count += 1
+        if stopped.heard:
+            runtime.instruments.tell(Instrument.actor_stopped, self.path, reason)
+        return True
 
     def request_drain(self, timeout: float | None) -> None:
         """Accept nothing more, handle what is there, then end for good."""
@@ -554,8 +650,7 @@ class Cell(Mortal):
             plan = PLAIN
             if actor.supervises:
                 plan = actor._understudy_plan(self.path, None if self.family is None else self.family.plan)
-            # Not by setattr: the class may have made itself frozen.
-            object.__setattr__(actor, "_understudy_cell", self)
+            _put(actor, "_understudy_cell", self)
             self.actor, self.table = actor, table
             if table.initialize is None:
                 if self.ending is not None:

@@ -41,13 +41,13 @@ def child(actor: Callable[P, Actor[M]], /, *args: P.args, **kwargs: P.kwargs) ->
 
 def as_spec(actor: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ChildSpec[Any]:
     """*actor* with its arguments as a spec; a spec is one already and takes none."""
-    if isinstance(actor, ChildSpec):
-        given = cast("ChildSpec[Any]", actor)  # type: ignore[redundant-cast]  # pyright sees ChildSpec[Unknown]
-        return _without_arguments(given, bool(args or kwargs))
     table = getattr(actor, "__understudy_handlers__", None)
-    if not (isinstance(actor, type) and isinstance(table, HandlerTable)):
+    if not (isinstance(table, HandlerTable) and isinstance(actor, type)):
+        if isinstance(actor, ChildSpec):
+            given = cast("ChildSpec[Any]", actor)  # type: ignore[redundant-cast]  # pyright sees ChildSpec[Unknown]
+            return _without_arguments(given, bool(args or kwargs))
         raise InvalidSpec(child="child", field="actor", problem=f"must be a subclass of Actor, got {actor!r}")
-    if not args and not kwargs and table.bare is not None:
+    if table.bare is not None and not args and not kwargs:
         return table.bare
     cls = cast("type[Actor[Any]]", actor)
     spec: ChildSpec[Any] = ChildSpec(cls, args, dict(kwargs) if kwargs else _NONE, given=cls.defaults)

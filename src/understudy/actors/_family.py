@@ -141,10 +141,13 @@ class Family(Restarts[C]):
         if len(self.children) >= plan.max_children:
             raise TooManyChildren(path=self._owner.path, limit=int(plan.max_children))
         name = spec.name or self._free_name(spec.label)
-        child = Child(self._make(self._owner.runtime, self._owner, spec, name), declared)
+        owner = self._owner
+        cell = self._make(owner.runtime, owner, spec, name)
+        child = Child(cell, declared)
         child.kept = None if kept and plan.shared and not plan.dynamic else False
+        child.up = None
         self.children[name] = child
-        child.start(ahead=True)
+        cell.start(child)
         return child
 
     def restart(self, name: str) -> Child[C]:
@@ -168,6 +171,19 @@ class Family(Restarts[C]):
         child.cell.request_stop(Shutdown("terminated"), keep=False)
 
     # What happened
+
+    @property
+    def calm(self) -> bool:
+        """Nothing is being decided, and nobody waits for anything: news of one child is a matter of its record only."""
+        plan = self.plan
+        return (
+            self._open
+            and self._boot is None
+            and self._group is None
+            and not self._terminated
+            and plan.strategy == "one_for_one"
+            and plan.on_start is None
+        )
 
     def child_started(self, cell: C) -> None:
         """A child has come up."""

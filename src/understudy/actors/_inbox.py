@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from understudy._plans._directives import directive_for
 from understudy.actors._asks import FRAME, Ask, Letter, Onward, Private, is_plain, message_of, sender_of
 from understudy.actors._bundles import Bundle, burst_over, next_bundle
-from understudy.actors._handler import NO_HANDLERS, Handler
+from understudy.actors._handler import Handler
 from understudy.actors._intake import Intake
 from understudy.actors._monitors import News
 from understudy.actors._recall import Withdrawn
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from understudy.actors._belongings import Belongings
     from understudy.actors._handler import HandlerTable
     from understudy.actors._life import Ending, Job
-    from understudy.actors._runtime import Runtime
     from understudy.actors._standing import Standing
     from understudy.actors._turns import Turns
     from understudy.environment import Halt
@@ -118,28 +117,27 @@ class Inbox(Intake):
         "waits",
     )
 
-    def __init__(self, runtime: Runtime, spec: ChildSpec[Any]) -> None:
-        Intake.__init__(self, runtime)
-        self.spec = spec
-        self.actor: Any = None
-        self.table: HandlerTable = NO_HANDLERS
-        # Before the next message something else is to be looked at: the end of the incarnation, an order that stands,
-        # or another set of handlers.
-        self.attention = False
-        self.ending: Ending | None = None
-        self.job: Job | None = None
-        # The message or envelope whose handler is running, and since when (for async handlers). Not set for a
-        # plain tell to a `def` handler, since nothing can look at it.
-        self.hand: Any = None
-        self.hand_since = 0.0
-        # Whom the code of the handler in hand waits for, by the wait.
-        self.waits: dict[object, Any] | None = None
-        # News of children that could not be dealt with at once: whose, of which incarnation; None: it is up.
-        self.control: list[tuple[Any, int, Ending | None]] | None = None
-        # What few actors have; of this incarnation.
-        self.belongings: Belongings | None = None
-        # Likewise, through all of them.
-        self.standing: Standing | None = None
+    spec: ChildSpec[Any]
+    actor: Any
+    table: HandlerTable
+    attention: bool
+    """Before the next message something else is to be looked at: the end of the incarnation, an order that stands, or
+    another set of handlers."""
+    ending: Ending | None
+    job: Job | None
+    hand: Any
+    """The message or envelope whose handler is running. Not set for a plain tell to a `def` handler, since nothing can
+    look at it."""
+    hand_since: float
+    """Since when, for async handlers."""
+    waits: dict[object, Any] | None
+    """Whom the code of the handler in hand waits for, by the wait."""
+    control: list[tuple[Any, int, Ending | None]] | None
+    """News of children that could not be dealt with at once: whose, of which incarnation; None: it is up."""
+    belongings: Belongings | None
+    """What few actors have; of this incarnation."""
+    standing: Standing | None
+    """Likewise, through all of them."""
 
     # What the other half does
 

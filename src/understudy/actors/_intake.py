@@ -30,18 +30,17 @@ class Intake(ABC):
     remote = False
     """Whether it stands for an actor in another process."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.place = runtime.env.place
-        self.mailbox: AsyncMessageQueue[Any] | None = None
-        # Why no message is accepted any more; None while messages are.
-        self.gate: ExitReason | None = None
-        # In the run queue, or being activated: whoever changes something need not push.
-        self.queued = False
-        # A message would be handled if it came: RUNNING, not queued, no job, nothing waiting. The next tell must push.
-        self.ready = False
-        # Why the last incarnation ended; for a dead cell, why all did.
-        self.reason: ExitReason | None = None
+    runtime: Runtime
+    place: object
+    mailbox: AsyncMessageQueue[Any] | None
+    gate: ExitReason | None
+    """Why no message is accepted any more; None while messages are."""
+    queued: bool
+    """In the run queue, or being activated: whoever changes something need not push."""
+    ready: bool
+    """A message would be handled if it came: RUNNING, not queued, no job, nothing waiting. The next tell must push."""
+    reason: ExitReason | None
+    """Why the last incarnation ended; for a dead cell, why all did."""
 
     @property
     @abstractmethod

@@ -17,7 +17,6 @@ from understudy.actors._life import (
     DOWN,
     HANDLER,
     HOOK,
-    NEW,
     REST,
     STARTING,
     STOPPING,
@@ -33,11 +32,9 @@ from understudy.reasons import Crashed, ExitReason, Shutdown, without_traceback
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from understudy._plans._spec import ChildSpec
     from understudy.actors._belongings import Belongings
     from understudy.actors._cell import Cell
     from understudy.actors._family import Family
-    from understudy.actors._runtime import Runtime
 
 __all__ = ["Mortal"]
 
@@ -54,17 +51,14 @@ class Mortal(Inbox):
     parent: Cell | None
     name: str
     uid: int
-
-    def __init__(self, runtime: Runtime, spec: ChildSpec[Any]) -> None:
-        Inbox.__init__(self, runtime, spec)
-        self.incarnation: int = 0
-        self.life: Life = NEW
-        # The end in sight is the last: nobody restarts it.
-        self.for_good = False
-        # What is left over for whoever wants to have it, when the final end is near.
-        self.left: Sequence[DeadLetter] = ()
-        self.family: Family[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+    incarnation: int
+    life: Life
+    for_good: bool
+    """The end in sight is the last: nobody restarts it."""
+    left: Sequence[DeadLetter]
+    """What is left over for whoever wants to have it, when the final end is near."""
+    family: Family[Any] | None
+    _timer: asyncio.TimerHandle | None
 
     # What the cell does
 

@@ -330,8 +330,10 @@ class ActorRef(Generic[M_contra]):
         grace (the spec's ``shutdown``) bounds all of that. One that has nothing to do, and not that hook, may have
         ended when this returns.
         """
-        self._cell.check_loop()
-        self._cell.stop(_STOPPED)
+        cell = self._cell
+        if not cell.runtime.env.is_here():
+            cell.check_loop()
+        cell.stop(_STOPPED)
 
     def drain(self, timeout: float | None = None) -> None:
         """Ask the actor to handle what is in its mailbox, accept nothing more, and end for good; returns at once.
@@ -369,12 +371,15 @@ class ActorRef(Generic[M_contra]):
         if timeout is not None:
             timeout = check_timeout(timeout)
         cell = self._cell
-        cell.check_loop()
-        if not cell.dead:
+        if not cell.runtime.env.is_here():
+            cell.check_loop()
+        dead = cell.dead
+        if not dead:
             if Waiting.now().cell is cell:
                 raise AskCycle(chain=(cell.path, cell.path))
             cell.runtime.dispatcher.run_ahead()
-        if cell.dead:
+            dead = cell.dead
+        if dead:
             return cell.reason or Shutdown()
         try:
             if timeout is None or timeout == math.inf:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from understudy.mailbox._overflow import Mailbox
     from understudy.mailbox._rules import Rules
 
-__all__ = ["DEAD_LETTERS", "KeptLetter", "Runtime", "runtime_of"]
+__all__ = ["DEAD_LETTERS", "KeptLetter", "Runtime", "own_table", "runtime_of"]
 
 DEAD_LETTERS = "/system/dead_letters"
 """Where the system actor is that tells dead letters again. It does so once: what dies a second time is not kept."""
@@ -85,7 +85,7 @@ class Runtime:
         """Refs; replaced as a whole, so that one who reads it is not disturbed by a change."""
         self.kept_letters: deque[KeptLetter] = deque(maxlen=settings.dead_letters_kept)
         """The latest messages that were told and lost, oldest first; they can be told again."""
-        self.table_of: Callable[[Inbox, Any], HandlerTable] = _own_table
+        self.table_of: Callable[[Inbox, Any], HandlerTable] = own_table
         """The handlers of an actor in a cell, asked for once for each incarnation: where tests put themselves between
         the two."""
 
@@ -187,6 +187,7 @@ def defaults_of(settings: Settings) -> Mapping[str, Any]:
     }
 
 
-def _own_table(cell: Inbox, actor: Any) -> HandlerTable:
+def own_table(cell: Inbox, actor: Any) -> HandlerTable:
+    """That of its class."""
     table: HandlerTable = actor.__understudy_handlers__
     return table

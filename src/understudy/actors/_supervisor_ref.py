@@ -222,7 +222,8 @@ class SupervisorRef(ActorRef[M_contra]):
     def _family_now(self) -> Family[Cell] | None:
         """The children, if the supervisor is up."""
         cell = self._cell
-        cell.check_loop()
+        if not cell.runtime.env.is_here():
+            cell.check_loop()
         return cell.family if cell.life is RUNNING and cell.ending is None else None
 
     async def _up_again(self) -> None:

@@ -73,7 +73,9 @@ class RemoteCell(Intake):
     table = NO_HANDLERS
 
     def __init__(self, peer: Peer, at: Place, gate: ExitReason | None) -> None:
-        super().__init__(peer.runtime)
+        self.runtime, self.place = peer.runtime, peer.runtime.env.place
+        self.mailbox = self.reason = None
+        self.queued = False
         self.peer = peer
         self.at = at
         self._path = f"//{peer.id.name}{at[0]}"
