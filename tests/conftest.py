@@ -28,7 +28,6 @@ hypothesis.settings.load_profile("understudy")
 OF_THE_LOOP = {"tasks", "timers", "exceptions"}
 OF_THE_PROCESS = {"descriptors", "threads"}
 
-_finished = 0
 _failed = pytest.StashKey[bool]()
 
 
@@ -41,19 +40,29 @@ def pytest_configure() -> None:
         import_module("uvloop").new_event_loop().close()
 
 
-def pytest_collection_finish() -> None:
-    # The leak check collects garbage after each test. What exists by now stays, so do not look at it every time.
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while ten thousand tests are made: next to nothing of it is any."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        settle()
 
 
 def pytest_runtest_logfinish() -> None:
-    # Likewise what pytest keeps of each test, and what the tests import.
-    global _finished
-    _finished += 1
-    if _finished % 50 == 0:
-        gc.collect()
-        gc.freeze()
+    settle()
+
+
+def settle() -> None:
+    """Take what exists by now out of the collector's sight: modules, tests, what pytest keeps of them.
+
+    The leak check collects garbage after each test, which takes as long as there is to look at. Frozen after every test,
+    that is only what the test itself has made.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
