@@ -247,7 +247,7 @@ async def test_a_bad_timeout_is_refused_before_anything_is_sent(timeout: Any) ->
         assert await ref.ask(Handled()) == []
 
 
-@simulate(schedules=100)
+@simulate(schedules=30)
 async def test_each_of_them_ends_whatever_the_order(sim: Simulation) -> None:
     refs = [await sim.system.spawn(child(Holder).options(mailbox=1)) for _ in range(3)]
     chosen = [refs[sim.random.randrange(3)] for _ in range(8)]

@@ -151,7 +151,7 @@ def test_a_handler_of_a_list_must_take_messages_that_the_class_declares() -> Non
             def many(self, rows: list[Other]) -> None: ...
 
 
-@simulate(schedules=150, faults=Faults(crash=0.1, cancel=0.1, stall=3.0))
+@simulate(schedules=40, faults=Faults(crash=0.1, cancel=0.1, stall=3.0))
 async def test_bursts_lose_nothing_but_what_is_in_hand(sim: Simulation) -> None:
     seen: list[Any] = []
     kind = sim.random.choice([Sync, Async])

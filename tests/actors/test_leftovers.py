@@ -410,7 +410,7 @@ def test_a_coroutine_function_is_refused_when_it_is_declared() -> None:
         child(Holder).options(leftovers=save)
 
 
-@simulate(schedules=50)
+@simulate(schedules=20)
 async def test_in_every_order_each_note_is_handled_or_left_over_and_nothing_is_lost(sim: Simulation) -> None:
     hand = Hand()
     log: list[Any] = []

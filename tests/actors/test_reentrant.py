@@ -516,7 +516,7 @@ def test_only_an_async_handler_of_messages_can_be_reentrant() -> None:
             async def ended(self, news: Terminated) -> None: ...
 
 
-@simulate(schedules=100, faults=Faults(crash=0.03, cancel=0.05))
+@simulate(schedules=30, faults=Faults(crash=0.03, cancel=0.05))
 async def test_in_every_order_each_ask_ends_and_nothing_is_left_under_way(sim: Simulation) -> None:
     class Sleep(Message[int]):
         value: int

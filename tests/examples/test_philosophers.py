@@ -213,7 +213,7 @@ async def everybody_eats(sim: Simulation, guests: dict[str, ActorRef[Dine]], mea
             await asyncio.sleep(0.01)  # they come one after the other
 
 
-@simulate(schedules=50, faults=Faults(crash=0.03, cancel=0.03))
+@simulate(schedules=20, faults=Faults(crash=0.03, cancel=0.03))
 async def test_at_the_ordered_table_nobody_starves_and_no_fork_is_in_two_hands_through_crashes(sim: Simulation) -> None:
     evening = Evening(breathe, breathe)
     sim.always("no fork is in two hands", lambda: evening.quarrels == [])
@@ -225,7 +225,7 @@ async def test_at_the_ordered_table_nobody_starves_and_no_fork_is_in_two_hands_t
 
 
 # One who is killed and does not come to his next step for a second is given up, and nobody knows what he still holds.
-@simulate(schedules=50, faults=Faults(stall=0.5))
+@simulate(schedules=20, faults=Faults(stall=0.5))
 async def test_at_the_ordered_table_nobody_starves_while_a_visitor_leaves_at_any_moment(sim: Simulation) -> None:
     evening = Evening(breathe, breathe)
     sim.always("no fork is in two hands", lambda: evening.quarrels == [])
@@ -245,7 +245,7 @@ async def test_at_the_ordered_table_nobody_starves_while_a_visitor_leaves_at_any
     assert evening.hands == {}
 
 
-@simulate(schedules=50)
+@simulate(schedules=20)
 async def test_at_the_jealous_table_each_ask_ends_in_every_order(sim: Simulation) -> None:
     guests = await lay(sim.system, JealousTable, Evening(breathe, breathe))
     ends = await ask_many(list(guests.values()), Dine(), timeout=math.inf)
@@ -253,7 +253,7 @@ async def test_at_the_jealous_table_each_ask_ends_in_every_order(sim: Simulation
     assert ends.count(1) >= 2
 
 
-@simulate(schedules=200)
+@simulate(schedules=50)
 async def the_naive_table(sim: Simulation) -> None:
     await everybody_eats(sim, await lay(sim.system, Table, Evening(breathe, breathe)), meals=1)
 

@@ -239,7 +239,7 @@ async def test_nothing_is_left_of_the_timers_of_an_actor_that_has_ended() -> Non
         assert system.statistics().dead_letters == 0
 
 
-@simulate(schedules=100)
+@simulate(schedules=30)
 async def test_whenever_a_timer_is_cancelled_it_never_rings_afterwards(sim: Simulation) -> None:
     cancelled: list[bool] = []
 

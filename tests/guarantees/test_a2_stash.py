@@ -220,7 +220,7 @@ async def test_the_stash_of_an_incarnation_that_has_ended_is_nobodys() -> None:
             kept[0].unstash_all()
 
 
-@simulate(schedules=100)
+@simulate(schedules=30)
 async def test_nothing_that_is_stashed_is_lost_or_handled_twice(sim: Simulation) -> None:
     handled: list[int] = []
     shop = await sim.system.spawn(child(Shop, handled).options(max_restarts=100))

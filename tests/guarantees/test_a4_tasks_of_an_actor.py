@@ -441,7 +441,7 @@ async def test_receive_belongs_to_the_handlers_of_the_actor() -> None:
             await kept[0].receive(lambda message: True)
 
 
-@simulate(schedules=150)
+@simulate(schedules=40)
 async def test_no_task_outlives_its_incarnation_whatever_happens(sim: Simulation) -> None:
     alive: dict[int, int] = {}
 

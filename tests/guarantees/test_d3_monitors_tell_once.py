@@ -247,7 +247,7 @@ async def test_nobody_can_send_a_signal() -> None:
         assert [why for _, _, _, why in recorder.letters] == ["unhandled"]
 
 
-@simulate(schedules=150, faults=Faults(stall=10.0))
+@simulate(schedules=40, faults=Faults(stall=10.0))
 async def test_every_watcher_hears_once_whenever_the_end_comes(sim: Simulation) -> None:
     heard: list[list[Any]] = [[] for _ in range(3)]
     speaker = await sim.system.spawn(child(Speaker).options(restart="temporary"))

@@ -367,7 +367,7 @@ async def test_where_nobody_is_a_tell_is_a_dead_letter_and_an_ask_says_so(kind: 
 # Whatever happens, in whatever order
 
 
-@simulate(schedules=100, faults=Faults(stall=0.3))
+@simulate(schedules=30, faults=Faults(stall=0.3))
 async def test_what_listeners_have_heard_is_what_there_is_whenever_actors_end(sim: Simulation) -> None:
     system = sim.system
     known: dict[Any, ActorRef[Any]] = {}

@@ -520,7 +520,7 @@ async def test_all_routees_that_end_meanwhile_are_news_at_once() -> None:
 # Whatever happens, in whatever order
 
 
-@simulate(schedules=100, faults=Faults(stall=0.3))
+@simulate(schedules=30, faults=Faults(stall=0.3))
 async def test_each_message_reaches_one_routee_or_is_a_dead_letter_whoever_ends(sim: Simulation) -> None:
     system = sim.system
     logs: list[list[int]] = [[] for _ in range(4)]

@@ -228,7 +228,7 @@ def test_what_a_dynamic_supervisor_cannot_have_is_refused_at_declaration(body: d
     assert next(iter(body)) in str(caught.value)
 
 
-@simulate(schedules=150, faults=Faults(stall=0.3))
+@simulate(schedules=40, faults=Faults(stall=0.3))
 async def test_there_are_never_more_than_allowed_whatever_happens(sim: Simulation) -> None:
     pool: Any = await sim.system.spawn(Three)
     alive: set[int] = set()

@@ -836,7 +836,7 @@ async def test_nothing_of_a_stream_is_left_in_memory() -> None:
 # In every order.
 
 
-@simulate(schedules=150, faults=Faults(crash=0.03, cancel=0.03))
+@simulate(schedules=40, faults=Faults(crash=0.03, cancel=0.03))
 async def test_whatever_happens_a_stream_is_a_prefix_and_both_ends_are_free_after_it(sim: Simulation) -> None:
     log: list[Any] = []
     spec = child(Counter, log).options(mailbox=2, max_restarts=100_000)

@@ -210,7 +210,7 @@ async def test_marks_are_reported_once_each_way() -> None:
         assert seen == list(range(10))
 
 
-@simulate(schedules=150, faults=Faults(crash=0.05, cancel=0.05, stall=1.0))
+@simulate(schedules=40, faults=Faults(crash=0.05, cancel=0.05, stall=1.0))
 async def test_no_policy_loses_anything_in_silence(sim: Simulation) -> None:
     policy = sim.random.choice(["block", "fail", "drop_new", "drop_old", "stop"])
     seen: list[int] = []

@@ -588,7 +588,7 @@ async def test_a_task_that_outlives_its_message_cannot_promise_a_reply_to_the_ne
         assert await asked == 1
 
 
-@simulate(schedules=150, faults=Faults(crash=0.03, cancel=0.03))
+@simulate(schedules=40, faults=Faults(crash=0.03, cancel=0.03))
 async def test_in_every_order_each_promise_is_kept_or_the_asker_hears_that_it_is_not(sim: Simulation) -> None:
     handles: list[Reply[int]] = []
     clerk = await sim.system.spawn(child(Clerk, handles).options(max_restarts=100_000))

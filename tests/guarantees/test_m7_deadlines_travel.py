@@ -557,7 +557,7 @@ async def test_a_method_that_overrides_a_cancellable_handler_is_cancellable() ->
         assert log == ["cancelled", "done"]
 
 
-@simulate(schedules=150, faults=Faults(cancel=0.05))
+@simulate(schedules=40, faults=Faults(cancel=0.05))
 async def test_in_every_order_a_recalled_handler_leaves_its_actor_unharmed(sim: Simulation) -> None:
     log: list[str] = []
     worker = await sim.system.spawn(child(Worker, log).options(max_restarts=100_000))

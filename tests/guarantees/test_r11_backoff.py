@@ -351,7 +351,7 @@ def test_any_strategy_holds_its_bounds_for_ten_thousand_attempts(name: str) -> N
         assert not math.isnan(delay.seconds)
 
 
-@simulate(schedules=100, faults=Faults(stall=0.0))
+@simulate(schedules=30, faults=Faults(stall=0.0))
 async def test_messages_keep_their_order_through_any_delays(sim: Simulation) -> None:
     a = Part("a", initialize=only(3, boom), shutdown=takes(sim.random.choice([0, 0.2])))
     wait = sim.random.choice([wait_fixed(0.5), DOUBLING, wait_fixed(0)])

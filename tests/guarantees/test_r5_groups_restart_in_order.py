@@ -83,7 +83,7 @@ async def test_members_stop_in_reverse_and_start_in_order(strategy: Any, failed:
         assert {path for path, *_ in stage.diary.restarting} == {f"/user/top/{failed}"}
 
 
-@simulate(schedules=150, faults=Faults(stall=0.0))
+@simulate(schedules=40, faults=Faults(stall=0.0))
 async def test_the_order_of_a_group_is_the_same_whoever_runs_first(sim: Simulation) -> None:
     """Any tree, any member that fails, any that have ended before."""
     journal: list[str] = []
@@ -345,7 +345,7 @@ async def test_one_restart_of_a_group_counts_once_however_many_members_it_has(st
         assert stage.top.status == "running"
 
 
-@simulate(schedules=100, faults=Faults(stall=0.0))
+@simulate(schedules=30, faults=Faults(stall=0.0))
 async def test_members_that_crash_in_the_same_tick_count_once_and_are_restarted_once(sim: Simulation) -> None:
     parts = [Part(name) for name in "abcd"]
     strategy = sim.random.choice(GROUPS)
@@ -846,7 +846,7 @@ def meddle(sim: Simulation, top: Any, refs: dict[str, ActorRef[Any]]) -> Any:
     return None
 
 
-@simulate(schedules=100, faults=Faults(stall=0.3))
+@simulate(schedules=30, faults=Faults(stall=0.3))
 async def test_whatever_is_done_to_a_group_its_members_start_after_those_before_them_and_all_come_to_rest(
     sim: Simulation,
 ) -> None:

@@ -219,7 +219,7 @@ async def test_a_supervisor_that_is_being_restarted_makes_callers_wait_or_tells_
             assert await listed(inner) == {"a": "running"}
 
 
-@simulate(schedules=150, faults=Faults(stall=0.3))
+@simulate(schedules=40, faults=Faults(stall=0.3))
 async def test_whatever_is_called_while_children_come_and_go_has_an_answer_and_the_list_is_true(
     sim: Simulation,
 ) -> None:

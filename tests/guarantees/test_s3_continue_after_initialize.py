@@ -320,7 +320,7 @@ async def test_a_stop_before_the_step_ends_it_without_the_step() -> None:
             await ref.ask(Ask())
 
 
-@simulate(schedules=100, faults=Faults(stall=0.0))
+@simulate(schedules=30, faults=Faults(stall=0.0))
 async def test_no_message_is_handled_before_the_steps_of_its_incarnation(sim: Simulation) -> None:
     pause = sim.random.choice([0.0, 0.01])
 

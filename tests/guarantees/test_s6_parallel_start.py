@@ -146,7 +146,7 @@ async def test_independent_children_need_the_longest_of_their_times_to_stop() ->
         assert now() == pytest.approx(1.0, abs=0.01)
 
 
-@simulate(schedules=150, faults=Faults(stall=0.0))
+@simulate(schedules=40, faults=Faults(stall=0.0))
 async def test_any_graph_starts_and_stops_by_its_dependencies(sim: Simulation) -> None:
     names = [f"n{number}" for number in range(sim.random.randint(1, 8))]
     after = {

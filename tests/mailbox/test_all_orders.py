@@ -109,7 +109,7 @@ def test_nothing_is_lost_in_any_order_of_two_puts_a_get_a_close_and_a_cancel(way
     assert report.complete
 
 
-@simulate(schedules=200, faults=Faults(stall=1.0))
+@simulate(schedules=50, faults=Faults(stall=1.0))
 async def test_consumers_of_all_kinds_share_one_queue_and_lose_nothing(sim: Simulation) -> None:
     ledger = Ledger(1 + sim.random.randrange(4), sim.random.choice(["block", "block", "fail", "drop_old", "drop_new"]))
     ways = sim.random.sample(sorted(WAYS), 4)

@@ -185,7 +185,7 @@ class Stage:
         return "end"
 
 
-@simulate(schedules=60, faults=Faults(crash=0.02, cancel=0.02, stall=0.2))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.2))
 async def test_no_conversation_is_ever_wedged_and_no_budget_exceeded(sim: Simulation) -> None:
     stage = Stage(sim)
     runtime = StructuredAgentRuntime(*stage.specs(), name="play")
@@ -254,7 +254,7 @@ class Play(AsyncProgram):
         return "enough"
 
 
-@simulate(schedules=60, faults=Faults(crash=0.01, cancel=0.02, stall=0.2))
+@simulate(schedules=20, faults=Faults(crash=0.01, cancel=0.02, stall=0.2))
 async def test_every_program_ends_and_leaves_nothing_open_whatever_happens_to_it(sim: Simulation) -> None:
     stage = Stage(sim)
     program = Play(stage)

@@ -193,7 +193,7 @@ class Client:
             self.sim.violated(f"{ref.path} has ended for good and is {ref.status}")
 
 
-@simulate(schedules=40, faults=Faults(crash=0.05, cancel=0.1, stall=0.3))
+@simulate(schedules=20, faults=Faults(crash=0.05, cancel=0.1, stall=0.3))
 async def test_nobody_can_tell_whether_something_was_done_ahead_of_its_turn(sim: Simulation) -> None:
     book = Book(sim)
     async with ActorSystem(Pool) as system:

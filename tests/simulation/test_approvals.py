@@ -21,7 +21,7 @@ from understudy.testing import Faults, Simulation, simulate
 REQUEST = ApprovalRequest(agent="/user/x", tool="delete", arguments="{}")
 
 
-@simulate(schedules=40, faults=Faults(crash=0.0, cancel=0.02, stall=0.2))
+@simulate(schedules=20, faults=Faults(crash=0.0, cancel=0.02, stall=0.2))
 async def test_whatever_channels_do_each_request_is_decided_exactly_once(sim: Simulation) -> None:
     random = sim.random
     decided: dict[int, list[Decision]] = {}

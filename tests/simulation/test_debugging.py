@@ -221,7 +221,7 @@ def talk(sim: Simulation, book: Book, ref: ActorRef[Any], group: asyncio.TaskGro
         group.create_task(send(message), name=f"beside-{number}")
 
 
-@simulate(schedules=50, faults=HARSH)
+@simulate(schedules=20, faults=HARSH)
 async def test_verbs_keep_their_word_among_messages_crashes_and_restarts(sim: Simulation) -> None:
     book = Book(sim)
     spec = child(Worker, book).options(name="worker", max_concurrency=2)
@@ -247,7 +247,7 @@ async def replacer(sim: Simulation, book: Book, worker: ActorRef[Any]) -> None:
         await sim.random.choice([operator.state, operator.behaviour])()
 
 
-@simulate(schedules=50, faults=Faults(crash=0.02, cancel=0.02, stall=10.0))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=10.0))
 async def test_verbs_have_an_outcome_when_the_actor_ends(sim: Simulation) -> None:
     book = Book(sim)
     worker = await sim.system.spawn(child(Worker, book).options(shutdown=0.5, restart="temporary"))
@@ -271,7 +271,7 @@ class Tracer(Actor[Traced]):
     def traced(self, message: Traced) -> None: ...
 
 
-@simulate(schedules=50, faults=HARSH)
+@simulate(schedules=20, faults=HARSH)
 async def test_a_trace_tells_of_each_message_that_it_began_and_how_it_ended(sim: Simulation) -> None:
     book = Book(sim)
     tracer = await sim.system.spawn(child(Tracer).options(mailbox=math.inf))

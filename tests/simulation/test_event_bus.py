@@ -384,7 +384,7 @@ async def play(sim: Simulation, model: Model, player: Player, rounds: int) -> No
             group.create_task(work(), name=f"work-{number}")
 
 
-@simulate(schedules=50, faults=Faults(crash=0.02, cancel=0.02, stall=1.0))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=1.0))
 async def test_every_event_reaches_those_who_were_there_once_and_in_order(sim: Simulation) -> None:
     model = Model(sim)
     player = Player(sim, model, harsh=False)
@@ -396,7 +396,7 @@ async def test_every_event_reaches_those_who_were_there_once_and_in_order(sim: S
     model.check()
 
 
-@simulate(schedules=50, faults=Faults(crash=0.05, cancel=0.05, stall=math.inf))
+@simulate(schedules=20, faults=Faults(crash=0.05, cancel=0.05, stall=math.inf))
 async def test_nothing_is_lost_in_silence_when_the_bus_and_its_subscribers_are_killed_and_closed(
     sim: Simulation,
 ) -> None:
@@ -429,7 +429,7 @@ async def test_nothing_is_lost_in_silence_when_the_bus_and_its_subscribers_are_k
         model.check()
 
 
-@simulate(schedules=50, faults=Faults(stall=math.inf))
+@simulate(schedules=20, faults=Faults(stall=math.inf))
 async def test_a_system_ends_with_events_on_their_way(sim: Simulation) -> None:
     handled: list[int] = []
     outcomes: list[str] = []
@@ -493,7 +493,7 @@ class Reader:
                 return
 
 
-@simulate(schedules=50, faults=Faults(stall=1.0))
+@simulate(schedules=20, faults=Faults(stall=1.0))
 async def test_readers_get_all_that_comes_in_order_and_who_is_late_resumes_where_he_was(sim: Simulation) -> None:
     keep = sim.random.choice([0, 1, 2, 1_000])
     async with AsyncEventBus("readers", keep=keep) as bus:

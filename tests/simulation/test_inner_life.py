@@ -153,7 +153,7 @@ class TimerBook:
             self.live[key] = Timer(self.set, key, due, seconds, act == "steady", first=due)
 
 
-@simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
 async def test_a_timer_rings_when_it_is_wanted_and_due_and_never_otherwise(sim: Simulation) -> None:
     book = TimerBook(sim)
     kind = sim.random.choice([Clock, AsyncClock])
@@ -265,7 +265,7 @@ class ShopBook:
             self.sim.violated(f"a message meets the shop {'closed' if open else 'open'}")
 
 
-@simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
 async def test_what_is_stashed_is_handled_once_in_order_and_by_the_behaviour_of_its_time(sim: Simulation) -> None:
     book = ShopBook(sim)
     spec = child(Shop, book).options(name="shop", stash=sim.random.choice([3, 1000]))
@@ -385,7 +385,7 @@ class QuietBook:
         self.told = True
 
 
-@simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
 async def test_each_quiet_period_has_one_signal_and_no_other_time_has_one(sim: Simulation) -> None:
     book = QuietBook(sim)
     spec = child(Sentry, book).options(name="sentry")
@@ -519,7 +519,7 @@ def random_work(sim: Simulation, book: TaskBook, number: int) -> Callable[[Boss]
     return do
 
 
-@simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
 async def test_what_an_actor_starts_ends_with_it_and_what_it_pipes_arrives_once_or_it_is_gone(sim: Simulation) -> None:
     book = TaskBook(sim)
     spec = child(Boss, book).options(name="boss", shutdown=2.0)

@@ -57,7 +57,7 @@ class Ledger:
         assert statistics.getters_waiting == statistics.putters_waiting == statistics.handed_over == 0
 
 
-@simulate(schedules=200, faults=Faults(stall=10.0))
+@simulate(schedules=50, faults=Faults(stall=10.0))
 async def test_nothing_is_lost_and_nothing_comes_twice(sim: Simulation) -> None:
     ledger = Ledger(capacity=1 + sim.random.randrange(3))
     consumers = [
@@ -88,7 +88,7 @@ async def test_nothing_is_lost_and_nothing_comes_twice(sim: Simulation) -> None:
     ledger.balance(dropped)
 
 
-@simulate(schedules=200, faults=Faults(stall=10.0))
+@simulate(schedules=50, faults=Faults(stall=10.0))
 async def test_a_full_queue_lets_everybody_through_in_turn(sim: Simulation) -> None:
     ledger = Ledger(capacity=1)
     async with asyncio.TaskGroup() as group:

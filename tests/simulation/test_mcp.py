@@ -169,7 +169,7 @@ async def trouble(sim: Simulation, session: ActorRef[Any], tasks: list[asyncio.T
                     link.gone()
 
 
-@simulate(schedules=60, faults=Faults(crash=0.02, cancel=0.02, stall=0.2))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.2))
 async def test_every_request_has_one_outcome_in_time_whatever_becomes_of_the_session(sim: Simulation) -> None:
     script = Script(sim)
     spec: ChildSpec[Any] = child(MCPSession, script).options(

@@ -250,7 +250,7 @@ def attendees(sim: Simulation, refs: list[ActorRef[Any]]) -> list[Attendee]:
     ]
 
 
-@simulate(schedules=40, faults=Faults(stall=0.2))
+@simulate(schedules=20, faults=Faults(stall=0.2))
 async def test_every_meeting_ends_and_each_member_is_told_all_of_it_and_the_end_once(sim: Simulation) -> None:
     logs = [Log(sim, name) for name in NAMES]
     tree = supervisor(
@@ -291,7 +291,7 @@ async def test_every_meeting_ends_and_each_member_is_told_all_of_it_and_the_end_
                 assert log.last == len(ended.minutes), f"{log.name} was not told all"
 
 
-@simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=0.2))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.2))
 async def test_a_meeting_ends_whatever_fails_itself_its_members_and_their_models(sim: Simulation) -> None:
     logs = [Log(sim, name, all_of_it=False) for name in NAMES[:2]]
 

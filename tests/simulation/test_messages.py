@@ -63,7 +63,7 @@ def workers(begun: list[int], done: list[int], capacity: int = 1000) -> Any:
     return supervisor("root", spec, max_restarts=100_000)
 
 
-@simulate(schedules=200, faults=HARSH)
+@simulate(schedules=50, faults=HARSH)
 async def test_messages_come_once_and_in_order_through_crashes_and_cancels(sim: Simulation) -> None:
     begun: list[int] = []
     done: list[int] = []
@@ -93,7 +93,7 @@ async def test_messages_come_once_and_in_order_through_crashes_and_cancels(sim: 
     assert worker.status == "running"
 
 
-@simulate(schedules=200, faults=Faults(crash=0.02, cancel=0.02, stall=10.0))
+@simulate(schedules=50, faults=Faults(crash=0.02, cancel=0.02, stall=10.0))
 async def test_every_ask_has_an_outcome_when_the_actor_stops(sim: Simulation) -> None:
     begun: list[int] = []
     done: list[int] = []
@@ -137,7 +137,7 @@ class Node(Actor[Pass]):
         return 1 + await target.ask(Pass(left=message.left - 1))
 
 
-@simulate(schedules=200, faults=Faults(stall=10.0))
+@simulate(schedules=50, faults=Faults(stall=10.0))
 async def test_circles_of_asks_are_found_and_no_ask_waits_for_ever(sim: Simulation) -> None:
     nodes: list[ActorRef[Any]] = []
     for number in range(4):
@@ -192,7 +192,7 @@ def test_all_orders_of_two_tells_and_a_stop() -> None:
         assert report.complete
 
 
-@simulate(schedules=200, faults=HARSH)
+@simulate(schedules=50, faults=HARSH)
 async def test_back_pressure_holds_through_restarts(sim: Simulation) -> None:
     begun: list[int] = []
     done: list[int] = []

@@ -124,7 +124,7 @@ async def ask(sim: Simulation, human: ActorRef[Any], text: str) -> str | None:
         return None
 
 
-@simulate(schedules=25, faults=Faults(crash=0.02, cancel=0.02, stall=0.2))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.2))
 async def test_no_question_is_answered_twice_and_none_is_left_open(sim: Simulation) -> None:
     random = sim.random
     person = Person(sim, "nina", random.choice([3, 1_000]))

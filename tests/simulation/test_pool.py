@@ -271,7 +271,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@simulate(schedules=200, faults=Faults(stall=0.3))
+@simulate(schedules=50, faults=Faults(stall=0.3))
 async def test_no_rule_is_broken_whatever_happens(sim: Simulation) -> None:
     size = 1 + sim.random.randrange(3)
     changes = {"min_idle": sim.random.randrange(size + 1), "check_after": sim.random.choice([0.0, 0.1])}

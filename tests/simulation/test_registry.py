@@ -248,7 +248,7 @@ class Office:
                 ref.stop()
 
 
-@simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
 async def test_what_listeners_know_is_what_there_is_and_nobody_is_found_who_has_ended(sim: Simulation) -> None:
     async with ActorSystem() as system:
         office = Office(sim, system, Registry(system, kind="duplicate", name="many"))

@@ -202,7 +202,7 @@ class Scene:
         return Later(number=number, seconds=seconds, way=random.choice(["timer", "task", "forget"]))
 
 
-@simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=STALL))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=STALL))
 async def test_each_of_many_asks_ends_once_and_in_time_and_a_late_reply_is_one_dead_letter(sim: Simulation) -> None:
     book = Book(sim)
     helpers: list[ActorRef[Any]] = []

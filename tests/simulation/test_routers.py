@@ -264,7 +264,7 @@ async def trouble(yard: Yard) -> None:
         await yard.trouble()
 
 
-@simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
 async def test_what_is_routed_reaches_whom_it_should_once_or_its_sender_hears_that_it_does_not(sim: Simulation) -> None:
     book = Book(sim)
     async with ActorSystem(instruments=[book]) as system:

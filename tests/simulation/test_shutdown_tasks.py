@@ -8,7 +8,7 @@ from understudy import ActorSystem, Settings
 from understudy.testing import Faults, Simulation, simulate
 
 
-@simulate(schedules=60, faults=Faults(stall=0.3))
+@simulate(schedules=20, faults=Faults(stall=0.3))
 async def test_a_task_of_the_shutdown_is_never_cancelled_before_it_has_begun(sim: Simulation) -> None:
     log: list[str] = []
 

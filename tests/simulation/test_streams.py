@@ -217,7 +217,7 @@ class Scene:
                     random.choice(self.sources).tell(Work(number=random.randrange(100)))
 
 
-@simulate(schedules=40, faults=Faults(crash=0.03, cancel=0.03, stall=0.3))
+@simulate(schedules=20, faults=Faults(crash=0.03, cancel=0.03, stall=0.3))
 async def test_a_stream_is_a_prefix_and_ends_at_both_ends_whoever_stops_fails_dies_or_is_slow(sim: Simulation) -> None:
     ledger = Ledger(sim)
     kinds: list[ChildSpec[Any]] = [

@@ -90,7 +90,7 @@ async def ask(ref: ActorRef[Any], message: Any) -> None:
         assert await ref.ask(message, timeout=2.0) == message.number
 
 
-@simulate(schedules=200, faults=Faults(crash=0.02, cancel=0.02, stall=0.5))
+@simulate(schedules=50, faults=Faults(crash=0.02, cancel=0.02, stall=0.5))
 async def test_what_is_permanent_is_up_again_when_all_is_quiet(sim: Simulation) -> None:
     log: list[tuple[str, str, int]] = []
     inner = supervisor("inner", *leaves(log, 2), max_restarts=100_000)
@@ -113,7 +113,7 @@ async def test_what_is_permanent_is_up_again_when_all_is_quiet(sim: Simulation) 
     check_hooks(log)
 
 
-@simulate(schedules=200, faults=Faults(stall=0.5))
+@simulate(schedules=50, faults=Faults(stall=0.5))
 async def test_who_fails_too_often_takes_the_tree_down_in_order(sim: Simulation) -> None:
     log: list[tuple[str, str, int]] = []
     restarts = 1 + sim.random.randrange(2)
@@ -137,7 +137,7 @@ async def test_who_fails_too_often_takes_the_tree_down_in_order(sim: Simulation)
     assert [path for _, path, _ in others[2:]] == [path for _, path, _ in reversed(others[:2])]
 
 
-@simulate(schedules=200, faults=Faults(stall=math.inf))
+@simulate(schedules=50, faults=Faults(stall=math.inf))
 async def test_a_system_ends_whatever_is_going_on(sim: Simulation) -> None:
     log: list[tuple[str, str, int]] = []
     settings = Settings(shutdown=0.5, abandon_after=0.5, shutdown_timeout=5.0)
@@ -168,7 +168,7 @@ async def test_a_system_ends_whatever_is_going_on(sim: Simulation) -> None:
     assert {ref.status for ref in refs} <= {"stopped"}
 
 
-@simulate(schedules=200, faults=Faults(stall=0.2))
+@simulate(schedules=50, faults=Faults(stall=0.2))
 async def test_a_supervisor_starts_its_children_in_order_or_not_at_all(sim: Simulation) -> None:
     log: list[tuple[str, str, int]] = []
 

@@ -41,7 +41,7 @@ async def settle(sim: Simulation, forest: Forest) -> None:
     raise AssertionError(f"for ever restarting: {forest.restarting()}")
 
 
-@simulate(schedules=100, faults=HARSH)
+@simulate(schedules=30, faults=HARSH)
 async def test_all_is_up_again_when_all_is_quiet_and_groups_keep_their_order(sim: Simulation) -> None:
     forest = Forest(sim, restarts=("permanent", "permanent", "transient", "temporary"))
     async with forest.system() as system:
@@ -56,7 +56,7 @@ async def test_all_is_up_again_when_all_is_quiet_and_groups_keep_their_order(sim
     await asyncio.sleep(5.0)  # for those who resist longest
 
 
-@simulate(schedules=100, faults=HARSH)
+@simulate(schedules=30, faults=HARSH)
 async def test_whoever_administers_gets_the_answer_of_the_table_at_any_moment(sim: Simulation) -> None:
     forest = Forest(sim, restarts=("permanent", "permanent", "transient", "temporary"), pools=True)
     forest.book.strict = False
@@ -75,7 +75,7 @@ async def test_whoever_administers_gets_the_answer_of_the_table_at_any_moment(si
     await asyncio.sleep(5.0)
 
 
-@simulate(schedules=100, faults=Faults(crash=0.05, cancel=0.05, stall=0.5))
+@simulate(schedules=30, faults=Faults(crash=0.05, cancel=0.05, stall=0.5))
 async def test_whatever_is_going_on_a_system_ends_and_leaves_nothing(sim: Simulation) -> None:
     forest = Forest(sim, restarts=("permanent", "permanent", "transient", "temporary"), pools=True)
     forest.book.strict = False
@@ -112,7 +112,7 @@ async def test_whatever_is_going_on_a_system_ends_and_leaves_nothing(sim: Simula
     await asyncio.sleep(5.0)
 
 
-@simulate(schedules=100, faults=Faults(stall=0.2))
+@simulate(schedules=30, faults=Faults(stall=0.2))
 async def test_nobody_is_orphaned_when_supervisors_are_killed_in_the_middle_of_a_restart(sim: Simulation) -> None:
     forest = Forest(sim, pools=True)
     forest.book.strict = False
@@ -188,7 +188,7 @@ class Stuttering(Actor[Do]):
         raise LookupError
 
 
-@simulate(schedules=100, faults=Faults(stall=0.3))
+@simulate(schedules=30, faults=Faults(stall=0.3))
 async def test_restarts_and_failing_starts_are_counted_as_the_clause_says_at_every_level(sim: Simulation) -> None:
     random = sim.random
     limits: dict[str, tuple[int, float]] = {"/user/top": (10**6, 1.0)}
@@ -231,7 +231,7 @@ class Record(Instrument):
             self.up.append(path.rpartition("/")[2])
 
 
-@simulate(schedules=100, faults=Faults(stall=0.2))
+@simulate(schedules=30, faults=Faults(stall=0.2))
 async def test_a_parallel_start_keeps_to_the_dependencies_and_undoes_itself_when_one_fails(sim: Simulation) -> None:
     random = sim.random
     journal: list[tuple[str, str]] = []

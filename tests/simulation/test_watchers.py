@@ -251,7 +251,7 @@ class Crowd:
                 pass
 
 
-@simulate(schedules=40, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
+@simulate(schedules=20, faults=Faults(crash=0.02, cancel=0.02, stall=0.3))
 async def test_each_end_is_told_once_behind_all_else_and_links_take_along_whoever_ends_when(sim: Simulation) -> None:
     book = Book(sim)
     async with ActorSystem() as system:

@@ -614,7 +614,7 @@ async def test_one_for_all_concerns_those_that_were_added_too() -> None:
 # Under many schedules
 
 
-@simulate(schedules=150, faults=Faults(stall=0.01))
+@simulate(schedules=40, faults=Faults(stall=0.01))
 async def test_no_message_is_lost_in_silence_while_the_number_changes(sim: Simulation) -> None:
     """Each message is handled where its key belongs, or its sender is told that it was not."""
     handled: list[tuple[int, int]] = []

@@ -901,7 +901,7 @@ async def trouble(sim: Simulation, pool: Pool[Any]) -> None:
         pool.drain()
 
 
-@simulate(schedules=150, faults=Faults(crash=0.2, cancel=0.2, stall=0.3))
+@simulate(schedules=40, faults=Faults(crash=0.2, cancel=0.2, stall=0.3))
 async def test_each_job_is_done_once_or_given_back_whatever_happens(sim: Simulation) -> None:
     stage = Stage()
     in_hand: set[Any] = set()
@@ -961,7 +961,7 @@ async def test_each_job_is_done_once_or_given_back_whatever_happens(sim: Simulat
     assert pool.waiting == 0
 
 
-@simulate(schedules=100, faults=Faults(stall=0.3))
+@simulate(schedules=30, faults=Faults(stall=0.3))
 async def test_jobs_of_one_key_stay_in_order_while_workers_come_and_go(sim: Simulation) -> None:
     log: list[int] = []
 

@@ -979,7 +979,7 @@ async def test_ten_thousand_tasks_leave_nothing() -> None:
 # Under many schedules
 
 
-@simulate(schedules=150, faults=Faults(stall=0.01))
+@simulate(schedules=40, faults=Faults(stall=0.01))
 async def test_whatever_happens_each_task_ends_once_and_is_told_once(sim: Simulation) -> None:
     ear = Recorder()
     running: set[int] = set()
@@ -1028,7 +1028,7 @@ async def test_whatever_happens_each_task_ends_once_and_is_told_once(sim: Simula
     assert ear.events == []
 
 
-@simulate(schedules=150, faults=Faults(stall=0.01))
+@simulate(schedules=40, faults=Faults(stall=0.01))
 async def test_a_map_is_whole_or_left_with_nothing_running(sim: Simulation) -> None:
     class Narrow(TaskSupervisor):
         max_children = 4
