@@ -4,9 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 SCHEDULES ?= 10000
-CAMPAIGN := tests/simulation tests/supervision/test_model.py tests/supervision/test_under_fire.py \
-    tests/mailbox/test_queue_model.py tests/mailbox/test_selective_model.py \
-    tests/transports/test_codec.py tests/transports/test_simulated.py
+# What is simulated, and what looks for longer when it is asked to; not the tests of the simulation itself.
+CAMPAIGN = $(filter-out tests/testing/% tests/cli/%,$(shell grep -rlE '^@simulate|UNDERSTUDY_CAMPAIGN' tests --include='test_*.py' | sort))
 
 # The stamps carry the interpreter and the folder, so that another of either makes the environment anew.
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)

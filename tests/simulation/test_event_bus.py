@@ -24,6 +24,7 @@ from understudy.testing._campaign import search
 from understudy.testing._schedule import Subject
 
 DEPARTURES = 3 if os.environ.get("UNDERSTUDY_CAMPAIGN") else 2
+STARTS = EAGER if os.environ.get("UNDERSTUDY_CAMPAIGN") else EAGER[-1:]  # how the runtime starts tasks on this Python
 
 
 class Numbered(Event):
@@ -570,7 +571,7 @@ async def cancel_against_publish_and_close(sim: Any) -> None:
 
 def test_all_orders_of_two_publications_a_cancel_and_a_close() -> None:
     subject = Subject(cancel_against_publish_and_close, Faults(stall=0.0), budgets=(1,))
-    for eager in EAGER:
+    for eager in STARTS:
         name = "all orders of publish, cancel and close"
         report = search(subject, departures=DEPARTURES, at_most=30_000, name=name, eager=eager)
         print(report.summary())

@@ -26,6 +26,7 @@ from understudy.testing._campaign import search
 from understudy.testing._schedule import Subject
 
 DEPARTURES = 3 if os.environ.get("UNDERSTUDY_CAMPAIGN") else 2
+STARTS = EAGER if os.environ.get("UNDERSTUDY_CAMPAIGN") else EAGER[-1:]  # how the runtime starts tasks on this Python
 HARSH = Faults(crash=0.05, cancel=0.05, stall=math.inf)
 
 
@@ -185,7 +186,7 @@ async def stop_against_tell(sim: Any) -> None:
 
 def test_all_orders_of_two_tells_and_a_stop() -> None:
     subject = Subject(stop_against_tell, Faults(stall=0.0), budgets=(1,))
-    for eager in EAGER:
+    for eager in STARTS:
         name = "all orders of stop against tell"
         report = search(subject, departures=DEPARTURES, at_most=30_000, name=name, eager=eager)
         print(report.summary())
