@@ -405,6 +405,7 @@ class Inbox(Intake):
         FRAME.set(self)
         mailbox = self.make_mailbox()
         ask: Ask | None
+        function: Any = None
         while self.job is job:
             handled, allowed = 0, 1 if not self.attention else self._next_stretch(job, halt, mailbox, 0, 0)
             while allowed > 0:
@@ -418,7 +419,7 @@ class Inbox(Intake):
                 while items and left:
                     # The usual case of `_next_async`, without the call; most often there are many of one kind.
                     if len(items) <= mailbox.take_up_to and (
-                        type(items[0]) is kind or (function := find(kind := type(items[0]))) is not None
+                        type(items[0]) is kind or (function := find(kind := type(items[0])))
                     ):
                         self.hand = message = items.popleft()
                     elif (taken := self._next_async(mailbox)) is not None:
@@ -446,10 +447,12 @@ class Inbox(Intake):
                         # It has been suspended, so it begins anew, with one message: the event loop and all others have
                         # had their turn, and a loop of tasks would do no less for each.
                         slices, handled, allowed, left, self.hand_since = dispatcher.slices, 0, 1, 1, now()
-                handled += allowed - left
-                allowed = self._next_stretch(job, halt, mailbox, handled, allowed - left)
+                done = allowed - left
+                handled = handled + done if dispatcher.slices == slices else 0
+                allowed = self._next_stretch(job, halt, mailbox, handled, done)
             if allowed < 0 or halt is None:
                 return
+            message = result = taken = actor = ask = None  # what it has handled is not kept while it stands still
             await halt
 
     def _next_stretch(
@@ -461,8 +464,8 @@ class Inbox(Intake):
         abandoned, or what comes next is for an activation.
 
         Args:
-            handled: How many it has handled in its turn.
-            done: How many of them since it asked last.
+            handled: How many it has handled in its turn; 0 if it has been suspended since.
+            done: How many since it asked last.
         """
         if self.job is not job:
             return _OVER
@@ -472,12 +475,14 @@ class Inbox(Intake):
         clean = not task.cancelling() and len(job.context) == 1 and not task._must_cancel  # as in `_pump`
         if clean and self.attention:
             # A restart has its own look at the clock.
-            if self.ending is not None and self._outlives(job):
+            if self.ending is not None and self._outlives(job) and not self.attention:
                 return 1
             if self.job is not job:
                 return _OVER
-        elif clean and done and mailbox.items and (allowed := dispatcher.allowance(handled, done)):
-            return allowed
+        elif clean and done and mailbox.items:
+            allowed = dispatcher.allowance(handled, done) if handled else 1
+            if allowed:
+                return allowed
         self._pump_ended()
         if halt is not None and clean and dispatcher.parked.add(self, job, halt):
             return 0
