@@ -168,6 +168,10 @@ class Ground:
     The frame is one for all of them, one after another, as long as nobody else has it. A task or a timer that a
     callback makes has a copy of the context, and in it the frame; who has kept one of these has this frame for himself,
     and the others get another.
+
+    That nobody has kept any is seen by how many refer to the variables and to the frame. A copy of the context refers
+    to the variables. Should one take the place of the context, since that has got others meanwhile, then these refer to
+    the frame, once more than before.
     """
 
     __slots__ = ("_usual", "context", "frame", "variables")
@@ -212,7 +216,7 @@ class AsyncFanOut(FanOut):
         super().__init__(runtime)
         # Its task serves the line; until it has ended, or been suspended.
         self._leader: Leader | None = None
-        # Of a leader that has ended and left it clean, for the next.
+        # Of the last leader that was not suspended, for the next one if it is clean.
         self._ground: Ground | None = None
         # The task is being made: what it does now it does at once.
         self._starting = False
@@ -265,7 +269,9 @@ class AsyncFanOut(FanOut):
         hand: Any
         usual = copies = holders = 0
         while allowed and self._round > 0:
-            # What the callback before has left in the task, or kept of it, must not meet the next one.
+            # What the callback before has left in the task, or kept of it, must not meet the next one. Whoever has the
+            # task or its context, has cancelled it, if only for a moment, or waits for its end: the task is his. Whoever
+            # has a copy of the context: the frame is his. Private names; a test on each Python guards them.
             traces = getrefcount(task) + getweakrefcount(task) + getrefcount(context) + task._must_cancel
             traces += len(task._callbacks or _NONE)
             kept, held = getrefcount(variables), getrefcount(frame)
@@ -312,7 +318,7 @@ class AsyncFanOut(FanOut):
                 self._raised(leader, subscription, item, error)
             finally:
                 frame.in_hand = hand.in_hand = False
-                hand = None  # which may be the frame: see above
+                hand = None  # which may be the frame, and is not to count above
             if (
                 cell.job is not leader
                 or self._leader is not leader

@@ -86,7 +86,7 @@ class Delivery(Ask):
     __slots__ = ("publication", "subscription")
 
     message: Event
-    # Likewise for all.
+    # The same for all.
     seconds = deadline = math.inf
     early = promised = False
 
@@ -156,6 +156,7 @@ class Publication:
         audience: tuple[Any, ...] = self._audience.subscriptions
         cell: Any
         line: Any = None
+        join: Any = None
         for subscription in audience:
             mailbox = subscription.direct
             if mailbox is None or len(items := mailbox.items) >= mailbox.append_below:

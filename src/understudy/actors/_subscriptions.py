@@ -291,6 +291,7 @@ class ActorSubscription(Subscription):
 def put_all(event: Event, subscriptions: Sequence[Subscription]) -> None:
     """Queue *event* for each of *subscriptions* that wants it."""
     line: Any = None
+    join: Any = None
     for subscription in subscriptions:
         mailbox = subscription.direct
         if mailbox is None or len(mailbox.items) >= mailbox.append_below:
