@@ -269,9 +269,9 @@ class AsyncFanOut(FanOut):
         hand: Any
         usual = copies = holders = 0
         while allowed and self._round > 0:
-            # What the callback before has left in the task, or kept of it, must not meet the next one. Whoever has the
-            # task or its context, has cancelled it, if only for a moment, or waits for its end: the task is his. Whoever
-            # has a copy of the context: the frame is his. Private names; a test on each Python guards them.
+            # What the callback before has left in the task, or kept of it, must not meet the next one. Who has the
+            # task or its context, has cancelled it, if only for a moment, or waits for its end: the task is his. Who has
+            # a copy of the context: the frame is his. Private names; a test on each Python guards them.
             traces = getrefcount(task) + getweakrefcount(task) + getrefcount(context) + task._must_cancel
             traces += len(task._callbacks or _NONE)
             kept, held = getrefcount(variables), getrefcount(frame)
