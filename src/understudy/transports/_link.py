@@ -97,7 +97,6 @@ class Link:
         self._armed_for = math.inf
         # The least that can pass between a batch and what is due because of it.
         self._soonest = min(options.timing.heartbeat, options.timing.ack_timeout)
-        self._ack_delay = options.timing.ack_delay
         self._flushed: asyncio.Future[None] | None = None
 
     # Out
@@ -392,16 +391,16 @@ class Link:
         """Deal with a batch that has come; False: no other is wanted."""
         if self._over:  # ended by the writer while this was on its way
             return False
-        now, take = self._env.now(), self.inbound.take
-        for packed in self._protocol.receive(data, now):
+        take = self.inbound.take
+        for packed in self._protocol.receive(data, self._env.now()):
             take(packed)
             if self._over:
                 return False
         self.node.channels.confirm()
         # Who is told something handles it now, if it is quick, and not in the next turn of the event loop.
         self._dispatcher.run_ahead()
-        # What has come makes nothing due earlier than its acknowledgement.
-        if self._armed_for > now + self._ack_delay and not self._protocol.waiting:
+        # What has come makes nothing due but its acknowledgement.
+        if self._protocol.ack_due < self._armed_for and not self._protocol.waiting:
             self.arm()
         return not self._over
 

@@ -76,8 +76,8 @@ class LinkProtocol:
         # The numbers of the batches that want an answer and have none, with the time of each.
         self._open: deque[tuple[int, float]] = deque()
         self._last_sent = now
-        # When what has come has to be acknowledged; never, if it has been.
-        self._ack_due = math.inf
+        self.ack_due = math.inf
+        """When what has come has to be acknowledged; never, if it has been."""
 
     # Out
 
@@ -103,11 +103,11 @@ class LinkProtocol:
         else:
             frames = self._next_frames()
         asks = bool(frames) or now >= self._last_sent + self._timing.heartbeat - INSTANT
-        if not asks and now < self._ack_due - INSTANT:
+        if not asks and now < self.ack_due - INSTANT:
             return None
         self._sent += 1
         self._last_sent = now
-        self._ack_due = math.inf
+        self.ack_due = math.inf
         if asks:
             self._open.append((self._sent, now))
         data = b"".join((_HEAD.pack(self._sent, self._received, asks), *frames))
@@ -127,7 +127,7 @@ class LinkProtocol:
         """When :meth:`next_batch` and :meth:`check` want to be called, if nothing else happens before."""
         if self._frames:
             return -math.inf
-        due = min(self._last_sent + self._timing.heartbeat, self._ack_due)
+        due = min(self._last_sent + self._timing.heartbeat, self.ack_due)
         return min(due, self._open[0][1] + self._timing.ack_timeout) if self._open else due
 
     def check(self, now: float) -> None:
@@ -168,7 +168,7 @@ class LinkProtocol:
         while self._open and self._open[0][0] <= acknowledged:
             self._open.popleft()
         if asks:
-            self._ack_due = min(self._ack_due, now + self._timing.ack_delay)
+            self.ack_due = min(self.ack_due, now + self._timing.ack_delay)
         return frames
 
 
