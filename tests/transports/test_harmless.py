@@ -133,8 +133,8 @@ def test_nothing_made_of_the_marks_of_json_passes_that_would_not(text: str) -> N
     st.integers(2, 70),
 )
 def test_ordinary_letters_are_proven(names: list[str], values: list[Any], count: int) -> None:
-    inner = {"words": [LONG, "z"], "empty": dict[str, Any]()}
-    element: dict[str, Any] = dict(zip(names, values, strict=False)) | {"text": LONG, "inner": inner}
+    element: dict[str, Any] = dict(zip(names, values, strict=False))
+    element |= {"text": LONG, "inner": {"words": [LONG, "z"], "empty": {}}}
     many = [element | {"number": number} for number in range(count)]
     data = json.dumps(many, ensure_ascii=False, separators=(",", ":")).encode()
     assert is_harmless(data)

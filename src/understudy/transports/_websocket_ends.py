@@ -2,7 +2,7 @@
 
 The library has a queue for what has come, with a lock, and somebody has to be woken to take from it. That costs as much
 as all the rest that is done with a message; so its own queue is passed by, and who wants to is called. Its parser is
-passed by where a message is there as a whole: see :mod:`understudy.transports._websocket_frames`.
+passed by too, where a message is there as a whole: see :mod:`understudy.transports._websocket_frames`.
 """
 
 from __future__ import annotations
