@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import io
 import linecache
@@ -154,6 +155,7 @@ def leads(page: Path, target: str) -> bool:
     return file.exists() and file.is_relative_to(ROOT) and (not anchor or anchor in anchors(file))
 
 
+@functools.cache
 def anchors(page: Path) -> set[str]:
     """What headings of *page* can be linked to, as GitHub names them."""
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
