@@ -541,15 +541,19 @@ class Cell(Mortal):
         if self.control is not None:
             self._serve_control()
         handled = 0
+        mailbox = self.mailbox
         if (self.life is RUNNING or self._comes_up()) and self.job is None and not self.attention:
-            mailbox = self.mailbox
+            mailbox = self.mailbox  # which may have been made in the start
             if mailbox is not None:
                 handled = self.handle(mailbox, limit)
         self.queued = False
         if self.attention:
             self._attend()
         elif self.life is RUNNING and self.job is None:
-            self.settle()
+            if mailbox is None or mailbox.items or self.standing is not None:
+                self.settle()
+            else:
+                self.ready = True  # what that would do, without the call
         return handled
 
     def _attend(self) -> None:

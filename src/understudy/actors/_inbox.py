@@ -188,9 +188,8 @@ class Inbox(Intake):
             self._start_pump()
             return 0
         find = direct.get
-        for handled in range(limit):
-            if not items:
-                return handled
+        left = limit
+        while items and left:
             item: object = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
             function = find(type(item))
             if function is not None:
@@ -204,10 +203,11 @@ class Inbox(Intake):
             elif type(item) is Ask and (function := find(type(item.message))) is not None:
                 self._answer(function, item)
             elif not self._handle_other(mailbox, item):
-                return handled
+                break
+            left -= 1
             if self.attention or context:
-                return handled + 1
-        return limit
+                break
+        return limit - left
 
     def answer_ahead(self, item: Ask) -> object:
         """Handle *item*, an early ask, with its ``def`` handler: an activation for it alone, past the mailbox.
