@@ -231,6 +231,9 @@ class Inbox(Intake):
         except BaseException as error:
             self.failed(error, message, item)
             item.early = False
+        else:
+            if not item.early:  # somebody has wanted the future
+                self.replied(result, item)
         if self.belongings is None:
             item.in_hand = False
             self.hand = self.waits = None
@@ -437,7 +440,7 @@ class Inbox(Intake):
                     # A cancel that was taken back before it has struck is not counted, and before Python 3.13 strikes
                     # all the same; what tells it is a private name.
                     touched = task.cancelling() or len(context) > 1 or task._must_cancel
-                    if result is None and ask is None and not (job.look or touched):
+                    if result is None and kind is not None and not (job.look or touched):
                         self.waits = None  # all that the other would do, but for the hand, which the next is in
                     elif self._pump_handled(job, result, ask) and not touched:
                         ask = None
