@@ -270,8 +270,8 @@ class AsyncFanOut(FanOut):
         usual = copies = holders = 0
         while allowed and self._round > 0:
             # What the callback before has left in the task, or kept of it, must not meet the next one. Who has the
-            # task or its context, has cancelled it, if only for a moment, or waits for its end: the task is his. The
-            # frame is his who has a copy of the context. Private names; a test on each Python guards them.
+            # task or its context, has cancelled it, if only for a moment, or waits for its end: it is his. Who has a
+            # copy of the context: the frame is his. Private names; a test on each Python guards them.
             traces = getrefcount(task) + getweakrefcount(task) + getrefcount(context) + task._must_cancel
             traces += len(task._callbacks or _NONE)
             kept, held = getrefcount(variables), getrefcount(frame)
