@@ -58,8 +58,8 @@ def pytest_runtest_logfinish() -> None:
 def settle() -> None:
     """Take what exists by now out of the collector's sight: modules, tests, what pytest keeps of them.
 
-    The leak check collects garbage after each test, which takes as long as there is to look at. Frozen after every
-    test, that is only what the test itself has made.
+    The leak check collects garbage after each test, which takes as long as there is to look at: so it is only what the
+    test itself has made.
     """
     gc.collect()
     gc.freeze()

@@ -11,16 +11,9 @@ import pytest
 from examples.remote_bank.accounts import Accounts
 from examples.remote_bank.messages import Balance, Deposit
 from examples.remote_bank.shop import BankProcess, KillIt, Pay, Teller, Url
-from tests.examples.stage import EXAMPLES, ROOT, commands, run
 from understudy import ActorSystem, child, supervisor
 
 TOKEN = "a token of a good length"
-
-
-def test_the_program_prints_what_its_page_says() -> None:
-    ((command, printed),) = commands(EXAMPLES / "remote_bank" / "README.md").items()
-    done = run(*command.split()[1:], cwd=ROOT)
-    assert (done.returncode, done.stdout) == (0, printed), done.stderr
 
 
 @pytest.mark.asyncio
