@@ -105,7 +105,8 @@ async def test_what_a_handler_does_takes_effect_before_the_next_of_many_messages
         book: list[int] = []
         runtime_of(system).env.stopwatch = lambda: 1_000.0  # so that no stretch of messages ends early
         ref = await system.spawn(Worker, book)
-        deeds: list[Callable[[Worker], Any]] = [nothing, nothing, leave_word, look, nothing, cancel, look, nothing, leave_word, look]
+        deeds: list[Callable[[Worker], Any]]
+        deeds = [nothing, nothing, leave_word, look, nothing, cancel, look, nothing, leave_word, look]
         for number, what in enumerate(deeds):
             ref.tell(Do(what=what, number=number))
         await settle()
