@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cast import Recorder
+from tests.cast import Recorder, settle
 from understudy import (
     Actor,
     ActorFailed,
@@ -20,6 +20,7 @@ from understudy import (
     Refused,
     Reply,
     Settings,
+    Traced,
     Unhandled,
     child,
     handler,
@@ -283,3 +284,23 @@ def _rests(monkeypatch: pytest.MonkeyPatch, system: ActorSystem) -> None:
         return result
 
     monkeypatch.setattr(kind, "answer_ahead", tiring)
+
+
+@pytest.mark.asyncio
+async def test_one_that_is_traced_answers_as_ever_and_the_tracer_sees_it() -> None:
+    events: list[tuple[str, object]] = []
+
+    class Tracer(Actor[Traced]):
+        @handler
+        def traced(self, message: Traced) -> None:
+            events.append((message.event, message.detail))
+
+    async with ActorSystem(settings=UNHURRIED) as system:
+        ref = await _ready(system)
+        ref.debug.trace(await system.spawn(Tracer))
+        assert [await ref.ask(Add(amount=1)) for _ in range(2)] == [2, 3]
+        with pytest.raises(Refused):
+            await ref.ask(Refuse())
+        await settle()
+    assert [event for event, _ in events[:5]] == ["received", "replied", "received", "replied", "received"]
+    assert events[5][0] == "refused"

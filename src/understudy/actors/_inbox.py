@@ -232,7 +232,7 @@ class Inbox(Intake):
             self.failed(error, message, item)
             item.early = False
         else:
-            if not item.early:  # somebody has wanted the future
+            if not item.early:  # somebody has wanted the future meanwhile, or will
                 self.replied(result, item)
         if self.belongings is None:
             item.in_hand = False
