@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 __all__ = [
-    "NOT_NOW",
     "Blocking",
     "Environment",
     "Halt",
@@ -39,6 +38,7 @@ __all__ = [
     "forget_task",
     "frames_in_hand",
     "frames_of_task",
+    "not_now",
     "nowhere",
     "place",
     "running_loop",
@@ -77,7 +77,7 @@ nowhere: Callable[[], bool] = _nobodys._is_owned
 """Says no in every thread."""
 
 
-NOT_NOW = object()
+not_now = object()
 """It has not been done, and has to be done in another way."""
 
 Thread = threading.Thread
@@ -246,10 +246,10 @@ class Environment:
         there, or where the stack is so deep that it might not have room.
 
         Returns:
-            What *function* does; :data:`NOT_NOW` if it has not been called.
+            What *function* does; :data:`not_now` if it has not been called.
         """
         if sys.exception() is not None or _is_deep(self):
-            return NOT_NOW
+            return not_now
         loop = self.loop
         task = _task_in(loop)
         if task is None:

@@ -7,7 +7,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
 from understudy.actors._parked import ParkedPumps
-from understudy.environment import NOT_NOW
+from understudy.environment import not_now
 
 if TYPE_CHECKING:
     import asyncio
@@ -204,19 +204,19 @@ class Dispatcher:
         to; but see :meth:`rest`.
 
         Returns:
-            What the handler has returned, which is the answer if the ask is still an early one; or :data:`NOT_NOW`.
+            What the handler has returned, which is the answer if the ask is still an early one; or :data:`not_now`.
         """
         mailbox = cell.mailbox
         if self._queue or self.under_way or self.closed or mailbox is None:
-            return NOT_NOW
+            return not_now
         # It would be appended to nothing and be taken at once, and nobody else would be concerned.
         if mailbox.items or mailbox.append_below <= 0:
-            return NOT_NOW
+            return not_now
         env, until = self._env, self._ahead_until
         now = env.stopwatch()
         if now >= until:
             if until:
-                return NOT_NOW
+                return not_now
             self._ahead_until = until = now + self._slice
             self._schedule()
         self.slice_end = until
@@ -230,7 +230,7 @@ class Dispatcher:
         if self.context:
             self.context = Context()
         if self._crowded:
-            if result is not NOT_NOW:
+            if result is not not_now:
                 self._in_a_row += 1
                 self.tired = self._in_a_row >= _IN_A_ROW
         elif self._queue:

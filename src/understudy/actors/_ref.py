@@ -14,7 +14,7 @@ from understudy.actors._debug import Debug
 from understudy.actors._streams import Stream
 from understudy.actors._threads import Errand
 from understudy.actors._waiting import NOBODY, Waiting, check_timeout, end_of
-from understudy.environment import NOT_NOW, place
+from understudy.environment import not_now, place
 from understudy.exceptions import (
     ActorStopped,
     AskCycle,
@@ -195,7 +195,7 @@ class ActorRef(Generic[M_contra]):
             raise cell.stopped_error(message)
         if cell.ready and type(message) in cell.table.direct and seconds > 0:
             answer: Any = runtime.dispatcher.answer_ahead(cell, ask)
-            if answer is not NOT_NOW:
+            if answer is not not_now:
                 # Nobody has waited, so nobody could wait for ever: no circle is looked for.
                 reply: R = answer if ask.early and not runtime.dispatcher.tired else await _answered(ask, answer, now)
                 return reply

@@ -17,7 +17,7 @@ from understudy.actors._intake import Intake
 from understudy.actors._life import Turn
 from understudy.actors._runtime import Runtime
 from understudy.actors._waiting import frame_now
-from understudy.environment import NOT_NOW, Environment, Halt
+from understudy.environment import Environment, Halt, not_now
 from understudy.mailbox._queue import AsyncMessageQueue
 from understudy.messages import Continue
 from understudy.testing._errors import EscapeError, InjectedCrash
@@ -129,9 +129,9 @@ class SimDispatcher(Dispatcher):
         """Perhaps, in the lane of *cell*."""
         mailbox = cell.mailbox
         if self.under_way or self._steps or self.closed or not isinstance(mailbox, SimMailbox):
-            return NOT_NOW
+            return not_now
         if mailbox.items or mailbox.take_up_to <= 0 or not self._perhaps("answer ahead"):
-            return NOT_NOW
+            return not_now
         result = self._env.call_aside(self._answer, ask, self.context)
         self._clean()
         self.tired = self._perhaps("rest")
