@@ -436,9 +436,10 @@ class Inbox(Intake):
                     except BaseException as error:
                         self._pump_failed(job, error, message, ask)
                         break
-                    # A cancel that nobody here asked for, or a variable of the handler's, must not meet the next one.
-                    # A cancel that was taken back before it has struck is not counted, and before Python 3.13 strikes
-                    # all the same; what tells it is a private name.
+                    # Of one that was taken as the usual ones are there is nothing more to do. A cancel that nobody here
+                    # asked for, or a variable of the handler's, must not meet the next one. A cancel that was taken
+                    # back before it has struck is not counted, and before Python 3.13 strikes all the same; what tells
+                    # it is a private name.
                     touched = task.cancelling() or len(context) > 1 or task._must_cancel
                     if result is None and kind is not None and not (job.look or touched):
                         self.waits = None  # all that the other would do, but for the hand, which the next is in
