@@ -91,10 +91,11 @@ class Link:
 
     async def tools(self, seconds: float) -> tuple[ToolInfo, ...]:
         self.files.listed += 1
+        listed = tuple(self.files.tools)  # as they are when it is asked
         await self._unless_lost(self.files.listing)
         if self.files.refusal is not None:
             raise self.files.refusal
-        return tuple(self.files.tools)
+        return listed
 
     async def call(self, tool: str, arguments: dict[str, Any], seconds: float, on_progress: Any) -> ToolResult:
         files = self.files

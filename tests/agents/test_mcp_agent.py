@@ -349,6 +349,26 @@ async def test_when_the_server_says_that_its_tools_are_others_they_are_read_at_o
         assert await agent.ask(ReadFile(path="a")) == "alpha"
 
 
+async def test_a_list_that_was_asked_for_before_the_server_said_that_it_is_another_does_not_count() -> None:
+    files = Files()
+    async with ActorSystem() as system:
+        agent = await open_files(system, files)
+        await asyncio.sleep(61.0)  # after which the list is read again
+        files.listing = slow = Gate()
+        asking = asyncio.create_task(agent.ask(ListOffers()))
+        await slow.reached()
+        files.listing, files.tools = None, [EVIL]
+        files.news.set()
+        await settle()
+        slow.open()  # the old list comes, after the new one
+        assert [each.state for each in await asking] == ["changed"]
+        assert [each.state for each in await agent.ask(ListOffers())] == ["changed"]
+        assert files.listed == 3  # at first, by whoever asked, and because of the news
+        with pytest.raises(ToolWithheld):
+            await agent.ask(ReadFile(path="a"))
+        assert files.called == []
+
+
 @pytest.mark.parametrize("protocol", ["auto", "legacy"])
 @pytest.mark.real_time
 async def test_a_server_of_the_sdk_says_that_its_tools_are_others(protocol: Any) -> None:

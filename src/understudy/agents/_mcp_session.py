@@ -73,14 +73,13 @@ class AgentSession(MCPSession):
             MCPRefused: The server does not list its tools.
         """
         await super().initialize()
+        # How often the server has said that its list is another: what was asked for before that counts no more.
+        self._news = 0
         await self._look(self.server.call_timeout)
-        self.context.start_task(self._follow(), name="tools")
-
-    async def _follow(self) -> None:
-        """Read the list again whenever the server says that it is another."""
-        await self._link.follow_tools(self._read_again)
+        self.context.start_task(self._link.follow_tools(self._read_again), name="tools")
 
     async def _read_again(self) -> None:
+        self._news += 1
         self._seen_at = -math.inf  # whoever asks meanwhile, or if this fails, has it read too
         try:
             await self._look(self.server.call_timeout)
@@ -91,7 +90,7 @@ class AgentSession(MCPSession):
     @handler(cancellable=True, reentrant=True)
     async def list_tools(self, message: ListTools) -> tuple[ToolInfo, ...]:
         """What the server offers, not older than a minute, nor than its word that this is another now."""
-        if self._now() - self._seen_at > _FRESH:
+        while self._now() - self._seen_at > _FRESH:
             await self._look(self._seconds)
         return tuple(known.tool for known in self._tools.values())
 
@@ -113,6 +112,8 @@ class AgentSession(MCPSession):
                 yield part
 
     async def _look(self, seconds: float) -> None:
+        """Read the list; to no effect, if the server says meanwhile that it is another."""
+        news = self._news
         try:
             listed = await self._link.tools(seconds)
         except (MCPCallTimeout, MCPInvalidResult):
@@ -121,6 +122,8 @@ class AgentSession(MCPSession):
             if error.code != _NO_SUCH_METHOD:
                 raise
             listed = ()  # a server of resources only
+        if news != self._news:
+            return
         # Of two with one name the first counts, here and for whoever approves.
         self._tools: dict[str, KnownTool] = {}
         for tool in listed:
