@@ -480,12 +480,20 @@ async def test_without_prompt_toolkit_the_style_that_needs_it_says_what_to_insta
         TerminalEndpoint(style="prompt")
 
 
-@pytest.mark.parametrize(("encoding", "text"), [("utf-8", "é ab\\ud800c"), ("ascii", "\\xe9 ab\\ud800c")])
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-8", "é¤ ab\\ud800€c"),
+        ("utf-16", "é¤ ab\\ud800€c"),
+        ("ascii", "\\xe9\\xa4 ab\\ud800\\u20acc"),
+        ("iso8859-15", "é\\xa4 ab\\ud800€c"),
+    ],
+)
 def test_what_has_no_form_in_the_encoding_of_a_file_is_written_out(encoding: str, text: str) -> None:
     answers, notes = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     view = TerminalView(answers, notes)
-    view.write(TurnText(cursor=1, turn=1, text="é ab"))
-    view.write(TurnText(cursor=2, turn=1, text="\ud800c"))
+    view.write(TurnText(cursor=1, turn=1, text="é¤ ab"))
+    view.write(TurnText(cursor=2, turn=1, text="\ud800€c"))
     view.write(Remark(cursor=3, text="é\ud800", speaker="clerk"))
     assert answers.buffer.getvalue().decode(encoding) == text  # type: ignore[attr-defined]
     assert "clerk: " in notes.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]

@@ -162,6 +162,6 @@ def _put(stream: TextIO, text: str) -> None:
     """Write *text* now, with what cannot be encoded written out."""
     try:
         stream.write(text)
-    except UnicodeEncodeError as error:
-        stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+    except UnicodeEncodeError:  # whose own `encoding` is "charmap" for most of those with 256 characters
+        stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
     stream.flush()
