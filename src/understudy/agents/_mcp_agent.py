@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from tenacity import wait_exponential
 
@@ -271,8 +271,7 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
         pin = self.pins.get(known.tool.name)
         if pin is None:
             return ToolOffer(tool=known.tool, state="new")
-        state: Literal["approved", "changed"] = "approved" if pin.hash == known.hash else "changed"
-        return ToolOffer(tool=known.tool, state=state, approved=pin.tool)
+        return ToolOffer(tool=known.tool, state="approved" if self._is_pinned(known) else "changed", approved=pin.tool)
 
     def _check(self, message: type[MCPTool[Any]], known: KnownTool) -> None:
         key = message, known.hash
