@@ -686,6 +686,23 @@ async def test_members_are_told_once_however_its_actor_ends(
 
 
 @pytest.mark.asyncio
+async def test_a_cancel_in_the_moment_of_its_end_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Meeting._close
+
+    def close_and_cancel(self: Meeting, ended: MeetingEnded) -> None:
+        close(self, ended)
+        (task,) = [each for each in asyncio.all_tasks() if each.get_name() == f"task:{self.context.path}:end"]
+        task.cancel()
+
+    monkeypatch.setattr(Meeting, "_close", close_and_cancel)
+    async with ActorSystem() as system:
+        meeting = await system.spawn(Meeting, await members(system, []), turns=RoundRobin(1))
+        await asyncio.sleep(1)  # of the five seconds that one stays by default
+        assert (await meeting.ask(AwaitEnd())).outcome == "held"
+        assert str(await meeting.wait_stopped()) == "a normal end"
+
+
+@pytest.mark.asyncio
 async def test_it_stays_for_a_moment_to_tell_of_its_end_and_not_for_long() -> None:
     async with ActorSystem() as system:
         refs = await members(system, [])

@@ -419,8 +419,8 @@ class Meeting(AsyncAgent[MeetingMessage]):
         try:
             await asyncio.wait([self._over])
         except asyncio.CancelledError:
-            if self._understudy_cell.ending is None:  # somebody has cancelled this task alone, which is a failure
-                meeting.kill()
+            if self._ended is None and self._understudy_cell.ending is None:
+                meeting.kill()  # somebody has cancelled this task alone, which is a failure
             raise
         finally:
             if self._ended is None:
