@@ -205,7 +205,8 @@ export class View {
   on_question_closed({ number, why, text }) {
     this.close(`question ${number}`);
     if (why === "answered") this.add("mine", "You answered", element("p", "said", text));
-    else this.note(why === "refused" ? "The question was refused, as nobody was there" : "Nobody waits for the answer any more");
+    else if (why === "refused") this.note("The question was refused, as nobody was there");
+    else this.note("Nobody waits for the answer any more");
   }
 
   on_approval({ number, request }) {
