@@ -5,7 +5,8 @@ VENV ?= .venv
 ARGS ?=
 SCHEDULES ?= 10000
 # What is simulated, and what looks for longer when it is asked to; not the tests of the simulation itself.
-CAMPAIGN = $(filter-out tests/testing/% tests/cli/%,$(shell grep -rlE '^@simulate|UNDERSTUDY_CAMPAIGN' tests --include='test_*.py' | sort))
+CAMPAIGN = $(filter-out tests/testing/% tests/cli/%, \
+    $(shell grep -rlE '^@simulate|UNDERSTUDY_CAMPAIGN' tests --include='test_*.py' | sort))
 
 # The stamps carry the interpreter and the folder, so that another of either makes the environment anew.
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
