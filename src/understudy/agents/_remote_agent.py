@@ -76,7 +76,7 @@ class Remote(AsyncAgent[M], Generic[M]):
 
     Args:
         node: Where it is: the URL at which its system listens, or a :class:`understudy.transports.RemoteNode`. Agents
-            with one URL share a link.
+            with one URL share a link, with ``system.connect`` too.
         id: Its id here.
         path: Its path there; by default the id.
         token: For the URL; see :meth:`understudy.ActorSystem.connect`.
@@ -90,8 +90,8 @@ class Remote(AsyncAgent[M], Generic[M]):
         description: What it is for.
 
     Raises:
-        InvalidSpec: Something does not fit; also in ``initialize``, where another agent has linked with the same URL on
-            other terms.
+        InvalidSpec: Something does not fit; also in ``initialize``, where the link would be shared with others who have
+            given other arguments.
         HandshakeFailed, UnsafeListener, MissingExtra: In ``initialize``: there will be no link, as the two sides do not
             trust or understand each other. That just nobody is there is no error.
     """
