@@ -187,13 +187,13 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
                     async for part in parts:
                         yield part
             except ToolChanged as changed:
-                known = self._changed(known.tool.name, changed)
+                known = self._changed(message.name, changed)
             except AskTimeout as error:  # the deadline of whoever follows it
                 raise MCPCallTimeout(
                     server=self.server.name, request=f"tool {message.name!r}", seconds=error.seconds
                 ) from error
             except (ActorFailed, ActorStopped, NoReply) as error:
-                self._lost(known.tool.name, error)
+                self._lost(message.name, error)
             else:
                 return
 
@@ -205,9 +205,9 @@ class MCPAgent(AsyncAgent[CallTool | CallToolProgress | ListTools | ListOffers |
             try:
                 result: ToolResult = await ask_on(self._session, call)
             except ToolChanged as changed:
-                known = self._changed(known.tool.name, changed)
+                known = self._changed(name, changed)
             except (ActorFailed, ActorStopped, NoReply) as error:
-                self._lost(known.tool.name, error)
+                self._lost(name, error)
             else:
                 return result
 
