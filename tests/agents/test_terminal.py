@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import io
 import os
 import threading
@@ -497,3 +498,11 @@ def test_what_has_no_form_in_the_encoding_of_a_file_is_written_out(encoding: str
     view.write(Remark(cursor=3, text="é\ud800", speaker="clerk"))
     assert answers.buffer.getvalue().decode(encoding) == text  # type: ignore[attr-defined]
     assert "clerk: " in notes.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+
+
+def test_so_it_is_in_a_stream_that_does_not_say_its_encoding() -> None:
+    file = io.BytesIO()
+    writer: Any = codecs.getwriter("latin-1")(file)
+    assert not hasattr(writer, "encoding")
+    TerminalView(writer, io.StringIO()).write(TurnText(cursor=1, turn=1, text="é€"))
+    assert file.getvalue() == b"\xe9\\u20ac"

@@ -162,6 +162,8 @@ def _put(stream: TextIO, text: str) -> None:
     """Write *text* now, with what cannot be encoded written out."""
     try:
         stream.write(text)
-    except UnicodeEncodeError:  # whose own `encoding` is "charmap" for most of those with 256 characters
-        stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
+    except UnicodeEncodeError as error:
+        # The error's own is "charmap" for most encodings of 256 characters; but not every stream has one.
+        encoding = getattr(stream, "encoding", None) or error.encoding
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
