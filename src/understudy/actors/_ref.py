@@ -302,7 +302,7 @@ class ActorRef(Generic[M_contra]):
             cell.refuse(ask.message, ask.sender_path)
             raise cell.full_error(ask.message)
         # Not counted from now: who asks many may come late to this one.
-        left = min(seconds, max(ask.deadline - cell.runtime.env.now(), _INSTANT))
+        left = min(seconds, max(ask.deadline - cell.runtime.env.now(), _SHORTEST))
         try:
             await self._put(ask, ask.message, None if left == math.inf else left)
         except TimeoutError:
@@ -580,5 +580,5 @@ def check_buffer(buffer: object, path: str) -> int:
 
 
 _STOPPED = Shutdown("stopped")
-_INSTANT = 1e-9
+_SHORTEST = 1e-9
 """Seconds: the shortest wait."""
