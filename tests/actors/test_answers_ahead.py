@@ -48,6 +48,9 @@ class Promise(Message[int]):
     at_once: bool = False
 
 
+class Lose(Message[int]): ...
+
+
 class Keep(Message[int]): ...
 
 
@@ -61,7 +64,7 @@ class Forward(Message[int]):
     to: ActorRef[Add]
 
 
-class Sum(Actor[Add | Fail | Refuse | Pass | Promise | Keep | Release | Leave | Forward]):
+class Sum(Actor[Add | Fail | Refuse | Pass | Promise | Lose | Keep | Release | Leave | Forward]):
     def initialize(self) -> None:
         self.total = 0
         self.open = False
@@ -92,6 +95,10 @@ class Sum(Actor[Add | Fail | Refuse | Pass | Promise | Keep | Release | Leave | 
         else:
             self.promises.append(reply)
         return -1
+
+    @handler
+    def lose(self, message: Lose) -> Reply[int]:
+        return self.context.reply_later(message)
 
     @handler
     def keep(self, message: Keep) -> int:
@@ -212,6 +219,16 @@ async def test_a_promise_has_the_deadline_of_its_ask_and_goes_with_its_incarnati
             await ref.ask(Fail())
         with pytest.raises(NoReply):
             await asked
+
+
+@pytest.mark.asyncio
+async def test_a_promise_that_nobody_has_any_more_is_told_at_once_also_where_the_handler_has_returned_it() -> None:
+    async with ActorSystem(settings=UNHURRIED) as system:
+        ref = await _ready(system)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(NoReply):
+            await ref.ask(Lose())
+        assert asyncio.get_running_loop().time() == began
 
 
 @pytest.mark.asyncio

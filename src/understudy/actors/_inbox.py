@@ -215,7 +215,7 @@ class Inbox(Intake):
         For one that is ready. See :meth:`understudy.actors._dispatcher.Dispatcher.answer_ahead`.
 
         Returns:
-            The answer, if *item* is still an early one.
+            The answer, if *item* is still an early one; else None.
         """
         message, result = item.message, None
         mailbox: Any = self.mailbox
@@ -248,7 +248,8 @@ class Inbox(Intake):
             self.settle()
         else:
             self.ready = True
-        return result
+        # A handle of the promised reply must not be kept: that nobody has it any more is an answer too.
+        return result if item.early else None
 
     def _is_for_pump(self, item: object) -> bool:
         """Whether *item* is a message that an ``async def`` handler takes, to be seen without a closer look."""
