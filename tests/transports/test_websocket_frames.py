@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 
 from tests.transports.stage import until
 from understudy.environment import Environment
 from understudy.transports._connection import Connection, ConnectionLimits, TransportOptions
 from understudy.transports._errors import ConnectionLost
 from understudy.transports._websocket import WebSocketTransport
+from understudy.transports._websocket_ends import End
 from understudy.transports._websocket_frames import frame_size, pack_message, whole_message
 
 SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 70_000)
@@ -176,6 +178,42 @@ def unfinished(stream: bytes) -> bool:
             size = int.from_bytes(stream[at + 2 : at + 2 + more], "big")
         at += 2 + more + 4 + size
     return at > len(stream)
+
+
+@pytest.mark.asyncio
+@pytest.mark.real_time
+@pytest.mark.parametrize("cut", range(5))
+async def test_the_opening_handshake_may_come_cut_within_its_last_line(
+    cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_a_whole = End.data_received
+
+    def in_pieces(end: End, data: bytes) -> None:
+        at = data.find(b"\r\n\r\n") + cut if end.protocol.state is State.CONNECTING else 0
+        for piece in filter(None, (data[:at], data[at:])):
+            as_a_whole(end, piece)
+
+    monkeypatch.setattr(End, "data_received", in_pieces)
+    accepted, transport, env = Accepted(), WebSocketTransport(), Environment(asyncio.get_running_loop())
+    options = TransportOptions(authenticated=True)
+    listener = await transport.listen("ws://127.0.0.1:0", accepted.serve, options, env)
+    try:
+        client = await transport.connect(listener.url, options, env)
+        ends: list[Any] = [getattr(each, "_ws") for each in (client, await accepted.connection)]  # noqa: B009
+        assert [end.half_since for end in ends] == [None, None]
+        # The key and the rest of this message look like a message of their own.
+        within = pack_message(b"x", masked=True)
+        message = bytes([0x82, 0x80 | (len(within) - 4)]) + within
+        for size in (1, 2):
+            ends[1].data_received(message[:size])
+            assert ends[1].half_since is not None
+            ends[1].data_received(message[size:])
+            assert ends[1].half_since is None
+        await until(lambda: len(accepted.came) == 2, 5.0)
+        await client.aclose()
+    finally:
+        await listener.aclose()
+    assert accepted.came == [bytes(parsed(message, masked=True).data)] * 2
 
 
 @pytest.mark.asyncio

@@ -55,6 +55,7 @@ class End(AnyEnd):
         # Bytes that the library was given and has made no frame of. A frame in a longer form than need be leaves some.
         self._unread = 0
         self._behind_blank = 0
+        self._last_heard = b""
         self._parts: list[bytes] = []
         self._is_text = False
 
@@ -109,8 +110,11 @@ class End(AnyEnd):
                 data = self._take_whole(data)
                 if not data:
                     return
-        else:  # the other side's part of the opening handshake ends with a blank line
-            self._behind_blank = len(data) - data.find(_BLANK) - len(_BLANK)
+        elif protocol.state is State.CONNECTING:
+            # The other side's part of the opening handshake ends with a blank line, which may come in pieces.
+            heard = self._last_heard + data
+            self._behind_blank = len(heard) - heard.find(_BLANK) - len(_BLANK)
+            self._last_heard = heard[1 - len(_BLANK) :]
         self._unread += len(data)
         super().data_received(data)
         if self._unread or protocol.current_size is not None:
