@@ -119,12 +119,9 @@ async def test_whatever_is_told_arrives_in_order_in_however_many_letters() -> No
 
 @pytest.mark.asyncio
 async def test_large_messages_go_alone_and_small_ones_together_again_behind_them() -> None:
-    async with linked() as pair:
+    async with linked(messages=[*MESSAGES, Even]) as pair:
         seen: list[int] = []
-        await pair.bank.spawn(Evens, seen)
-        await pair.bank.listen("memory://evens", messages=[Even, Total], transport=pair.wire, options=QUICK)
-        node = await pair.shop.connect("memory://evens", transport=pair.wire, options=QUICK)
-        ref = await node.lookup("evens", Evens)
+        ref = await with_evens(pair, seen)
         for number in range(40):
             ref.tell(Even(number=number * 2, text="x" * 100_000 if number < 20 else ""))
         assert await ref.ask(Total()) == 40
