@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import field_serializer, field_validator
+from pydantic import field_serializer, field_validator, model_validator
 
 from tests.transports.cast import MESSAGES, Add, Counter, Held, Total, WhoSent
 from tests.transports.stage import QUICK, Pair, linked, until
@@ -250,6 +250,23 @@ def test_a_message_in_a_letter_may_be_as_deep_as_one_alone() -> None:
     assert codec.load_each(wire, codec.dump(wire.adapter_of_many, [Deep(tree=tree)], "deep"), 1) == [Deep(tree=tree)]
     with pytest.raises(ProtocolError, match="deep"):
         codec.load_each(wire, codec.dump(wire.adapter_of_many, [Deep(tree=[tree])], "deep"), 1)
+
+
+@pytest.mark.parametrize("element", [b"1", b'"1"', b"{}", b'{"number":1}'])
+def test_messages_are_counted_whatever_they_are_made_of(element: bytes) -> None:
+    class Short(Message[None]):
+        wire_name: ClassVar[str | None] = "short"
+        number: int = 1
+
+        @model_validator(mode="before")
+        @classmethod
+        def _from_number(cls, given: Any) -> Any:
+            return {} if given in (1, "1") else given
+
+    codec, wire = Codec(JsonHeaders(), None), wire_type(Short)
+    assert codec.load_each(wire, b"[" + b",".join([element] * 64) + b"]", 64) == [Short()] * 64
+    with pytest.raises(ProtocolError, match="64"):
+        codec.load_each(wire, b"[" + b",".join([element] * 65) + b"]", 64)
 
 
 def test_more_messages_than_may_be_under_way_are_counted_before_anything_is_made_of_them() -> None:

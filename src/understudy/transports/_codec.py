@@ -247,18 +247,18 @@ class Codec:
         Raises:
             ProtocolError: As from :meth:`load`, or *body* is no array with something in it, and no more than *most*.
         """
-        # What is no object is no message either, so there are no more than *most*.
+        # Objects only are counted so early; of something else a message is made by a validator of the user's alone.
         depth = self._max_depth + 1
         checked = len(body) > self.max_size or not is_harmless(body, max_depth=depth, max_elements=most)
         if checked:
             self.count(body, most)
         try:
             messages: list[Any] = self._validated(wire.adapter_of_many, body, wire.tag)
-            if messages:
+            if 0 < len(messages) <= most:
                 return messages
         except MessageNotAccepted:
             pass
-        if not checked:  # it may be no JSON
+        if not checked:  # it may be no JSON, or have too many elements
             self.count(body, most)
         return [self._validated_or_error(wire, each) for each in elements_of(body)]
 
