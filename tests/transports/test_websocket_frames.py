@@ -164,6 +164,62 @@ async def test_messages_come_as_they_were_sent_however_the_bytes_are_cut(seed: i
     assert accepted.came == [*messages, b"the last"]
 
 
+def anything(chance: random.Random) -> bytes:
+    """A frame that a client may send, or must not."""
+    data = chance.randbytes(chance.choice((0, 3, 125, 126, 999, 1_000)))
+    allowed = pack_message(data, masked=True)
+    longer = b"".join((bytes((chance.choice((0x82, 0x80, 0x02)), 0xFF)), len(data).to_bytes(8, "big"), bytes(4), data))
+    return chance.choice(
+        (
+            *[allowed] * 8,
+            *[longer] * 2,
+            Frame(Opcode.PING, data[:125]).serialize(mask=True),
+            Frame(Opcode.BINARY, data, fin=False).serialize(mask=True),
+            Frame(Opcode.CONT, data, fin=chance.random() < 0.5).serialize(mask=True),
+            Frame(Opcode.CLOSE, chance.choice((b"", b"\x03", b"\x03\xe8"))).serialize(mask=True),
+            pack_message(data, masked=False),
+            pack_message(bytes(1_001), masked=True),
+            bytes((allowed[0] | chance.choice((0x40, 0x20, 0x10, 0x01, 0x0A)),)) + allowed[1:],
+            data[:5],
+        )
+    )
+
+
+@pytest.mark.asyncio
+@pytest.mark.real_time
+@pytest.mark.parametrize("seed", range(60))
+async def test_with_what_must_not_be_sent_too_nothing_becomes_of_it_but_what_the_library_alone_says(seed: int) -> None:
+    chance = random.Random(seed)
+    pieces = [anything(chance) for _ in range(8)]
+    if chance.random() < 0.5:  # else each is cut off where it ends
+        stream, pieces = b"".join(pieces), []
+        while stream:
+            size = chance.choice((1, 2, 3, 6, 130, 1_100, 3_000))
+            pieces.append(stream[:size])
+            stream = stream[size:]
+    env, limits = Environment(asyncio.get_running_loop()), ConnectionLimits(max_size=1_000)
+    options = TransportOptions(authenticated=True, limits=limits)
+    found: list[tuple[object, ...]] = []
+    for largest in (limits.max_size, 0):
+        accepted, transport = Accepted(), WebSocketTransport()
+        listener = await transport.listen("ws://127.0.0.1:0", accepted.serve, options, env)
+        try:
+            client = await transport.connect(listener.url, options, env)
+            end: Any = getattr(await accepted.connection, "_ws")  # noqa: B009
+            end.max_direct = largest
+            end.taker = accepted.came.append
+            for piece in pieces:
+                end.data_received(piece)
+            protocol = end.protocol
+            found.append(
+                (accepted.came, protocol.state, protocol.close_rcvd, protocol.close_sent, protocol.current_size)
+            )
+            client.transport.abort()
+        finally:
+            await listener.aclose()
+    assert found[0] == found[1]
+
+
 def unfinished(stream: bytes) -> bool:
     """Whether *stream* ends within a frame."""
     at = 0
