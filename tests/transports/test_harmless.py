@@ -108,7 +108,7 @@ def test_neither_does_a_letter_pass_of_which_one_element_is_not_in_order(
     must_pass(odd)
     at %= len(odd)
     must_pass(odd[:at] + noise + odd[at + 1 :])
-    must_pass(odd[:at] + odd[at:at] + noise + odd[at:])
+    must_pass(odd[:at] + noise + odd[at:])
 
 
 @pytest.mark.parametrize("element", ['{"a":"x"},{"b":"y"}', '{"a":{"b":"y"}},{"c":"x"}', '{},{"a":"x"}'])
