@@ -118,15 +118,13 @@ class Node:
 
     def place_of(self, sender: Any) -> tuple[str, int] | None:
         """Where the actor is that has sent something, if it is one of this node that others may know."""
-        if sender is not None and isinstance(sender, Cell) and sender.path.startswith("/user/"):
+        if isinstance(sender, Cell) and sender.path.startswith("/user/"):
             return sender.path, sender.uid
         return None
 
     def chain_to(self, ask: Ask) -> tuple[str, ...]:
         """The addresses of those who wait for *ask*, outermost first, as far as it is known here."""
         sender = ask.sender
-        if sender is None:
-            return ()
         chain: list[str] = []
         while isinstance(sender, Cell) and len(chain) < _CHAIN:
             chain.insert(0, str(Address(self.id.name, self.id.run, sender.path, sender.uid)))
