@@ -192,7 +192,8 @@ async def test_with_what_must_not_be_sent_too_nothing_becomes_of_it_but_what_the
     chance = random.Random(seed)
     pieces = [anything(chance) for _ in range(8)]
     if chance.random() < 0.5:  # else each is cut off where it ends
-        stream, pieces = b"".join(pieces), []
+        stream = b"".join(pieces)
+        pieces.clear()
         while stream:
             size = chance.choice((1, 2, 3, 6, 130, 1_100, 3_000))
             pieces.append(stream[:size])
