@@ -15,6 +15,7 @@ from understudy import (
     ActorRef,
     ActorStopped,
     ActorSystem,
+    AskCycle,
     Message,
     NoReply,
     Refused,
@@ -321,3 +322,66 @@ async def test_one_that_is_traced_answers_as_ever_and_the_tracer_sees_it() -> No
         await settle()
     assert [event for event, _ in events[:5]] == ["received", "replied", "received", "replied", "received"]
     assert events[5][0] == "refused"
+
+
+class Put(Message[str]):
+    """Have somebody put an ask aside, and wait for its answer."""
+
+
+class Hint(Message[str]):
+    """Ask the one who waits."""
+
+
+class Asker(Actor[Put | Add]):
+    def __init__(self, keeper: ActorRef[Any]) -> None:
+        self.keeper = keeper
+
+    @handler
+    async def put(self, message: Put) -> str:
+        await asyncio.sleep(0)  # from here on no activation is under way
+        return f"{await self.keeper.ask(Keep(), timeout=60.0)}"
+
+    @handler
+    async def add(self, message: Add) -> int:
+        return message.amount
+
+
+class Keeper(Actor[Keep | Hint | Release]):
+    def __init__(self, others: list[ActorRef[Any]]) -> None:
+        self.others = others
+        self.open = False
+
+    @handler
+    def keep(self, message: Keep) -> int:
+        if not self.open:
+            self.context.stash(message)
+        return 5
+
+    @handler
+    async def hint(self, message: Hint) -> str:
+        try:
+            return f"{await self.others[0].ask(Add(amount=1))}"
+        except AskCycle as error:
+            return " ".join(error.chain)
+
+    @handler
+    def release(self, message: Release) -> int:
+        self.open = True
+        self.context.unstash_all()
+        return 0
+
+
+@pytest.mark.asyncio
+async def test_whoever_waits_for_what_has_been_put_aside_is_seen_to_wait() -> None:
+    others: list[ActorRef[Any]] = []
+    async with ActorSystem(settings=UNHURRIED) as system:
+        keeper = await system.spawn(child(Keeper, others).options(name="keeper"))
+        others.append(await system.spawn(child(Asker, keeper).options(name="asker")))
+        assert await keeper.ask(Hint()) == "1"
+        asked = asyncio.create_task(others[0].ask(Put()))
+        await settle()
+        assert await keeper.ask(Hint(), timeout=1.0) == "/user/keeper /user/asker /user/keeper"
+        assert not asked.done()
+        await keeper.ask(Release())
+        assert await asked == "5"
+        assert await keeper.ask(Hint()) == "1"  # and then to wait no more

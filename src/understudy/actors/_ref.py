@@ -197,7 +197,8 @@ class ActorRef(Generic[M_contra]):
             answer: Any = runtime.dispatcher.answer_ahead(cell, ask)
             if answer is not not_now:
                 # Nobody has waited, so nobody could wait for ever: no circle is looked for.
-                reply: R = answer if ask.early and not runtime.dispatcher.tired else await _answered(ask, answer, now)
+                there = ask.early and not runtime.dispatcher.tired
+                reply: R = answer if there else await _answered(ask, answer, now, waiting)
                 return reply
         future: asyncio.Future[R] = env.loop.create_future()
         ask.early, ask.future = False, future
@@ -501,7 +502,7 @@ class ActorRef(Generic[M_contra]):
         return {"type": "string", "format": REF_FORMAT}
 
 
-async def _answered(ask: Ask, answer: Any, now: float) -> Any:
+async def _answered(ask: Ask, answer: Any, now: float, waiting: Waiting) -> Any:
     """The handler of *ask*, which came *now*, has been called: rest, or wait for the outcome if there is none yet."""
     runtime = ask.cell.runtime
     if ask.early:
@@ -511,13 +512,17 @@ async def _answered(ask: Ask, answer: Any, now: float) -> Any:
             ask.late(answer)
             raise
         return answer
-    if not ask.future.done():
-        runtime.asks.add(ask, now)
     try:
+        if not ask.future.done():
+            if not ask.promised:  # it has been put aside; else whoever has the handle is waited for, not the actor
+                waiting.begin(ask.cell, ask, ask.message)
+            runtime.asks.add(ask, now)
         return await ask.future
     except BaseException as error:
         _give_up(ask, error)
         raise
+    finally:
+        waiting.end(ask)
 
 
 def _give_up(ask: Ask, error: BaseException) -> None:
