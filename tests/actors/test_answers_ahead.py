@@ -385,3 +385,48 @@ async def test_whoever_waits_for_what_has_been_put_aside_is_seen_to_wait() -> No
         await keeper.ask(Release())
         assert await asked == "5"
         assert await keeper.ask(Hint()) == "1"  # and then to wait no more
+
+
+class Hold(Message[bool]): ...
+
+
+class IsBusy(Message[bool]): ...
+
+
+class Changing(Actor[Hold | IsBusy]):
+    """Is in the midst of a handler, which has changed the handlers and changed them back."""
+
+    def __init__(self, gate: asyncio.Event) -> None:
+        self.gate = gate
+        self.busy = False
+
+    @handler
+    async def hold(self, message: Hold) -> bool:
+        self.busy = True
+        self.context.become(self.handle_message)
+        self.context.unbecome()
+        await self.gate.wait()
+        self.busy = False
+        return True
+
+    @handler
+    def is_busy(self, message: IsBusy) -> bool:
+        return self.busy
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_answered_in_the_midst_of_a_handler_that_changes_the_handlers() -> None:
+    gate = asyncio.Event()
+    async with ActorSystem(settings=UNHURRIED) as system:
+        ref = await system.spawn(Changing, gate)
+        for _ in range(2):  # the second time, its task may go on in the midst of the activation
+            assert await ref.ask(IsBusy()) is False
+            held = asyncio.create_task(ref.ask(Hold()))
+            await settle()
+            asked = asyncio.create_task(ref.ask(IsBusy()))
+            await settle()
+            assert not asked.done()
+            gate.set()
+            assert await held
+            assert await asked is False
+            gate.clear()

@@ -560,8 +560,7 @@ class Cell(Mortal):
         """Something comes before the next message: the end of this incarnation, a verb, or another set of handlers."""
         ending, standing = self.ending, self.standing
         if ending is None and standing is None:
-            self.attention = False
-            self.settle()
+            self._stand_by(None)
         elif self.runtime.dispatcher.context:
             self.enqueue()  # neither the hook nor a verb shall see what the last handler has set
         elif ending is None:
