@@ -27,9 +27,12 @@ from understudy import (
     Actor,
     ActorStopped,
     ActorSystem,
+    ChildSpec,
     NameTaken,
     Shutdown,
     Supervisor,
+    child,
+    handler,
     supervisor,
 )
 
@@ -250,3 +253,59 @@ async def test_a_child_spawned_by_a_handler_that_is_then_killed_does_not_survive
         assert stage.system.find("top/parent/below", Player) is None
         assert len(outcomes) == 1
         assert isinstance(outcomes[0], BaseException)
+
+
+class Idle(Actor[Note]):
+    """Has nothing to do in its end, which may so have come before whoever has asked for it goes on."""
+
+    @handler
+    def note(self, message: Note) -> None:
+        pass
+
+
+class Foreman(Supervisor[Flat | Call]):
+    strategy = "one_for_all"
+
+    def children(self) -> list[ChildSpec[Any]]:
+        return [child(Idle).options(name=name) for name in ("one", "two")]
+
+    @handler
+    def flat(self, message: Flat) -> object:
+        return message.what(self)
+
+    @handler
+    async def call(self, message: Call) -> object:
+        return await message.what(self)
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.asyncio
+async def test_the_end_of_a_child_that_a_supervisor_stops_in_a_handler_is_dealt_with_behind_that_handler(
+    told: bool,
+) -> None:
+    async with ActorSystem() as system:
+        top = await system.spawn(Foreman)
+        one, two = (system.lookup(f"{top.path}/{name}", Idle) for name in ("one", "two"))
+        await top.ask(Flat(what=lambda actor: None))
+        await settle()
+        stopped = Flat(what=lambda actor: one.stop())
+        if told:
+            top.tell(stopped)
+        else:
+            await top.ask(stopped)
+        await settle()
+        assert (one.status, two.status) == ("stopped", "running")
+        assert [each.status for each in await top.which_children()] == ["stopped", "running"]
+
+
+@pytest.mark.asyncio
+async def test_the_end_of_a_child_that_a_supervisor_stops_and_waits_for_is_dealt_with_meanwhile() -> None:
+    async with ActorSystem() as system:
+        top = await system.spawn(Foreman)
+        one = system.lookup(f"{top.path}/one", Idle)
+
+        async def stop_and_wait(actor: Foreman) -> str:
+            one.stop()
+            return str(await one.wait_stopped(1.0))
+
+        assert await top.ask(Call(what=stop_and_wait)) == "shut down (stopped)"

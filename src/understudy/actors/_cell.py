@@ -450,6 +450,8 @@ class Cell(Mortal):
         if self.control is None:
             self.control = []
         self.control.append((child, incarnation, ending))
+        if self.queued:
+            self.attention = True  # an activation that is under way has served what there was
         self.enqueue()
 
     def observe(self, callback: Callable[[ExitReason], object], watcher: Cell | None = None) -> None:
@@ -557,9 +559,11 @@ class Cell(Mortal):
         return handled
 
     def _attend(self) -> None:
-        """Something comes before the next message: the end of this incarnation, a verb, or another set of handlers."""
+        """Something comes before the next message: news, the end of this incarnation, a verb, or other handlers."""
         ending, standing = self.ending, self.standing
-        if ending is None and standing is None:
+        if self.control is not None:
+            self.enqueue()  # news of children that this activation has brought about come first
+        elif ending is None and standing is None:
             self._stand_by(None)
         elif self.runtime.dispatcher.context:
             self.enqueue()  # neither the hook nor a verb shall see what the last handler has set
