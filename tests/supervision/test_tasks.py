@@ -588,6 +588,28 @@ async def test_the_end_of_an_incarnation_ends_its_linked_tasks_and_no_others() -
 
 
 @pytest.mark.asyncio
+async def test_the_end_of_an_actor_that_has_never_had_a_message_ends_its_linked_tasks() -> None:
+    class Early(Actor[Await]):
+        def __init__(self, on: Stage) -> None:
+            self.on = on
+
+        async def initialize(self) -> None:
+            self.handle = await self.on.tasks.start(partial(self.on.wait, "linked"), link=True)
+
+        @handler
+        async def result(self, message: Await) -> object:
+            return await self.handle.result()
+
+    async with ActorSystem() as system:  # without anybody who listens, to whom each step might matter
+        on = Stage(system, Tasks(await system.spawn(TaskSupervisor)), Recorder())
+        early = await system.spawn(Early, on)
+        await on.gate.reached(1)
+        early.stop()
+        await settle()
+        assert on.cancelled == ["linked"]
+
+
+@pytest.mark.asyncio
 async def test_a_linked_task_that_has_ended_well_holds_nothing_of_its_starter() -> None:
     async with hosted() as (on, host):
         for _ in range(3):

@@ -20,6 +20,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._strategies import PLAIN
+from understudy.actors._actor import Actor
 from understudy.actors._asks import Ask, Onward
 from understudy.actors._belongings import Belongings
 from understudy.actors._family import Family
@@ -68,6 +69,8 @@ __all__ = ["Cell"]
 
 # Not by setattr: the class of an actor may have made itself frozen.
 _put = object.__setattr__
+# Of an actor that nobody else, a subclass or a linked task, has to hear of when it ends.
+_leave_plainly = Actor._understudy_leave
 
 
 class Cell(Mortal):
@@ -329,6 +332,7 @@ class Cell(Mortal):
             self.mailbox is not None
             or self.gate is not None
             or self._timer is not None
+            or getattr(actor._understudy_leave, "__func__", None) is not _leave_plainly
             or actor._understudy_monitors is not None
             or actor._understudy_promises is not None
             or record is None
