@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.guarantees.cast_of_supervision import STUBBORN, Flat, Gate, Part, Player, boom, now, settle, takes
+from tests.guarantees.cast_of_supervision import STUBBORN, Boom, Flat, Gate, Part, Player, boom, now, settle, takes
 from tests.guarantees.cast_of_trees import first, later, listed, only, staged
 from understudy import (
     ActorSystem,
@@ -437,3 +437,24 @@ async def test_an_added_child_may_not_depend_on_others_yet_and_starts_at_once() 
         assert x.status == "running"
         stage.top.stop()
         await stage.top.wait_stopped()
+
+
+@pytest.mark.asyncio
+async def test_one_that_is_down_while_others_stop_before_it_ends_at_once_when_it_is_stopped() -> None:
+    a, b = Part("a"), Part("b", shutdown=takes(1.0))
+    inner = supervisor(
+        "inner", a.spec(on_failure={Boom: "escalate"}), b.spec(depends_on=["a"], shutdown=5.0), parallel_start=True
+    )
+    async with staged(inner) as stage:
+        ref = stage["inner/a"]
+        ref.tell(Flat(what=boom))
+        await settle()
+        assert ref.status == "restarting"  # with its supervisor, when b has stopped
+        began = now()
+        ref.stop()
+        await ref.wait_stopped()
+        assert (now(), b.starts) == (began, 1)
+        await asyncio.sleep(2.0)
+        assert (a.starts, b.starts) == (2, 2)
+        assert ref.status == "stopped"
+        assert stage["inner/a"] != ref

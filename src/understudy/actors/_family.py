@@ -243,7 +243,7 @@ class Family(Restarts[C]):
         child = self.children[name]
         booting = self._boot is not None and name in self._boot.waiting
         in_group = self._group is not None and name in self._group.names and name not in self._group.stops
-        closed = not self._open and not (self._closing is not None and name in self._closing)
+        closed = not self._open and child.rests
         if booting or in_group or closed or child.delayed:
             self._let_go(name, child, child.cell.reason or Shutdown())
             self._boot_step(name)
