@@ -65,10 +65,9 @@ class NodeTerms:
         ours, theirs = self._comparable(), other._comparable()
         differing = [each.name for each in fields(self) if ours[each.name] != theirs[each.name]]
         if differing:
-            verb = "differs from what it" if len(differing) == 1 else "differ from what they"
             problem = (
-                f"{verb} is for others in this system that have connected to this URL, with whom the link would be "
-                "shared: give the same, or close theirs before"
+                "must be what others in this system have given who are connected to this URL, as its link is shared: "
+                "give the same, or close theirs before"
             )
             raise InvalidSpec(child=f"the link with {self.url}", field=", ".join(differing), problem=problem)
 
