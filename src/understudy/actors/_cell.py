@@ -70,7 +70,7 @@ __all__ = ["Cell"]
 # Not by setattr: the class of an actor may have made itself frozen.
 _put = object.__setattr__
 # Of an actor that nobody else, a subclass or a linked task, has to hear of when it ends.
-_leave_plainly = Actor._understudy_leave
+_leave_plainly: Any = vars(Actor)["_understudy_leave"]
 
 
 class Cell(Mortal):
