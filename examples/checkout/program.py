@@ -42,8 +42,8 @@ async def pays_early() -> None:
         await till.ask(Add(item="lamp", price=30))
         till.tell(Paid(amount=30))
         print(f"   {await till.ask(Status())}")
-        print(f"   {await till.ask(Pay())}")
-        print(f"   {await till.ask(Status())}")
+        asked, after = await till.ask(Pay()), await till.ask(Status())
+        print(f"   {asked}\n   {after}")
 
 
 async def forgets() -> None:
