@@ -222,7 +222,7 @@ class Stage:
                 getattr(ref.debug, what)()
         elif what == "wait":
             self.resume(ref)
-            if ref.status in ("stopping", "stopped"):
+            if ref._cell.for_good:  # one that was killed may be restarted
                 self.seen.append(str(await ref.wait_stopped()))
         else:
             getattr(ref, what)()
@@ -310,6 +310,12 @@ def test_nobody_can_tell_a_life_in_one_go_from_one_in_steps(acts: list[Act]) -> 
         _counted(patch, taken, possible=False)
         in_steps = asyncio.run(_run(acts))
     assert at_once == in_steps
+
+
+def test_one_that_is_killed_is_not_waited_for_as_it_starts_anew() -> None:
+    acts: list[Act] = [("start", "user", "named"), ("tell", 0, Work()), ("kill", 0, None), ("wait", 0, None)]
+    acts += [("breathe", None, None)] * 3
+    assert ("started", "/user/one", 2) in asyncio.run(_run(acts))
 
 
 def test_most_lives_are_the_shortest() -> None:
