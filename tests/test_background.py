@@ -336,6 +336,29 @@ def test_a_second_ctrl_c_shortens_the_end_by_force() -> None:
 
 
 @pytest.mark.real_time
+def test_an_interrupt_between_the_order_to_end_and_the_wait_for_it_leaves_no_thread_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Endless(Holder):
+        async def shutdown(self, reason: object) -> None:
+            await asyncio.sleep(3_600)
+
+    posted: list[str] = []
+    post = Background._post
+
+    def interrupted(self: Background, function: Any) -> None:
+        post(self, function)
+        posted.append(function.__name__)
+        if len(posted) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Background(ActorSystem(child(Endless).options(shutdown="infinity"))):
+        monkeypatch.setattr(Background, "_post", interrupted)
+    assert posted == ["_leave", "kill"]
+    assert threads() == []
+
+
+@pytest.mark.real_time
 def test_ctrl_c_while_it_starts_leaves_nothing_behind() -> None:
     main = """
 class Slow(Careful):

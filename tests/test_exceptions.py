@@ -588,8 +588,8 @@ def own_classes() -> set[type[UnderstudyError]]:
 
 
 def facts_of(error: UnderstudyError) -> dict[str, str]:
-    # By their texts: an exception inside of a reason equals nothing but itself.
-    return {name: repr(value) for name, value in vars(error).items()}
+    # By their texts: an exception inside of a reason equals nothing but itself. Notes are made when somebody looks.
+    return {name: repr(value) for name, value in vars(error).items() if name != "__notes__"}
 
 
 # Sentences and facts

@@ -195,14 +195,16 @@ class Background:
         """Have the thread end, and wait for that."""
         assert self._thread is not None
         self._leaving = True
-        self._post(self._leave)
         interrupt: BaseException | None = None
-        while self._thread.is_alive():
+        step: Callable[[], object] = self._leave
+        while True:
+            # Within the `try` too: an interrupt comes at any moment, not only while this waits.
             try:
+                self._post(step)
                 self._thread.join()
+                break
             except BaseException as error:
-                interrupt = error
-                self._post(self.system.kill)
+                interrupt, step = error, self.system.kill
         if interrupt is not None:
             raise interrupt
 
