@@ -66,6 +66,9 @@ class Background:
         self._thread: Thread | None = None
         # Done when the tree has started, or will not.
         self._up: concurrent.futures.Future[Environment] = concurrent.futures.Future()
+        # Done when nothing runs in the thread any more. To be waited for in place of the thread itself: a `join` that is
+        # interrupted takes that for ended before Python 3.13.
+        self._gone: concurrent.futures.Future[None] = concurrent.futures.Future()
         # What is to be raised on leaving.
         self._error: BaseException | None = None
         # Written here before `_main` is read, and looked at there after that is written: one of the two sees the other.
@@ -166,6 +169,8 @@ class Background:
             self._error = error
             if not self._up.done():
                 self._up.set_exception(error)
+        finally:
+            self._gone.set_result(None)
 
     async def _live(self) -> None:
         self._main, self._left = asyncio.current_task(), asyncio.get_running_loop().create_future()
@@ -201,10 +206,11 @@ class Background:
             # Within the `try` too: an interrupt comes at any moment, not only while this waits.
             try:
                 self._post(step)
-                self._thread.join()
+                self._gone.result()
                 break
             except BaseException as error:
                 interrupt, step = error, self.system.kill
+        self._thread.join()
         if interrupt is not None:
             raise interrupt
 
