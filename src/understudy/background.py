@@ -66,8 +66,8 @@ class Background:
         self._thread: Thread | None = None
         # Done when the tree has started, or will not.
         self._up: concurrent.futures.Future[Environment] = concurrent.futures.Future()
-        # Done when nothing runs in the thread any more. To be waited for in place of the thread itself: a `join` that is
-        # interrupted takes that for ended before Python 3.13.
+        # Done when nothing runs in the thread any more. To be waited for in place of the thread: before Python 3.13 a
+        # `join` that is interrupted takes that for ended.
         self._gone: concurrent.futures.Future[None] = concurrent.futures.Future()
         # What is to be raised on leaving.
         self._error: BaseException | None = None
