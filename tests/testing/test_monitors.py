@@ -303,9 +303,7 @@ def leaves_asks_open(patch: pytest.MonkeyPatch) -> None:
 
     for name in ("reply", "fail", "give_up"):
         patch.setattr(Ask, name, ignore)
-    patch.setattr(Inbox, "replied", ignore)  # it sets the future by itself, as does what a pump does after a message
-    handled = Inbox._pump_handled
-    patch.setattr(Inbox, "_pump_handled", lambda self, job, result, ask: handled(self, job, None, None))
+    patch.setattr(Inbox, "replied", ignore)  # it sets the future by itself
 
 
 def count_failures_with(count: Callable[..., Window], patch: pytest.MonkeyPatch) -> None:

@@ -571,11 +571,9 @@ class Inbox(Intake):
         """A handler in the pump has returned *result*; whether nothing has changed that concerns the pump."""
         if self.job is not job:
             return False
-        # In most cases all that `replied` and `release` would do.
-        if type(ask) is Ask and ask.in_hand and not ask.promised and not ask.future.done():
-            ask.future.set_result(result)
-        elif ask is not None or result is not None:
+        if ask is not None or result is not None:
             self.replied(result, ask)
+        # In most cases all that `release` would do.
         if ask is not None and self.belongings is None:
             ask.in_hand = False
             self.hand = self.waits = None
