@@ -30,6 +30,7 @@ __all__ = [
     "Blocking",
     "Environment",
     "Halt",
+    "OwnedTask",
     "Patrol",
     "TaskRegistry",
     "Thread",
@@ -185,7 +186,7 @@ class Environment:
         self.random = random.Random()  # noqa: S311 - jitter and routing, no secrets
         self.token_bytes: Callable[[int], bytes] = secrets.token_bytes
         """So many bytes that nobody can guess."""
-        self.new_task: Callable[..., asyncio.Task[Any]] = functools.partial(asyncio.Task, loop=loop, **_EAGER)
+        self.new_task: Callable[..., asyncio.Task[Any]] = functools.partial(OwnedTask, loop=loop, **_EAGER)
         """Make a task out of a coroutine, a ``name`` and a ``context``; for :meth:`start_task`."""
         self.tasks = TaskRegistry()
         self.next_uid: Callable[[], int] = itertools.count(1).__next__
@@ -293,6 +294,20 @@ def environment_of(loop: asyncio.AbstractEventLoop) -> Environment:
     """The ports for what runs in *loop* without a system; a simulated event loop has its own kind."""
     kind: Callable[[asyncio.AbstractEventLoop], Environment] = getattr(loop, "understudy_environment", Environment)
     return kind(loop)
+
+
+class OwnedTask(asyncio.Task[T]):
+    """A task that knows at once that somebody has cancelled it."""
+
+    __slots__ = ("touched",)
+
+    touched: bool
+    """Whether somebody has, since this was set to False; also if it has been taken back, or has not struck yet."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """As for any task."""
+        self.touched = True
+        return super().cancel(msg)
 
 
 class Halt:

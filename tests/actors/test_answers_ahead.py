@@ -26,7 +26,6 @@ from understudy import (
     child,
     handler,
 )
-from understudy.actors._runtime import runtime_of
 
 UNHURRIED = Settings(slice_seconds=60.0)
 """However busy the machine is, the time for what is done ahead does not run out."""
@@ -264,44 +263,6 @@ async def test_one_that_drains_or_is_suspended_answers_as_ever() -> None:
         ref.drain()
         with pytest.raises(ActorStopped):
             await ref.ask(Add(amount=1))
-
-
-@pytest.mark.asyncio
-async def test_who_is_cancelled_while_he_rests_leaves_a_late_reply(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = Recorder()
-    async with ActorSystem(settings=UNHURRIED, instruments=[recorder]) as system:
-        ref = await _ready(system)
-        _rests(monkeypatch, system)
-        asked = asyncio.create_task(ref.ask(Add(amount=1)))
-        await asyncio.sleep(0)
-        assert not asked.done()
-        asked.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asked
-        monkeypatch.undo()
-        assert await ref.ask(Add(amount=1)) == 3
-    assert [(letter[0], letter[3]) for letter in recorder.letters] == [(2, "late reply")]
-
-
-@pytest.mark.asyncio
-async def test_who_rests_goes_on_with_his_answer_after_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with ActorSystem(settings=UNHURRIED) as system:
-        ref = await _ready(system)
-        _rests(monkeypatch, system)
-        assert await asyncio.gather(*(ref.ask(Add(amount=1)) for _ in range(5))) == [2, 3, 4, 5, 6]
-
-
-def _rests(monkeypatch: pytest.MonkeyPatch, system: ActorSystem) -> None:
-    """From here on everybody rests who has been answered ahead."""
-    kind = type(runtime_of(system).dispatcher)
-    answer_ahead = kind.answer_ahead
-
-    def tiring(self: Any, *args: Any) -> object:
-        result = answer_ahead(self, *args)
-        self.tired = True
-        return result
-
-    monkeypatch.setattr(kind, "answer_ahead", tiring)
 
 
 @pytest.mark.asyncio

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
-    from understudy.actors._asks import Ask
+    from understudy.actors._asks import FutureAsk
     from understudy.actors._ref import ActorRef
     from understudy.messages import Asks
 
@@ -110,7 +110,7 @@ def _send(round_: Round, ref: ActorRef[Any], message: Any) -> asyncio.Task[None]
     return None
 
 
-async def _put(round_: Round, ref: ActorRef[Any], ask: Ask) -> None:
+async def _put(round_: Round, ref: ActorRef[Any], ask: FutureAsk) -> None:
     try:
         await ref._put_ask(ask, ask.seconds)  # pyright: ignore[reportPrivateUsage]
     except UnderstudyError as error:
@@ -119,6 +119,6 @@ async def _put(round_: Round, ref: ActorRef[Any], ask: Ask) -> None:
         _sent(round_, ask)
 
 
-def _sent(round_: Round, ask: Ask) -> None:
+def _sent(round_: Round, ask: FutureAsk) -> None:
     ask.cell.wake()
     round_.sent(ask)

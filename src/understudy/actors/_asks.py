@@ -21,6 +21,7 @@ __all__ = [
     "Ask",
     "DeadlineQueue",
     "Due",
+    "FutureAsk",
     "Letter",
     "Node",
     "Onward",
@@ -140,40 +141,22 @@ class Ask(Letter):
     the handler does also after the asker has given up, and *promised* (what the handler returns is not the reply).
     """
 
-    __slots__ = ("cell", "deadline", "early", "future", "in_hand", "promised", "seconds")
+    __slots__ = ("cell", "deadline", "in_hand", "promised", "seconds")
 
-    def __init__(
-        self,
-        message: object,
-        sender: Any,
-        future: asyncio.Future[Any] | None,
-        cell: Any,
-        seconds: float,
-        deadline: float,
-    ) -> None:
-        self.message = message
-        self.sender = sender
-        # Without a future: what its handler returns is handed back to the asker, who has not begun to wait. As soon as
-        # anybody wants the future, it is there, and this is an ask like any other.
-        if future is None:
-            self.early = True
-        else:
-            self.early = False
-            self.future = future
-        self.cell = cell
-        self.seconds = seconds
-        self.deadline = deadline
-        self.in_hand = False
-        self.promised = False
+    sender: Any
+    cell: Any
+    """Of the actor that is asked."""
+    seconds: float
+    deadline: float
+    in_hand: bool
+    promised: bool
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
 
-        def __getattr__(self, name):
-            if name != "future":
-                raise AttributeError(name)
-            self.early = False
-            self.future = future = self.cell.runtime.env.loop.create_future()
-            return future
+        @property
+        def future(self) -> asyncio.Future[Any]:
+            """Who waits, and for how it has ended."""
+            ...
 
     def reply(self, value: object) -> bool:
         """Answer, once; False: nobody waits any more."""
@@ -214,6 +197,26 @@ class Ask(Letter):
             self.future.set_exception(error)
 
 
+class FutureAsk(Ask):
+    """An ask with a future that somebody else has made, who waits for it in a way of his own."""
+
+    __slots__ = ("future",)
+
+    if TYPE_CHECKING:
+        future: asyncio.Future[Any]
+
+    def __init__(
+        self, message: object, sender: Any, future: asyncio.Future[Any], cell: Any, seconds: float, deadline: float
+    ) -> None:
+        self.message = message
+        self.sender = sender
+        self.future = future  # pyright: ignore[reportIncompatibleMethodOverride] - it may be set too
+        self.cell = cell
+        self.seconds = seconds
+        self.deadline = deadline
+        self.in_hand = self.promised = False
+
+
 def forget(future: asyncio.Future[Any]) -> None:
     """Nobody waits for *future* from here on; an error that nobody has fetched is no news."""
     if not future.done():
@@ -245,17 +248,18 @@ def trace_of(item: Any) -> Mapping[str, str] | None:
 class DeadlineQueue:
     """The deadlines of all asks, with one timer between them.
 
-    Most asks are answered within milliseconds and their deadlines are seconds away. So a new ask goes to a plain list;
-    *settle* seconds later those still open are sorted into a heap, and the rest has cost one append each. The timer
-    runs only while something is in the list, or open in the heap.
+    Most asks are answered within milliseconds and their deadlines are seconds away. So a new ask is only noted;
+    *settle* seconds later those still open are sorted into a heap, and the rest has cost next to nothing. The timer
+    runs only while it may be wanted.
     """
 
-    __slots__ = ("_due", "_env", "_fresh", "_heap", "_serial", "_settle", "_timer")
+    __slots__ = ("_due", "_env", "_heap", "_serial", "_settle", "_timer", "fresh")
 
     def __init__(self, env: Environment, *, settle: float = 0.05) -> None:
         self._env = env
         self._settle = settle
-        self._fresh: list[Due] = []
+        self.fresh: dict[Due, None] = {}
+        """What has come since the last look. Who is done may take himself out, so as not to be kept until the next."""
         self._heap: list[tuple[float, int, Due]] = []
         self._serial = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -263,17 +267,16 @@ class DeadlineQueue:
 
     def add(self, ask: Due, now: float) -> None:
         """Let *ask* fail at its deadline, unless it is answered before."""
-        deadline = ask.deadline
-        if deadline == math.inf:
-            return
-        soon = now + self._settle
-        if soon < self._due or deadline < self._due:
-            self._arm(min(soon, deadline))
-        self._fresh.append(ask)
+        # While there are others, the timer fires soon enough for whatever is not due at once.
+        if not self.fresh or ask.deadline < self._due:
+            due = min(now + self._settle, ask.deadline)
+            if due < self._due:
+                self._arm(due)
+        self.fresh[ask] = None
 
     def close(self) -> None:
         """Forget them all."""
-        self._fresh.clear()
+        self.fresh.clear()
         self._heap.clear()
         self._arm(math.inf)
 
@@ -286,9 +289,9 @@ class DeadlineQueue:
     def _tick(self) -> None:
         self._timer, self._due = None, math.inf
         now = self._env.now()
-        fresh, self._fresh = self._fresh, []
+        fresh, self.fresh = self.fresh, {}
         for ask in fresh:
-            if not ask.future.done():
+            if not ask.future.done() and ask.deadline < math.inf:
                 self._serial += 1
                 heapq.heappush(self._heap, (ask.deadline, self._serial, ask))
         heap = self._heap

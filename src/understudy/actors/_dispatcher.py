@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
@@ -10,25 +11,24 @@ from understudy.actors._parked import ParkedPumps
 from understudy.environment import not_now
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
-    from understudy.actors._asks import Ask
     from understudy.actors._inbox import Inbox
     from understudy.actors._life import Job
+    from understudy.actors._plain_ask import PlainAsk
     from understudy.environment import Environment
 
 __all__ = ["Dispatcher", "Runnable"]
 
 _STRETCH = 16
+_FEW = 8
+"""Who has a reply goes on between two looks at the clock with so many others."""
 _ROUND = 0.004
 """Seconds within which each of those who wait for a turn should have had one, however many are flooded."""
 _WORTHWHILE = 10e-6
 """Seconds; a turn is not made shorter than that, as to begin one costs too."""
 _CROWD = 8
 """Who wait for one turn of the event loop; from more on that costs each of them next to nothing."""
-_IN_A_ROW = 32
-"""Asks that are answered ahead in a crowd before one who asks lets others go on; about a slice for so many of them."""
 
 
 class Runnable(Protocol):
@@ -50,33 +50,34 @@ class Dispatcher:
         "_ahead_until",
         "_asked",
         "_complain",
-        "_crowded",
         "_env",
-        "_in_a_row",
         "_limit",
         "_neutral",
         "_queue",
-        "_resting",
         "_scheduled",
         "_share",
         "_slice",
         "_stretch",
-        "_waiting",
+        "answered",
         "closed",
         "context",
+        "crowded",
+        "done",
+        "loop",
         "marked",
         "parked",
         "slice_end",
         "slices",
         "spare",
-        "tired",
         "under_way",
+        "waiting",
     )
 
     def __init__(
         self, env: Environment, *, limit: int, slice_seconds: float, complain: Callable[[str, BaseException], None]
     ) -> None:
         self._env = env
+        self.loop = env.loop
         self._complain = complain
         self._limit = limit
         self._slice = slice_seconds
@@ -102,16 +103,15 @@ class Dispatcher:
         """A pump that has nothing more to do, and whose cell is being activated at its end: it may go on."""
         # Until when, since the last turn, work may be done ahead of the next; 0 when none has been.
         self._ahead_until = 0.0
-        # How many wait for the next turn, which was not done ahead for them.
-        self._waiting = 0
-        # So many have waited for the last turn that it costs each of them next to nothing.
-        self._crowded = False
-        # Answers given ahead in a crowd since somebody has rested.
-        self._in_a_row = 0
-        self.tired = False
-        """Who has been answered ahead now should :meth:`rest`."""
-        # Who goes on behind all who have waited for the turn.
-        self._resting: list[asyncio.Future[None]] = []
+        self.waiting = 0
+        """How many wait for the next turn, which was not done ahead for them."""
+        self.crowded = False
+        """So many have waited for the last turn that it costs each of them next to nothing: nothing is done ahead."""
+        self.answered: list[PlainAsk] | None = None
+        """While a turn is under way, those whose tasks have got their replies in it: they go on at its end."""
+        self.done: asyncio.Future[None] = asyncio.Future(loop=env.loop)
+        """A future that is done, to show to tasks that go on."""
+        self.done.set_result(None)
         self.closed = False
         self.parked = ParkedPumps(env)
         self.context = Context()
@@ -153,7 +153,7 @@ class Dispatcher:
             self._mark()
         elif now >= self.slice_end:
             return 0
-        few = min(self._next_stretch(cost), _STRETCH)
+        few = self._next_stretch(cost)
         return few if few <= left or left <= 0 else left
 
     @property
@@ -182,32 +182,30 @@ class Dispatcher:
         """
         if self.under_way or not self._queue or self.closed:
             return
-        if self._crowded:
-            self._waiting += 1
+        if self.crowded:
+            self.waiting += 1
             return
         now = self._env.stopwatch()
         if not self._ahead_until:
             self._ahead_until = now + self._slice
         elif now >= self._ahead_until:
-            self._waiting += 1
+            self.waiting += 1
             return
         self._asked, self.slice_end = now, self._ahead_until
         self._env.call_aside(self._run_first, self._queue, self.context)
         if not self._queue:
             self.marked = False
 
-    def answer_ahead(self, cell: Inbox, ask: Ask) -> object:
+    def answer_ahead(self, cell: Inbox, ask: PlainAsk) -> object:
         """Have *cell*, which is idle and has a ``def`` handler for *ask*, answer it now, as :meth:`run_ahead` would.
 
-        That needs neither the mailbox nor the run queue, if there is nothing in either; nor a future, as long as nobody
-        wants one: see `Ask`. It is cheaper than a turn shared with any number of others, so a crowd is no reason not
-        to; but see :meth:`rest`.
+        That needs neither the mailbox nor the run queue, if there is nothing in either.
 
         Returns:
-            What the handler has returned, which is the answer if the ask is still an early one; or :data:`not_now`.
+            :data:`not_now` if it was not to be.
         """
         mailbox = cell.mailbox
-        if self._queue or self.under_way or self.closed or mailbox is None:
+        if self._queue or self.under_way or self.crowded or self.closed or mailbox is None:
             return not_now
         # It would be appended to nothing and be taken at once, and nobody else would be concerned.
         if mailbox.items or mailbox.append_below <= 0:
@@ -225,30 +223,13 @@ class Dispatcher:
             result = env.call_aside(cell.answer_ahead, ask, self.context)
         except BaseException as error:
             self._failed(error)
-            result = ask.future  # which nobody will answer before the deadline
+            result = None  # nobody will answer it before the deadline
         self.under_way = False
         if self.context:
             self.context = Context()
-        if self._crowded:
-            if result is not not_now:
-                self._in_a_row += 1
-                self.tired = self._in_a_row >= _IN_A_ROW
-        elif self._queue:
+        if self._queue:
             self.run_ahead()
         return result
-
-    def rest(self) -> asyncio.Future[None]:
-        """What somebody waits for who has been answered ahead, in a crowd, once too often: others come first.
-
-        It is done at the end of the next turn, so that he goes on behind all who have waited for that. Without it, what
-        is done ahead would always be done for the same one.
-        """
-        self.tired, self._in_a_row = False, 0
-        self._waiting += 1
-        future: asyncio.Future[None] = self._env.loop.create_future()
-        self._resting.append(future)
-        self._schedule()
-        return future
 
     def run_first(self, cell: Runnable) -> None:
         """:meth:`run_ahead`, with *cell*, which is not in the queue, before all others; in a turn if not ahead."""
@@ -268,7 +249,6 @@ class Dispatcher:
         self._queue.clear()
         self.closed = True
         self.parked.close()
-        self._let_go_on()
 
     def _mark(self) -> None:
         if self.closed:
@@ -285,25 +265,38 @@ class Dispatcher:
     def _turn(self) -> None:
         self._ahead_until = 0.0
         self._env.is_shallow = False
-        self._crowded, self._waiting = self._waiting > _CROWD, 0
-        self.tired, self._in_a_row = False, 0
+        self.crowded, self.waiting = self.waiting > _CROWD, 0
         self._scheduled = False
         self.slices += 1
+        answered: list[PlainAsk] | None = None
         if self._queue:
             self.marked = True
+            self.answered = answered = []
             self.context.run(self._run)
+            self.answered = None
             self.slices += 1  # it is over: who has begun in it and goes on has been suspended
         self.marked = False
         if self._queue:
             self._mark()
-        if self._resting:
-            self._let_go_on()
+        if answered:
+            self._go_on(answered)
 
-    def _let_go_on(self) -> None:
-        resting, self._resting = self._resting, []
-        for future in resting:
-            if not future.done():
-                future.set_result(None)
+    def _go_on(self, answered: list[PlainAsk]) -> None:
+        """For as long as another slice; the event loop would not even look at the clock between two of them."""
+        stopwatch, done = self._env.stopwatch, self.done
+        end = stopwatch() + self._slice
+        try:
+            for start in range(0, len(answered), _FEW):
+                if stopwatch() >= end:
+                    break
+                for ask in answered[start : start + _FEW]:
+                    if ask.step is not None:
+                        ask.context.run(ask.step, done)
+            else:
+                answered = []
+        finally:
+            for ask in answered:
+                ask.go_on_later(done)
 
     def _run_first(self, queue: deque[Runnable]) -> None:
         """Most often there are one or two activations, and nothing more when they have had their turn."""

@@ -9,11 +9,12 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._directives import directive_for
-from understudy.actors._asks import FRAME, Ask, Letter, Onward, Private, is_plain, message_of, sender_of
+from understudy.actors._asks import FRAME, Ask, FutureAsk, Letter, Onward, Private, is_plain, message_of, sender_of
 from understudy.actors._bundles import Bundle, burst_over, next_bundle
 from understudy.actors._handler import Handler
 from understudy.actors._intake import Intake
 from understudy.actors._monitors import News
+from understudy.actors._plain_ask import PENDING, PlainAsk
 from understudy.actors._recall import Withdrawn
 from understudy.actors._streams import StreamAsk
 from understudy.exceptions import (
@@ -64,6 +65,8 @@ _OURS = frozenset(
         "_turns",
     )
 )
+_UNTAKEN = type("Untaken", (), {})()
+"""Stands for a message that is in the mailbox still."""
 _OVER = -1
 """No more messages for this pump."""
 _NO_CRASH = (Refused, Withdrawn, Unhandled, KeyboardInterrupt)
@@ -188,11 +191,13 @@ class Inbox(Intake):
             self._start_pump()
             return 0
         find = direct.get
-        left = limit
-        while items and left:
+        kind: type | None = None
+        function: Any = None
+        for handled in range(limit):
+            if not items:
+                return handled
             item: object = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
-            function = find(type(item))
-            if function is not None:
+            if type(item) is kind or (type(item) is not PlainAsk and (function := find(kind := type(item)))):
                 # Nothing can look at the hand while this runs, so only what is answered or has a sender is put there.
                 try:
                     result = function(actor, item)
@@ -200,24 +205,22 @@ class Inbox(Intake):
                         self._check_sync(function, result)
                 except BaseException as error:
                     self.failed(error, item, None)
-            elif type(item) is Ask and (function := find(type(item.message))) is not None:
-                self._answer(function, item)
-            elif not self._handle_other(mailbox, item):
-                break
-            left -= 1
+            else:
+                kind = None
+                if type(item) is PlainAsk and (function := find(type(item.message))):
+                    self._answer(function, item)
+                elif not self._handle_other(mailbox, item):
+                    return handled
             if self.attention or context:
-                break
-        return limit - left
+                return handled + 1
+        return limit
 
-    def answer_ahead(self, item: Ask) -> object:
-        """Handle *item*, an early ask, with its ``def`` handler: an activation for it alone, past the mailbox.
+    def answer_ahead(self, item: PlainAsk) -> None:
+        """Handle *item* with its ``def`` handler: an activation for it alone, past the mailbox.
 
         For one that is ready. See :meth:`understudy.actors._dispatcher.Dispatcher.answer_ahead`.
-
-        Returns:
-            The answer, if *item* is still an early one; else None.
         """
-        message, result = item.message, None
+        message = item.message
         mailbox: Any = self.mailbox
         mailbox.total_in += 1
         self.ready = False
@@ -230,16 +233,12 @@ class Inbox(Intake):
                 self._check_sync(function, result)
         except BaseException as error:
             self.failed(error, message, item)
-            item.early = False
         else:
-            if not item.early:  # somebody has wanted the future meanwhile, or will
-                self.replied(result, item)
+            self.replied(result, item)
         if self.belongings is None:
             item.in_hand = False
             self.hand = self.waits = None
         else:
-            if not item.in_hand:  # it has been put aside
-                item.early = False
             self.release()
         self.queued = False
         if self.attention or self.gate is not None:
@@ -248,12 +247,11 @@ class Inbox(Intake):
             self.settle()
         else:
             self.ready = True
-        # A handle of the promised reply must not be kept: that nobody has it any more is an answer too.
-        return result if item.early else None
 
     def _is_for_pump(self, item: object) -> bool:
         """Whether *item* is a message that an ``async def`` handler takes, to be seen without a closer look."""
-        return type(item.message if type(item) is Ask else item) in self.table.pumped
+        message = item.message if isinstance(item, PlainAsk | FutureAsk) else item
+        return type(message) in self.table.pumped
 
     def _handle_burst(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
         """The same for a mailbox that collects: what can be handled together is."""
@@ -324,7 +322,7 @@ class Inbox(Intake):
         table = self.table
         if self.belongings is not None and not isinstance(item, News | Private):
             self.belongings.heard(message_of(item))
-        if type(item) is Ask:
+        if type(item) is PlainAsk or type(item) is FutureAsk:
             return item.message, item, table[type(item.message)] or table.fallback
         if type(item) is News:
             return item.message, None, self._handler_of_news(item)
@@ -360,10 +358,10 @@ class Inbox(Intake):
         ask.expire()
         self.dead_letter(ask.message, ask.sender_path, "nobody waits for the reply any more")
 
-    def _answer(self, function: Callable[[Any, Any], Any], ask: Ask) -> None:
+    def _answer(self, function: Callable[[Any, Any], Any], ask: PlainAsk) -> None:
         """What becomes of an ask with a ``def`` handler: `_admit`, `_run_sync` and what these call, in one."""
-        future, message = ask.future, ask.message
-        if future.done() or self.runtime.env.now() >= ask.deadline:
+        message = ask.message
+        if ask.value is not PENDING or self.runtime.env.now() >= ask.deadline:
             self._turn_down(ask)
             return
         ask.in_hand = True
@@ -375,10 +373,7 @@ class Inbox(Intake):
         except BaseException as error:
             self.failed(error, message, ask)
         else:
-            if ask.in_hand and not ask.promised and not future.done():
-                future.set_result(result)
-            else:
-                self.replied(result, ask)
+            self.replied(result, ask)
         if self.belongings is None:
             ask.in_hand = False
             self.hand = self.waits = None
@@ -397,7 +392,7 @@ class Inbox(Intake):
             self.replied(result, ask)
         self.release()
 
-    async def _pump(self, job: Job, halt: Halt | None = None) -> None:
+    async def _pump(self, job: Job, halt: Halt | None = None) -> None:  # noqa: C901 - each call for a message tells
         """Handle messages with ``async def`` handlers until there is none, or the next needs something else.
 
         With a *halt*, it waits there for a moment for more. What is done here for each message is what no message can
@@ -405,6 +400,7 @@ class Inbox(Intake):
         """
         job.begin()
         task: Any = job.task
+        task.touched = False
         context, dispatcher, now = job.context, self.runtime.dispatcher, self.runtime.env.now
         FRAME.set(self)
         mailbox = self.make_mailbox()
@@ -415,22 +411,36 @@ class Inbox(Intake):
             while allowed > 0:
                 job.look, self.hand_since, slices, actor, left = False, now(), dispatcher.slices, self.actor, allowed
                 items: deque[object] = mailbox.items
-                # Where more is to be done for each message, none is taken as the usual ones are.
-                find: Callable[[type], Any] = (
-                    _find_nothing if job.timer or self.belongings is not None else self.table.pumped.get
-                )
+                # Where more is to be done for each message, none is taken and let go as the usual ones are.
+                usual = job.timer is None and self.belongings is None
+                find: Callable[[type], Any] = self.table.pumped.get if usual else _find_nothing
                 kind = ask = None
+                asked = False
                 while items and left:
-                    # The usual case of `_next_async`, without the call; most often there are many of one kind.
-                    if len(items) <= mailbox.take_up_to and (
-                        type(items[0]) is kind or (function := find(kind := type(items[0])))
-                    ):
-                        self.hand = message = items.popleft()
-                    elif (taken := self._next_async(mailbox)) is not None:
-                        message, ask, function = taken
-                        kind = None
+                    item = items.popleft() if len(items) <= mailbox.take_up_to else _UNTAKEN
+                    # The usual cases of `_next_async`, without the call; most often there are many of one kind.
+                    if type(item) is kind:
+                        self.hand = message = item
+                    elif type(item) is PlainAsk and (function := find(type(item.message))):
+                        since = now()
+                        if since >= item.deadline or item.value is not PENDING:
+                            self._turn_down(item)
+                            break
+                        kind, ask, message, asked = None, item, item.message, True
+                        ask.in_hand = True
+                        FRAME.set(ask)
+                        self.hand, self.hand_since = ask, since
                     else:
-                        break
+                        if asked:
+                            FRAME.set(self)
+                            asked = False
+                        if function := find(kind := type(item)):
+                            self.hand = message = item
+                        elif (taken := self._next_async(mailbox, item)) is not None:
+                            message, ask, function = taken
+                            kind, asked = None, ask is not None
+                        else:
+                            break
                     left -= 1
                     try:
                         result = await function(actor, message)
@@ -438,26 +448,32 @@ class Inbox(Intake):
                         self._pump_failed(job, error, message, ask)
                         break
                     # Of one that was taken as the usual ones are there is nothing more to do. A cancel that nobody here
-                    # asked for, or a variable of the handler's, must not meet the next one. A cancel that was taken
-                    # back before it has struck is not counted, and before Python 3.13 strikes all the same; what tells
-                    # it is a private name.
-                    touched = task.cancelling() or len(context) > 1 or task._must_cancel
-                    if result is None and kind is not None and not (job.look or touched):
-                        self.waits = None  # all that the other would do, but for the hand, which the next is in
-                    elif self._pump_handled(job, result, ask) and not touched:
+                    # asked for, or a variable of the handler's, must not meet the next one.
+                    if not usual or job.look or task.touched or len(context) > 1:
+                        if not self._pump_handled(job, result, ask) or task.touched or len(context) > 1:
+                            break
                         ask = None
-                    else:
-                        break
+                    else:  # all that the other would do, but for the hand, which the next is in
+                        if ask is not None:
+                            self.replied(result, ask)
+                            ask.in_hand = False
+                            ask = None
+                        elif result is not None:
+                            self.replied(result, None)
+                        self.waits = None
                     if dispatcher.slices != slices:
                         # It has been suspended, so it begins anew, with one message: the event loop and all others have
                         # had their turn, and a loop of tasks would do no less for each.
                         slices, handled, allowed, left, self.hand_since = dispatcher.slices, 0, 1, 1, now()
+                if asked:
+                    FRAME.set(self)
                 done = allowed - left
                 handled = handled + done if dispatcher.slices == slices else 0
                 allowed = self._next_stretch(job, halt, mailbox, handled, done)
             if allowed < 0 or halt is None:
                 return
-            message = result = taken = actor = ask = None  # what it has handled is not kept while it stands still
+            # What it has handled is not kept while it stands still.
+            message = result = taken = item = actor = ask = None
             await halt
 
     def _next_stretch(
@@ -477,7 +493,11 @@ class Inbox(Intake):
         self.hand = None
         task: Any = job.task
         dispatcher = self.runtime.dispatcher
-        clean = not task.cancelling() and len(job.context) == 1 and not task._must_cancel  # as in `_pump`
+        if task.touched:
+            # A cancel that was taken back before it has struck is not counted, and before Python 3.13 strikes all the
+            # same; what tells it is a private name.
+            task.touched = task.cancelling() > 0 or task._must_cancel
+        clean = not task.touched and len(job.context) == 1
         if clean and self.attention:
             # A restart has its own look at the clock.
             if self.ending is not None and self._outlives(job) and not self.attention:
@@ -495,21 +515,13 @@ class Inbox(Intake):
             self.runtime.env.tasks.leave(task)
         return _OVER
 
-    def _next_async(self, mailbox: AsyncMessageQueue[Any]) -> tuple[Any, Ask | None, AsyncFunction] | None:
-        """Take the next message for the pump; None when it is for an activation to deal with."""
-        items = mailbox.items
+    def _next_async(self, mailbox: AsyncMessageQueue[Any], item: Any) -> tuple[Any, Ask | None, AsyncFunction] | None:
+        """The next message for the pump, which is *item* if that has been taken; None: it is for an activation."""
+        if item is not _UNTAKEN:
+            return self._open_async(mailbox, item)
         if mailbox.collects:
             return self._next_bundle(mailbox)
-        item: Any = items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take()
-        if type(item) is Ask and self.belongings is None:
-            function = self.table.pumped.get(type(item.message))
-            now = self.runtime.env.now()
-            if function is not None and now < item.deadline and not item.future.done():  # as below
-                item.in_hand = True
-                FRAME.set(item)
-                self.hand, self.hand_since = item, now
-                return item.message, item, function
-        return self._open_async(mailbox, item)
+        return self._open_async(mailbox, mailbox.take())
 
     def _open_async(self, mailbox: AsyncMessageQueue[Any], item: Any) -> tuple[Any, Ask | None, AsyncFunction] | None:
         """The same of *item*, which has been taken, whatever it is."""
@@ -630,8 +642,8 @@ class Inbox(Intake):
 
     def replied(self, result: Any, ask: Ask | None) -> None:
         """A handler has returned *result*."""
-        if type(ask) is Ask and ask.in_hand and not ask.promised and not ask.future.done():
-            ask.future.set_result(result)
+        if type(ask) is PlainAsk and ask.in_hand and not ask.promised and ask.value is PENDING:
+            ask.set_result(result)
         elif ask is not None:
             # One that has been put aside is not answered by what the handler returns, nor one that is promised.
             if ask.in_hand and not ask.promised and not ask.reply(result):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar
 
-from understudy.actors._asks import Ask
+from understudy.actors._asks import FutureAsk
 from understudy.actors._event import Event
 from understudy.actors._streams import Bound
 from understudy.actors._subscriptions import Outcome, Status
@@ -80,7 +80,7 @@ _AWAITED: asyncio.Future[Any] = cast("asyncio.Future[Any]", Answer(given=False))
 """Not so far, and an actor waits, who is to be told at once: see `Publication.settled`."""
 
 
-class Delivery(Ask):
+class Delivery(FutureAsk):
     """The event for one subscriber: an ask that nobody waits for alone, and that is never too late to be handled."""
 
     __slots__ = ("publication", "subscription")
@@ -88,7 +88,7 @@ class Delivery(Ask):
     message: Event
     # The same for all.
     seconds = deadline = math.inf
-    early = promised = False
+    promised = False
 
     def __init__(self, publication: Publication, subscription: Subscription, cell: Any) -> None:
         self.publication: Publication = publication

@@ -11,6 +11,7 @@ from typing_extensions import TypeVar
 
 from understudy.actors._asks import FRAME, Ask, Letter
 from understudy.actors._debug import Debug
+from understudy.actors._plain_ask import PENDING, PlainAsk
 from understudy.actors._streams import Stream
 from understudy.actors._threads import Errand
 from understudy.actors._waiting import NOBODY, Waiting, check_timeout, end_of
@@ -151,7 +152,9 @@ class ActorRef(Generic[M_contra]):
         if cell.ready:
             cell.wake()
 
-    async def ask(self, message: Asks[M_contra, R], *, timeout: float | None = None) -> R:
+    async def ask(  # noqa: C901 - each call tells
+        self, message: Asks[M_contra, R], *, timeout: float | None = None
+    ) -> R:
         """Send *message* and wait for the reply.
 
         At most once. Messages from one sender arrive in the order sent; nothing is promised between senders. A timeout
@@ -174,58 +177,63 @@ class ActorRef(Generic[M_contra]):
             AskCycle: The actor is, directly or not, waiting for this one.
             InvalidTimeout: Not a positive number of seconds.
         """
-        timeout = None if timeout is None else check_timeout(timeout)
+        if timeout is not None:
+            timeout = check_timeout(timeout)
         cell = self._cell
         runtime = cell.runtime
-        env = runtime.env
-        if not env.is_here():
+        env, dispatcher = runtime.env, runtime.dispatcher
+        # Where others have put messages before and a turn is to come, it is enough to look closer once this fails.
+        if place() != cell.place or not (cell.queued or env.is_here()):
             cell.check_loop()
-        now = env.now()
-        waiting = NOBODY if FRAME.get() is None else Waiting.now()
-        default = runtime.settings.ask_timeout
-        # For nobody, what `seconds` does, without the call.
-        seconds = (
-            timeout or getattr(message, "reply_within", None) or default
-            if waiting is NOBODY
-            else waiting.seconds(timeout, message, now, default)
-        )
-        ask = Ask(message, waiting.cell, None, cell, seconds, now + seconds)
+        now, default = env.now(), runtime.settings.ask_timeout
+        if FRAME.get() is None:  # what `seconds` does for nobody, without the call
+            waiting, asker = NOBODY, None
+            seconds = timeout or getattr(message, "reply_within", None) or default
+        else:
+            waiting = Waiting.now()
+            asker, seconds = waiting.cell, waiting.seconds(timeout, message, now, default)
+        ask = PlainAsk(message, asker, cell, seconds, now + seconds)
         if cell.gate is not None:
             cell.refuse(message, ask.sender_path)
             raise cell.stopped_error(message)
-        if cell.ready and type(message) in cell.table.direct and seconds > 0:
-            answer: Any = runtime.dispatcher.answer_ahead(cell, ask)
-            if answer is not not_now:
-                # Nobody has waited, so nobody could wait for ever: no circle is looked for.
-                there = ask.early and not runtime.dispatcher.tired
-                reply: R = answer if there else await _answered(ask, answer, now, waiting)
-                return reply
-        future: asyncio.Future[R] = env.loop.create_future()
-        ask.early, ask.future = False, future
-        if waiting.cell is not None:
+        direct = cell.ready and type(message) in cell.table.direct and seconds > 0
+        if direct and dispatcher.answer_ahead(cell, ask) is not not_now:
+            # Nobody has waited, so nobody could wait for ever: no circle is looked for.
+            there = ask.value is not PENDING and ask.error is None
+            reply: R = ask.value if there else await _answered(ask, now, waiting)
+            return reply
+        if asker is not None:
             waiting.begin(cell, ask, message)
         try:
             mailbox = cell.mailbox
             # The usual case of `offer`, without the call.
-            if mailbox is not None and len(mailbox.items) < mailbox.append_below:
-                mailbox.items.append(ask)
+            if mailbox is not None and len(items := mailbox.items) < mailbox.append_below:
+                items.append(ask)
                 mailbox.total_in += 1
             elif not cell.make_mailbox().offer(ask):
                 await self._put_ask(ask, seconds)
             if cell.ready:
                 cell.ready = False
                 cell.queued = True
-                runtime.dispatcher.push(cell)
-            runtime.dispatcher.run_ahead()
-            if not future.done():
+                dispatcher.push(cell)
+            if dispatcher.crowded:
+                dispatcher.waiting += 1
+            else:
+                dispatcher.run_ahead()
+            if ask.value is PENDING:
                 runtime.asks.add(ask, now)
-            return await future
+                await ask
+            if ask.error is not None:
+                raise ask.error.with_traceback(None)
+            reply = ask.value
         except BaseException as error:
             _give_up(ask, error)
             raise
         finally:
-            if waiting.cell is not None:
+            runtime.asks.fresh.pop(ask, None)
+            if asker is not None:
                 waiting.end(ask)
+        return reply
 
     def stream(
         self, message: Streams[M_contra, T], *, timeout: float | None = None, buffer: int | None = None
@@ -502,31 +510,29 @@ class ActorRef(Generic[M_contra]):
         return {"type": "string", "format": REF_FORMAT}
 
 
-async def _answered(ask: Ask, answer: Any, now: float, waiting: Waiting) -> Any:
-    """The handler of *ask*, which came *now*, has been called: rest, or wait for the outcome if there is none yet."""
+async def _answered(ask: PlainAsk, now: float, waiting: Waiting) -> Any:
+    """The handler of *ask*, which came *now*, has been called: wait for the reply if there is none yet."""
     runtime = ask.cell.runtime
-    if ask.early:
-        try:
-            await runtime.dispatcher.rest()
-        except asyncio.CancelledError:
-            ask.late(answer)
-            raise
-        return answer
     try:
-        if not ask.future.done():
+        if not ask.done():
             if not ask.promised:  # it has been put aside; else whoever has the handle is waited for, not the actor
                 waiting.begin(ask.cell, ask, ask.message)
             runtime.asks.add(ask, now)
-        return await ask.future
+            await ask
+        return ask.result()
     except BaseException as error:
         _give_up(ask, error)
         raise
     finally:
+        runtime.asks.fresh.pop(ask, None)
         waiting.end(ask)
 
 
 def _give_up(ask: Ask, error: BaseException) -> None:
     """The asker waits no more, because of *error*."""
+    if type(error) is RuntimeError:  # of asyncio's: his is another loop
+        ask.give_up()
+        ask.cell.check_loop()
     if isinstance(error, asyncio.CancelledError) and ask.answered:  # in the tick of that, which wins
         ask.late(ask.future.result())
     ask.give_up()

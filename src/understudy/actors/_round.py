@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import Ask
+from understudy.actors._asks import FutureAsk
 from understudy.actors._waiting import Waiting
 
 if TYPE_CHECKING:
@@ -30,20 +30,20 @@ class Round:
         """*timeout* as for one ask; without one, what the most patient of *messages* has by itself."""
         self.runtime = runtime
         self.waiting = Waiting.now()
-        self.asks: list[Ask] = []
+        self.asks: list[FutureAsk] = []
         self._now = runtime.env.now()
         default = runtime.settings.ask_timeout
         self._seconds = max(self.waiting.seconds(timeout, message, self._now, default) for message in messages)
-        self._taken: set[Ask] = set()
+        self._taken: set[FutureAsk] = set()
 
-    def ask(self, cell: Cell, message: object) -> Ask:
+    def ask(self, cell: Cell, message: object) -> FutureAsk:
         """One more of them, which is still to be sent."""
         future: asyncio.Future[Any] = self.runtime.env.loop.create_future()
-        ask = Ask(message, self.waiting.cell, future, cell, self._seconds, self._now + self._seconds)
+        ask = FutureAsk(message, self.waiting.cell, future, cell, self._seconds, self._now + self._seconds)
         self.asks.append(ask)
         return ask
 
-    def sent(self, ask: Ask, problem: UnderstudyError | None = None) -> None:
+    def sent(self, ask: FutureAsk, problem: UnderstudyError | None = None) -> None:
         """The mailbox has it, and from here on its deadline counts; or it has not, for *problem*."""
         if problem is None:
             self.runtime.asks.add(ask, self.runtime.env.now())
@@ -56,7 +56,7 @@ class Round:
         if pending:
             await asyncio.wait(pending)
 
-    def take(self, ask: Ask) -> Any:
+    def take(self, ask: FutureAsk) -> Any:
         """What came of *ask*, which has ended: the reply, or the error."""
         self._taken.add(ask)
         error = ask.future.exception()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from understudy._plans._keys import Key
     from understudy.actors._actor import Actor
-    from understudy.actors._asks import Ask
+    from understudy.actors._asks import FutureAsk
     from understudy.actors._context import System
     from understudy.actors._ref import ActorRef
     from understudy.actors._runtime import Runtime
@@ -387,12 +387,12 @@ def _ask_all(round_: Round, refs: Sequence[ActorRef[Any]], message: object, *, h
     round_.runtime.dispatcher.run_ahead()
 
 
-async def _first(round_: Round) -> Ask | None:
+async def _first(round_: Round) -> FutureAsk | None:
     """The ask that is answered first; None if all end without a reply."""
-    over: asyncio.Future[Ask | None] = round_.runtime.env.loop.create_future()
+    over: asyncio.Future[FutureAsk | None] = round_.runtime.env.loop.create_future()
     left = len(round_.asks)
 
-    def ended(ask: Ask, _: object) -> None:
+    def ended(ask: FutureAsk, _: object) -> None:
         nonlocal left
         left -= 1
         if not over.done() and (ask.answered or not left):

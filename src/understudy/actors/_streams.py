@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from understudy.actors._asks import Ask
+from understudy.actors._asks import FutureAsk
 from understudy.actors._recall import Recall
 from understudy.actors._waiting import Waiting, hand_now
 from understudy.environment import thread_id
@@ -28,7 +28,7 @@ __all__ = ["Stream", "StreamAsk", "run_stream"]
 T_co = TypeVar("T_co", covariant=True)
 
 
-class StreamAsk(Ask):
+class StreamAsk(FutureAsk):
     """A request for a stream, with the parts that have been yielded and not been taken."""
 
     __slots__ = ("limit", "news", "parts", "patience", "room")

@@ -8,8 +8,9 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._spec import number_of
-from understudy.actors._asks import FRAME, Ask, find_cycle
+from understudy.actors._asks import FRAME, Ask, FutureAsk, find_cycle
 from understudy.actors._life import Turn
+from understudy.actors._plain_ask import PlainAsk
 from understudy.exceptions import AskCycle, InvalidTimeout
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Waiting:
         frame = FRAME.get()
         if frame is None:
             return NOBODY
-        if type(frame) is Ask:  # what most are
+        if type(frame) is PlainAsk:  # what most are
             return cls(frame.cell, frame) if frame.in_hand else NOBODY
         if type(frame) is Detached:
             inner = cls._of(frame.frame)
@@ -202,7 +203,8 @@ def _binding(hand: Any) -> Ask | None:
 
     A stream whose consumer has no deadline has none, and what is asked for it has the usual one.
     """
-    return hand if type(hand) is Ask or (isinstance(hand, Ask) and hand.deadline < math.inf) else None
+    asked = type(hand) is PlainAsk or type(hand) is FutureAsk
+    return hand if asked or (isinstance(hand, Ask) and hand.deadline < math.inf) else None
 
 
 NOBODY = Waiting(None, None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from understudy._plans._spec import ChildSpec, check_class, check_function
 from understudy._plans._strategies import Plan
-from understudy.actors._asks import Ask, message_of, sender_of
+from understudy.actors._asks import Ask, FutureAsk, message_of, sender_of
 from understudy.actors._child import child
 from understudy.actors._ref import ActorRef, check_ref, letter_from
 from understudy.actors._supervisor_ref import SupervisorRef, ref_of
@@ -294,7 +294,7 @@ class Pool(SupervisorRef[M_contra]):
         cell.check_loop()
         now, waiting = runtime.env.now(), Waiting.now()
         seconds = waiting.seconds(timeout, message, now, runtime.settings.ask_timeout)
-        ask = Ask(message, waiting.cell, runtime.env.loop.create_future(), cell, seconds, now + seconds)
+        ask = FutureAsk(message, waiting.cell, runtime.env.loop.create_future(), cell, seconds, now + seconds)
         job = jobs.job(ask)
         if jobs.gate is not None:
             jobs.report_refused(ask)

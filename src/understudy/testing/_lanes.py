@@ -14,6 +14,8 @@ from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from understudy.environment import OwnedTask
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
@@ -161,7 +163,7 @@ class Ready:
             insort(self.lanes, lane, key=attrgetter("age"))
 
 
-class SimTask(asyncio.Task[T]):
+class SimTask(OwnedTask[T]):
     """A task with a lane, and a number for its hash, so that sets of tasks have the same order in each run."""
 
     def __init__(self, coroutine: Any, *, loop: SimLoop, name: str | None = None, **options: Any) -> None:

@@ -292,8 +292,7 @@ class Asks(Monitor):
     def finish(self) -> None:
         """All must have ended."""
         for path, ask in self._open:
-            # An early one had its outcome when the call of its handler was over.
-            if not ask.early and not ask.future.done():
+            if not ask.future.done():
                 self.broken(f"the ask of {shown(ask.message)} to {path} has no outcome although its system has closed")
 
 

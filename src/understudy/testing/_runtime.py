@@ -26,8 +26,8 @@ from understudy.testing._lanes import SimTask
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from understudy.actors._asks import Ask
     from understudy.actors._dispatcher import Runnable
+    from understudy.actors._plain_ask import PlainAsk
     from understudy.actors._settings import Settings
     from understudy.environment import Patrol
     from understudy.instrument import Instrument
@@ -125,7 +125,7 @@ class SimDispatcher(Dispatcher):
         self._env.call_aside(self._run_some, self._steps, self.context)
         self._clean()
 
-    def answer_ahead(self, cell: Inbox, ask: Ask) -> object:
+    def answer_ahead(self, cell: Inbox, ask: PlainAsk) -> object:
         """Perhaps, in the lane of *cell*."""
         mailbox = cell.mailbox
         if self.under_way or self._steps or self.closed or not isinstance(mailbox, SimMailbox):
@@ -134,25 +134,16 @@ class SimDispatcher(Dispatcher):
             return not_now
         result = self._env.call_aside(self._answer, ask, self.context)
         self._clean()
-        self.tired = self._perhaps("rest")
         return result
 
-    def rest(self) -> asyncio.Future[None]:
-        """Until a step of nobody's."""
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._loop.call_in_lane(self._loop.new_lane("a rest"), _end_rest, future)
-        return future
-
-    def _answer(self, ask: Ask) -> object:
+    def _answer(self, ask: PlainAsk) -> None:
         cell: Inbox = ask.cell
         assert isinstance(cell.mailbox, SimMailbox)
         cell.mailbox.passed_by(ask)
-        result: list[object] = []
         self.slices += 1
         self.under_way = True
-        self._loop.run_aside(self._lanes[cell], lambda: result.append(cell.answer_ahead(ask)))
+        self._loop.run_aside(self._lanes[cell], cell.answer_ahead, ask)
         self.under_way = False
-        return result[0]
 
     def run_first(self, cell: Runnable) -> None:
         """Perhaps, *cell* before all others."""
@@ -230,11 +221,6 @@ class SimMailbox(AsyncMessageQueue[Any]):
         if accepted:
             self._watch.accepted(self._cell, item)  # in the very step in which it went in
         return accepted
-
-
-def _end_rest(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def runtime_for(sim: Simulation) -> type[Runtime]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._instant import INSTANT
-from understudy.actors._asks import Ask as LocalAsk
+from understudy.actors._asks import FutureAsk
 from understudy.actors._asks import Letter as LocalLetter
 from understudy.actors._cell import Cell
 from understudy.actors._streams import StreamAsk
@@ -64,7 +64,7 @@ class _Asked:
 
     __slots__ = ("ask", "waiters")
 
-    def __init__(self, ask: LocalAsk, waiters: Sequence[RemoteCell]) -> None:
+    def __init__(self, ask: FutureAsk, waiters: Sequence[RemoteCell]) -> None:
         self.ask = ask
         # The remote actors that wait for it, as far as they are known here.
         self.waiters = waiters
@@ -262,14 +262,14 @@ class Inbound:
         now = self._runtime.env.now()
         seconds = math.inf if frame.left is None else frame.left
         answer = Answer(partial(self._answered, frame.id, wire), self._runtime.env.loop)
-        ask = LocalAsk(message, sender, answer, cell, seconds, now + seconds)
+        ask = FutureAsk(message, sender, answer, cell, seconds, now + seconds)
         self._asks[frame.id] = _Asked(ask, self._wait_for(cell, ask, frame.chain) if frame.chain else ())
         if frame.trace is not None:
             ask.trace = frame.trace
         self._runtime.asks.add(ask, now)
         self.deliver(cell, frame.to, ask)
 
-    def _wait_for(self, cell: Cell, ask: LocalAsk, chain: tuple[str, ...]) -> Sequence[RemoteCell]:
+    def _wait_for(self, cell: Cell, ask: FutureAsk, chain: tuple[str, ...]) -> Sequence[RemoteCell]:
         """Note who waits for what *cell* was asked."""
         self._node.chains[ask] = chain
         waiters = self._node.waiters_of(chain)
