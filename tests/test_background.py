@@ -28,6 +28,8 @@ from understudy import (
     SystemCollapsed,
     child,
 )
+from understudy import background as background_module
+from understudy.environment import start_thread
 
 ROOT = Path(__file__).parent.parent
 
@@ -356,6 +358,40 @@ def test_an_interrupt_between_the_order_to_end_and_the_wait_for_it_leaves_no_thr
         monkeypatch.setattr(Background, "_post", interrupted)
     assert posted == ["_leave", "kill"]
     assert threads() == []
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_interrupt_while_its_thread_is_being_started_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    initializing, ended, started = threading.Event(), list[str](), list[Any]()
+
+    class Slow(Holder):
+        async def initialize(self) -> None:
+            initializing.set()
+            try:
+                await asyncio.sleep(3_600)
+            finally:
+                ended.append("cancelled")
+
+    def interrupted(function: Any, name: str) -> threading.Thread:
+        started.append((function, name))
+        if begun:
+            start_thread(function, name)
+            assert initializing.wait(30)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(background_module, "start_thread", interrupted)
+    background = Background(ActorSystem(child(Slow)))
+    with pytest.raises(KeyboardInterrupt), background:
+        pytest.fail("it has not started")
+    if not begun:  # a thread that comes late has nothing to do any more
+        start_thread(*started[0]).join()
+        assert not initializing.is_set()
+    assert ended == ["cancelled"] * begun
+    with pytest.raises(InvalidContext, match="it can be entered once"), background:
+        pytest.fail("it has been entered")
 
 
 @pytest.mark.real_time

@@ -63,7 +63,12 @@ class Background:
         self.system = system
         """Its calls are for :meth:`call`."""
         self._loop_factory = loop_factory
+        self._entered = False
+        # None also where its start was interrupted, though it may run.
         self._thread: Thread | None = None
+        # Written by the thread before it reads `_leaving`, and read after that is written: one of the two sees the
+        # other, so that one which is late in its start does nothing any more.
+        self._begun = False
         # Done when the tree has started, or will not.
         self._up: concurrent.futures.Future[Environment] = concurrent.futures.Future()
         # Done when nothing runs in the thread any more. To be waited for in place of the thread: before Python 3.13 a
@@ -81,10 +86,12 @@ class Background:
         what = self._label
         if running_loop() is not None:
             raise InvalidContext(what=what, problem="an event loop runs here and would stand still: use `async with`")
-        if self._thread is not None:
+        if self._entered:
             raise InvalidContext(what=what, problem="it can be entered once; make a new one")
-        self._thread = start_thread(self._run, f"system:{self.system.name}")
+        self._entered = True
         try:
+            # Within the `try` too: it waits until the thread runs, which may take its time.
+            self._thread = start_thread(self._run, f"system:{self.system.name}")
             self._up.result()
         except BaseException:
             self._end()
@@ -163,7 +170,10 @@ class Background:
     # In the thread
 
     def _run(self) -> None:
+        self._begun = True
         try:
+            if self._leaving:
+                return
             run(self._live(), loop_factory=self._loop_factory)
         except BaseException as error:
             self._error = error
@@ -198,8 +208,9 @@ class Background:
 
     def _end(self) -> None:
         """Have the thread end, and wait for that."""
-        assert self._thread is not None
         self._leaving = True
+        if not self._begun:
+            return
         interrupt: BaseException | None = None
         step: Callable[[], object] = self._leave
         while True:
@@ -210,7 +221,8 @@ class Background:
                 break
             except BaseException as error:
                 interrupt, step = error, self.system.kill
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if interrupt is not None:
             raise interrupt
 
