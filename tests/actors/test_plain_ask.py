@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import Callable, Coroutine
+import types
+import weakref
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any
@@ -345,6 +347,126 @@ def test_who_asks_in_another_loop_of_the_thread_is_told_so_also_where_a_turn_is_
     assert first.run_until_complete(end(system, ref)) == 3
     first.close()
     second.close()
+
+
+def test_nothing_is_done_ahead_for_who_asks_in_another_loop_of_the_thread() -> None:
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    seen: list[object] = []
+
+    async def begin() -> tuple[ActorSystem, ActorRef[Any]]:
+        system = ActorSystem()
+        await system.__aenter__()
+        return system, await system.spawn(Giver)
+
+    async def tell_at_the_end(ref: ActorRef[Any]) -> None:
+        # What is told in the last iteration of a loop has its turn when that runs again.
+        task: Any = asyncio.current_task()
+        task.add_done_callback(lambda _: ref.tell(Call(what=lambda: seen.append(asyncio.get_running_loop()))))
+
+    async def elsewhere(ref: ActorRef[Any]) -> None:
+        with pytest.raises(InvalidContext, match="in another event loop"):
+            await ref.ask(Get())
+        assert seen == []
+
+    system, ref = first.run_until_complete(begin())
+    first.run_until_complete(tell_at_the_end(ref))
+    second.run_until_complete(elsewhere(ref))
+    first.run_until_complete(system.__aexit__(None, None, None))
+    assert seen == [first]
+    first.close()
+    second.close()
+
+
+@types.coroutine
+def _rest_of(coroutine: Any, waits: Any) -> Generator[Any, Any, Any]:
+    while True:
+        try:
+            yield waits
+            waits = coroutine.send(None)
+        except StopIteration as stop:
+            return stop.value
+
+
+@pytest.mark.asyncio
+async def test_a_question_that_was_begun_before_its_task_holds_nobody_up() -> None:
+    """As a hand-made eager start does, which goes on with the coroutine in a task a turn later."""
+    async with ActorSystem(settings=UNHURRIED) as system:
+        held: list[Reply[int]] = []
+        ref = await system.spawn(Giver, held)
+        await ref.ask(Get())
+        await asyncio.sleep(0)
+        for early in (True, False):
+            closed = list[int]()
+            runtime_of(system).dispatcher.crowded = True
+            before = asyncio.ensure_future(ref.ask(Get()))
+            await asyncio.sleep(0)
+            begun = ref.ask(Get()) if early else ref.ask(Hold())
+            waits = begun.send(None)
+            after = asyncio.ensure_future(ref.ask(Get()))
+            await settle()
+            assert (before.done(), after.done()) == (True, True)
+            if not early:
+                held[-1].when_closed(lambda: closed.append(1))  # noqa: B023 - called in this round
+            task: asyncio.Task[Any] = asyncio.ensure_future(_rest_of(begun, waits))
+            await settle()
+            if not early:
+                assert held[-1].send(7)
+            assert await task > 1
+            await settle()
+            assert closed == [1] * (not early)
+
+
+@pytest.mark.asyncio
+async def test_an_ask_that_is_over_keeps_nothing_of_the_asker_alive() -> None:
+    class Request:
+        pass
+
+    request: ContextVar[Request] = ContextVar("request")
+    async with ActorSystem(settings=UNHURRIED) as system:
+        held: list[Reply[int]] = []
+        ref = await system.spawn(Giver, held)
+
+        async def ask() -> weakref.ref[Request]:
+            request.set(Request())
+            await ref.ask(Hold(), timeout=3_600.0)
+            return weakref.ref(request.get())
+
+        task = asyncio.create_task(ask())
+        await asyncio.sleep(1.0)  # it is among those that are waited for longer
+        assert held[0].send(1)
+        found = await task
+        del task
+        await settle()
+        gc.collect()
+        assert found() is None
+        assert not held[0].open
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+@pytest.mark.asyncio
+async def test_an_ask_that_is_cancelled_leaves_no_circle_of_references(crowded: bool) -> None:
+    async with ActorSystem(settings=UNHURRIED) as system:
+        held: list[Reply[int]] = []
+        ref = await system.spawn(Giver, held)
+
+        async def give_up() -> None:
+            runtime_of(system).dispatcher.crowded = crowded
+            task = asyncio.ensure_future(ref.ask(Hold()))
+            await settle()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            held.clear()
+
+        await give_up()
+        gc.collect()
+        gc.disable()
+        try:
+            await give_up()
+            await asyncio.sleep(10.0)
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
 
 
 @pytest.mark.asyncio

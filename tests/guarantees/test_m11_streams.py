@@ -485,6 +485,22 @@ async def test_a_request_that_is_told_or_asked_is_unhandled() -> None:
         assert recorder.of("actor_crashed") == []
 
 
+@pytest.mark.asyncio
+async def test_a_request_for_what_is_answered_at_once_is_unhandled_and_holds_nobody_up() -> None:
+    class Get(Message[int]): ...
+
+    class Giver(Actor[Get]):
+        @handler
+        async def get(self, message: Get) -> int:
+            return 1
+
+    async with ActorSystem() as system:
+        giver: Any = await system.spawn(Giver)
+        with pytest.raises(Unhandled, match="use `ask`"):
+            await anext(giver.stream(Get()))
+        assert await giver.ask(Get()) == 1
+
+
 # Time.
 
 

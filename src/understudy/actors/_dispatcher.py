@@ -63,7 +63,6 @@ class Dispatcher:
         "context",
         "crowded",
         "done",
-        "loop",
         "marked",
         "parked",
         "slice_end",
@@ -77,7 +76,6 @@ class Dispatcher:
         self, env: Environment, *, limit: int, slice_seconds: float, complain: Callable[[str, BaseException], None]
     ) -> None:
         self._env = env
-        self.loop = env.loop
         self._complain = complain
         self._limit = limit
         self._slice = slice_seconds

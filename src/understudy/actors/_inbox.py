@@ -56,6 +56,7 @@ _OURS = frozenset(
         "_belongings",
         "_fan_out",
         "_owned",
+        "_plain_ask",
         "_recall",
         "_replacing",
         "_state_machine",
@@ -250,7 +251,8 @@ class Inbox(Intake):
 
     def _is_for_pump(self, item: object) -> bool:
         """Whether *item* is a message that an ``async def`` handler takes, to be seen without a closer look."""
-        message = item.message if isinstance(item, PlainAsk | FutureAsk) else item
+        # Not of a `StreamAsk`: whether its handler is one for streams takes a closer look.
+        message: Any = item.message if type(item) is PlainAsk or type(item) is FutureAsk else item
         return type(message) in self.table.pumped
 
     def _handle_burst(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
@@ -424,6 +426,7 @@ class Inbox(Intake):
                     elif type(item) is PlainAsk and (function := find(type(item.message))):
                         since = now()
                         if since >= item.deadline or item.value is not PENDING:
+                            self.hand = None
                             self._turn_down(item)
                             break
                         kind, ask, message, asked = None, item, item.message, True

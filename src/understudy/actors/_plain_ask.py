@@ -16,7 +16,7 @@ __all__ = ["PENDING", "PlainAsk"]
 PENDING: Any = object()
 """The reply as long as there is none."""
 _COMES: Any = object()
-"""The next callback that is added is the step of the task that waits."""
+"""In place of the context: the task that waits is about to give its step, with that."""
 
 
 class PlainAsk(Ask):
@@ -32,8 +32,8 @@ class PlainAsk(Ask):
     __slots__ = ("_asyncio_future_blocking", "_callbacks", "context", "error", "step", "value")
 
     _asyncio_future_blocking: bool
-    context: Context
-    """Of the task that waits."""
+    context: Any
+    """Of the task that waits, once it has given its step."""
 
     def __init__(self, message: object, sender: Any, cell: Any, seconds: float, deadline: float) -> None:
         self.message = message
@@ -46,6 +46,7 @@ class PlainAsk(Ask):
         """The reply."""
         self.error: BaseException | None = None
         """Why there is none, once that is so."""
+        self.context = None
         self.step: Callable[[object], object] | None = None
         """What lets the task go on that waits, if one does: called with a future that is done, where no task runs."""
         self._callbacks: list[tuple[Callable[[Any], object], Context | None]] | None = None
@@ -60,12 +61,12 @@ class PlainAsk(Ask):
     def __await__(self) -> Generator[PlainAsk, None, None]:
         """Wait until it is done. That raises nothing but a cancel of the task; the outcome is looked at afterwards."""
         if self.value is PENDING:
-            self.step = _COMES
+            self.context = _COMES
             self._asyncio_future_blocking = True
             try:
                 yield self
             finally:
-                self.step = None
+                self.step = self.context = None
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """The loop of the task."""
@@ -74,8 +75,8 @@ class PlainAsk(Ask):
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
         """Let the event loop call *callback* when this is done."""
-        if self.step is _COMES:
-            assert context is not None
+        # Whoever goes on with a coroutine that others have begun may come when there is an outcome already.
+        if self.context is _COMES and context is not None and self.value is PENDING:
             self.step, self.context = callback, context
         elif self.value is not PENDING:
             self.get_loop().call_soon(callback, self, context=context)
@@ -139,6 +140,9 @@ class PlainAsk(Ask):
 
     def result(self) -> Any:
         """The reply, or the error is raised; to be called when this is done."""
+        if isinstance(self.error, asyncio.CancelledError):
+            # One for whoever waits: kept here, it would keep his frames, and these keep this ask.
+            raise asyncio.CancelledError(*self.error.args)
         if self.error is not None:
             raise self.error.with_traceback(None)
         return self.value

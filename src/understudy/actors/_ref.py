@@ -183,7 +183,7 @@ class ActorRef(Generic[M_contra]):
         runtime = cell.runtime
         env, dispatcher = runtime.env, runtime.dispatcher
         # Where others have put messages before and a turn is to come, it is enough to look closer once this fails.
-        if place() != cell.place or not (cell.queued or env.is_here()):
+        if place() != cell.place or not ((cell.queued and dispatcher.crowded) or env.is_here()):
             cell.check_loop()
         now, default = env.now(), runtime.settings.ask_timeout
         if FRAME.get() is None:  # what `seconds` does for nobody, without the call
