@@ -282,6 +282,11 @@ def test_the_code_of_a_batch_is_the_one_of_the_page(key: bytes, bodies: list[byt
             receiver.receive(short, 10.0)
 
 
+def test_there_is_an_object_of_openssl_behind_the_one_that_python_makes() -> None:
+    behind: Any = getattr(hmac.new(b"key", digestmod="sha256"), "_hmac")  # noqa: B009 - a private name
+    assert type(behind).__module__ == "_hashlib"
+
+
 def test_a_batch_of_another_session_or_direction_is_not_authentic() -> None:
     client, _ = pair()
     client.put(Cancel(1))

@@ -76,6 +76,8 @@ class Link:
         self.offer: Offer | None = None
         self.goodbye: str | None = None
         """What the peer has said at the end, if it went in order."""
+        # Whether anything that is sent may belong to a trace; to ask each item costs more.
+        self._traces = node.runtime.instruments.trace
         # Messages that were sent to an actor and have not found their place; none where that is zero.
         self._under_way: dict[Place, int] = {}
         self._parked: dict[RemoteCell, None] = {}
@@ -250,7 +252,7 @@ class Link:
 
     def _frame_of(self, cell: RemoteCell, item: LocalLetter, tag: str, number: int) -> Frame:
         sender = None if item.sender is None else self.node.place_of(item.sender)
-        trace = trace_of(item)
+        trace = trace_of(item) if self._traces else None
         if not isinstance(item, LocalAsk):
             return Letter(cell.at, tag, sender, trace)
         left = None if item.deadline == math.inf else max(item.deadline - self._env.now(), 0.0)

@@ -180,7 +180,9 @@ class _Code:
     """
 
     def __init__(self, key: bytes) -> None:
-        self._keyed = hmac.new(key, digestmod="sha256")
+        keyed = hmac.new(key, digestmod="sha256")
+        # What OpenSSL has made, without the object of Python's around it. A private name; a test guards it.
+        self._keyed: hmac.HMAC = getattr(keyed, "_hmac", None) or keyed
 
     def of(self, data: bytes | memoryview) -> bytes:
         """The code of *data*."""
