@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from understudy.actors._inbox import Inbox
     from understudy.actors._life import Job
+    from understudy.actors._asks import Ask
     from understudy.actors._plain_ask import PlainAsk
     from understudy.environment import Environment
 
@@ -155,6 +156,11 @@ class Dispatcher:
         return few if few <= left or left <= 0 else left
 
     @property
+    def idle(self) -> bool:
+        """Whether nobody is in the run queue, and nobody's turn is under way."""
+        return not self._queue and not self.under_way
+
+    @property
     def works_ahead(self) -> bool:
         """Whether what takes next to no time is done now, here, and not in the next turn."""
         return True
@@ -194,7 +200,7 @@ class Dispatcher:
         if not self._queue:
             self.marked = False
 
-    def answer_ahead(self, cell: Inbox, ask: PlainAsk) -> object:
+    def answer_ahead(self, cell: Inbox, ask: Ask) -> object:
         """Have *cell*, which is idle and has a ``def`` handler for *ask*, answer it now, as :meth:`run_ahead` would.
 
         That needs neither the mailbox nor the run queue, if there is nothing in either.

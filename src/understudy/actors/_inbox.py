@@ -216,7 +216,7 @@ class Inbox(Intake):
                 return handled + 1
         return limit
 
-    def answer_ahead(self, item: PlainAsk) -> None:
+    def answer_ahead(self, item: Ask) -> None:
         """Handle *item* with its ``def`` handler: an activation for it alone, past the mailbox.
 
         For one that is ready. See :meth:`understudy.actors._dispatcher.Dispatcher.answer_ahead`.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from understudy.actors._dispatcher import Runnable
-    from understudy.actors._plain_ask import PlainAsk
+    from understudy.actors._asks import Ask
     from understudy.actors._settings import Settings
     from understudy.environment import Patrol
     from understudy.instrument import Instrument
@@ -125,7 +125,7 @@ class SimDispatcher(Dispatcher):
         self._env.call_aside(self._run_some, self._steps, self.context)
         self._clean()
 
-    def answer_ahead(self, cell: Inbox, ask: PlainAsk) -> object:
+    def answer_ahead(self, cell: Inbox, ask: Ask) -> object:
         """Perhaps, in the lane of *cell*."""
         mailbox = cell.mailbox
         if self.under_way or self._steps or self.closed or not isinstance(mailbox, SimMailbox):
@@ -136,7 +136,7 @@ class SimDispatcher(Dispatcher):
         self._clean()
         return result
 
-    def _answer(self, ask: PlainAsk) -> None:
+    def _answer(self, ask: Ask) -> None:
         cell: Inbox = ask.cell
         assert isinstance(cell.mailbox, SimMailbox)
         cell.mailbox.passed_by(ask)

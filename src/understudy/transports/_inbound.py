@@ -11,6 +11,7 @@ from understudy.actors._asks import FutureAsk
 from understudy.actors._asks import Letter as LocalLetter
 from understudy.actors._cell import Cell
 from understudy.actors._streams import StreamAsk
+from understudy.environment import not_now
 from understudy.exceptions import ActorStopped, AskCycle, Refused
 from understudy.reasons import NotFound
 from understudy.transports._address import Address, check_path
@@ -259,14 +260,22 @@ class Inbound:
         if question is None:
             return
         cell, wire, message = question
-        now = self._runtime.env.now()
+        runtime = self._runtime
+        now = runtime.env.now()
         seconds = math.inf if frame.left is None else frame.left
-        answer = Answer(partial(self._answered, frame.id, wire), self._runtime.env.loop)
+        answer = Answer(partial(self._answered, frame.id, wire), runtime.env.loop)
         ask = FutureAsk(message, sender, answer, cell, seconds, now + seconds)
         self._asks[frame.id] = _Asked(ask, self._wait_for(cell, ask, frame.chain) if frame.chain else ())
         if frame.trace is not None:
             ask.trace = frame.trace
-        self._runtime.asks.add(ask, now)
+        # As who asks here does. One that is ready has nothing waiting, neither in its mailbox nor at its door.
+        direct = cell.ready and type(message) in cell.table.direct and seconds > 0 and cell.gate is None
+        if direct and runtime.dispatcher.answer_ahead(cell, ask) is not not_now:
+            if not answer.done():
+                runtime.asks.add(ask, now)
+            self.placed(frame.to)
+            return
+        runtime.asks.add(ask, now)
         self.deliver(cell, frame.to, ask)
 
     def _wait_for(self, cell: Cell, ask: FutureAsk, chain: tuple[str, ...]) -> Sequence[RemoteCell]:

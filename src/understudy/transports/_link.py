@@ -393,14 +393,24 @@ class Link:
         """Deal with a batch that has come; False: no other is wanted."""
         if self._over:  # ended by the writer while this was on its way
             return False
-        take = self.inbound.take
-        for packed in self._protocol.receive(data, self._env.now()):
-            take(packed)
-            if self._over:
-                return False
-        self.node.channels.confirm()
+        take, protocol, dispatcher = self.inbound.take, self._protocol, self._dispatcher
+        # What is answered while a batch is dealt with goes together, behind all who may have something to add to it.
+        queued, self._queued = self._queued, True
+        try:
+            for packed in protocol.receive(data, self._env.now()):
+                take(packed)
+                if self._over:
+                    return False
+            self.node.channels.confirm()
+        finally:
+            self._queued = queued
+        if protocol.waiting and not queued:
+            if self._direct is not None and dispatcher.idle:
+                self.activate(1)
+            else:
+                self._write_soon()
         # Who is told something handles it now, if it is quick, and not in the next turn of the event loop.
-        self._dispatcher.run_ahead()
+        dispatcher.run_ahead()
         # What has come makes nothing due but its acknowledgement.
         if self._protocol.ack_due < self._armed_for and not self._protocol.waiting:
             self.arm()
