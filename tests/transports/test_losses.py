@@ -267,4 +267,4 @@ async def test_nothing_grows_with_links_that_come_and_go() -> None:
             assert node.chains == {}
             assert len(node._peers) == 1
             (peer,) = node._peers.values()
-            assert (peer._asks, peer._numbers, peer._calls, dict(peer.watched)) == ({}, {}, {}, {})
+            assert (peer.asks, peer._numbers, peer._calls, dict(peer.watched)) == ({}, {}, {}, {})

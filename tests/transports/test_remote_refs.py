@@ -53,6 +53,7 @@ from understudy import (
 )
 from understudy.agents import CONVERSATION, AsyncAgent, Prompt, Said, Say
 from understudy.testing import Gate
+from understudy.testing._inject import runtime_of
 from understudy.transports import LinkOptions, MessageNotAccepted, RemoteError
 
 pytestmark = pytest.mark.asyncio
@@ -84,6 +85,33 @@ async def test_tell_send_and_ask_reach_it_in_the_order_in_which_they_were_made()
                 await ref.ask(Add(number=number))
         assert await ref.ask(Total()) == sum(range(200))
         assert seen == list(range(200))
+
+
+async def test_who_asks_one_after_another_waits_for_no_turn_of_the_run_queue_on_either_side() -> None:
+    async with linked() as pair:
+        await pair.bank.spawn(Counter)
+        ref = await pair.node.lookup("counter", Counter)
+        assert await ref.ask(Add()) == 1  # which makes the mailboxes
+        runtimes = [runtime_of(system) for system in (pair.shop, pair.bank)]
+        pushed: list[Any] = []
+        with pytest.MonkeyPatch.context() as patch:
+            for runtime in runtimes:
+                patch.setattr(type(runtime.dispatcher), "push", lambda _, cell: pushed.append(cell))
+            assert [await ref.ask(Add()) for _ in range(5)] == [2, 3, 4, 5, 6]
+        assert pushed == []
+
+
+async def test_asks_put_while_another_is_open_come_in_their_order_behind_what_was_told() -> None:
+    async with linked() as pair:
+        seen: list[Any] = []
+        await pair.bank.spawn(Counter, 0, seen)
+        ref = await pair.node.lookup("counter", Counter)
+        await ref.ask(Total())
+        asked = [asyncio.ensure_future(ref.ask(Add(number=number))) for number in (1, 2, 3)]
+        await asyncio.sleep(0)
+        ref.tell(Add(number=4))
+        asked.append(asyncio.ensure_future(ref.ask(Add(number=5))))
+        assert await asyncio.gather(*asked) == [1, 3, 6, 15]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from understudy.environment import not_now
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from understudy.actors._inbox import Inbox
-    from understudy.actors._life import Job
     from understudy.actors._asks import Ask
+    from understudy.actors._inbox import Inbox
+    from understudy.actors._intake import Intake
+    from understudy.actors._life import Job
     from understudy.actors._plain_ask import PlainAsk
     from understudy.environment import Environment
 
@@ -234,6 +235,18 @@ class Dispatcher:
         if self._queue:
             self.run_ahead()
         return result
+
+    def send_ahead(self, cell: Intake, ask: Ask) -> bool:
+        """Have *cell*, which stands for an actor elsewhere, send *ask* now, past the mailbox and the run queue.
+
+        It is work of the asker's own, who waits from then on: no slice bounds it. False: it has to go the usual way.
+        """
+        if self._queue or self.crowded or self.under_way or self.closed:
+            return False
+        sent = self._env.call_aside(cell.send_ahead, ask, self.context)
+        if self.context:
+            self.context = Context()
+        return sent is True
 
     def run_first(self, cell: Runnable) -> None:
         """:meth:`run_ahead`, with *cell*, which is not in the queue, before all others; in a turn if not ahead."""

@@ -79,6 +79,10 @@ class Intake(ABC):
             self.make_mailbox().put_exempt(news)
             self.wake()
 
+    def send_ahead(self, ask: Ask) -> bool:
+        """Where it stands for an actor elsewhere: send *ask* before anything else; False: it has to wait."""
+        return False
+
     def refuse(self, message: object, sender: str | None, *, told: bool = False) -> None:
         """*message* was not accepted; whoever has not *told* it gets an error."""
         why = "mailbox full" if self.gate is None else str(self.gate)

@@ -205,21 +205,22 @@ class ActorRef(Generic[M_contra]):
         if asker is not None:
             waiting.begin(cell, ask, message)
         try:
-            mailbox = cell.mailbox
-            # The usual case of `offer`, without the call.
-            if mailbox is not None and len(items := mailbox.items) < mailbox.append_below:
-                items.append(ask)
-                mailbox.total_in += 1
-            elif not cell.make_mailbox().offer(ask):
-                await self._put_ask(ask, seconds)
-            if cell.ready:
-                cell.ready = False
-                cell.queued = True
-                dispatcher.push(cell)
-            if dispatcher.crowded:
-                dispatcher.waiting += 1
-            else:
-                dispatcher.run_ahead()
+            if not (cell.ready and cell.remote and dispatcher.send_ahead(cell, ask)):
+                mailbox = cell.mailbox
+                # The usual case of `offer`, without the call.
+                if mailbox is not None and len(items := mailbox.items) < mailbox.append_below:
+                    items.append(ask)
+                    mailbox.total_in += 1
+                elif not cell.make_mailbox().offer(ask):
+                    await self._put_ask(ask, seconds)
+                if cell.ready:
+                    cell.ready = False
+                    cell.queued = True
+                    dispatcher.push(cell)
+                if dispatcher.crowded:
+                    dispatcher.waiting += 1
+                else:
+                    dispatcher.run_ahead()
             if ask.value is PENDING:
                 runtime.asks.add(ask, now)
                 await ask

@@ -136,6 +136,14 @@ class SimDispatcher(Dispatcher):
         self._clean()
         return result
 
+    def send_ahead(self, cell: Intake, ask: Ask) -> bool:
+        """Perhaps."""
+        if self.under_way or self._steps or self.closed or not self._perhaps("send ahead"):
+            return False
+        sent = self._env.call_aside(cell.send_ahead, ask, self.context)
+        self._clean()
+        return sent is True
+
     def _answer(self, ask: Ask) -> None:
         cell: Inbox = ask.cell
         assert isinstance(cell.mailbox, SimMailbox)

@@ -203,6 +203,18 @@ class Link:
         if ask is not None:
             self.peer.asked(number, ask)
 
+    def send_now(self, cell: RemoteCell, ask: LocalAsk) -> bool:
+        """Send *ask* in a batch of its own; False: others wait, and the run queue may find more to go with it."""
+        if self._queued or self._protocol.waiting or self.peer.asks or not self.room_for(cell):
+            return False
+        self._queued = True
+        try:
+            self.send(cell, ask)
+        finally:
+            self._queued = False
+        self.activate(1)
+        return True
+
     def send_alike(self, cell: RemoteCell, messages: list[object]) -> None:
         """Likewise for messages of one class, without senders: in one letter, or in one each if anything is wrong."""
         at = cell.at

@@ -39,7 +39,8 @@ class Peer:
         self._cells: weakref.WeakValueDictionary[Place, RemoteCell] = weakref.WeakValueDictionary()
         self.watched: dict[RemoteCell, None] = {}
         """The actors whose end somebody here wants to know of."""
-        self._asks: dict[int, Ask] = {}
+        self.asks: dict[int, Ask] = {}
+        """What was asked of its actors and has no answer."""
         self._numbers: dict[asyncio.Future[Any], int] = {}
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._last = 0
@@ -70,13 +71,13 @@ class Peer:
 
     def asked(self, number: int, ask: Ask) -> None:
         """*ask* was sent."""
-        self._asks[number] = ask
+        self.asks[number] = ask
         self._numbers[ask.future] = number
         ask.future.add_done_callback(self._settled)
 
     def answered(self, number: int) -> Ask | None:
         """The ask of that number, whose answer has come; None if nobody waits for it any more."""
-        ask = self._asks.pop(number, None)
+        ask = self.asks.pop(number, None)
         if ask is not None:
             self._numbers.pop(ask.future, None)
             ask.future.remove_done_callback(self._settled)
@@ -84,7 +85,7 @@ class Peer:
 
     def pending(self, number: int) -> Ask | None:
         """The ask of that number, if it is still open."""
-        return self._asks.get(number)
+        return self.asks.get(number)
 
     def is_pending(self, ask: Ask) -> bool:
         """Whether *ask* was sent and has no answer."""
@@ -94,7 +95,7 @@ class Peer:
         """Nobody waits for an answer any more, and none has come."""
         number = self._numbers.pop(future, None)
         if number is not None:
-            del self._asks[number]
+            del self.asks[number]
             if self.link is not None:
                 self.link.cancel(number)
 
@@ -120,7 +121,7 @@ class Peer:
     def detach(self, why: str) -> None:
         """There is none any more: whoever waits for something is told at once."""
         self.link = None
-        asks, self._asks, self._numbers = list(self._asks.values()), {}, {}
+        asks, self.asks, self._numbers = list(self.asks.values()), {}, {}
         for ask in asks:
             ask.fail(ActorStopped(path=ask.cell.path, reason=self.down, message=ask.message))
         calls, self._calls = list(self._calls.values()), {}
