@@ -22,6 +22,8 @@ from understudy.transports._frames import FRAMES, Ask, Fault, Goodbye, Open, Sto
 from understudy.transports._limits import MAX_DEPTH, MAX_SIZE, check_json, elements_of, is_harmless
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from understudy.actors._ref import Carrier
     from understudy.transports._frames import Frame
     from understudy.transports._wire import WireType
@@ -77,14 +79,10 @@ class MsgpackHeaders:
             library: Any = importlib.import_module("msgspec")
         except ImportError:
             raise MissingExtra(what="MessagePack", package="msgspec", extra="msgpack") from None
-        self._encode = library.msgpack.Encoder().encode
+        self.dump: Callable[[Frame], bytes] = library.msgpack.Encoder().encode
+        """The header of a frame."""
         self._decoders = {code: library.msgpack.Decoder(cls) for code, cls in FRAMES.items()}
         self._errors = (library.DecodeError, UnicodeDecodeError, RecursionError)
-
-    def dump(self, frame: Frame) -> bytes:
-        """The header of *frame*."""
-        data: bytes = self._encode(frame)
-        return data
 
     def load(self, code: int, header: bytes, max_depth: int) -> Frame:
         """The frame with that number and header; how deep it can be its class says.

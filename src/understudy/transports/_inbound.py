@@ -96,7 +96,9 @@ class Inbound:
         self._placed: dict[Place, int] = {}
         self.credit_due = math.inf
         """When :meth:`give_credit` wants to be called."""
-        self._handlers: dict[type[Any], Callable[[Any, bytes], None]] = {
+        # Of the frames that may come now, by their classes: an offer first, and what else there is behind it.
+        self._handlers: dict[type[Any], Callable[[Any, bytes], None]] = {Offer: self._offer}
+        self._later: dict[type[Any], Callable[[Any, bytes], None]] = {
             Ask: self._ask,
             Call: self._call,
             Cancel: self._cancel,
@@ -122,15 +124,16 @@ class Inbound:
             ProtocolError: It is one that no peer may send now.
         """
         frame, body = packed
-        if self.link.offer is None:
-            if not isinstance(frame, Offer) or frame.window < 1 or frame.max_size < 1:
-                raise ProtocolError(problem="the first frame is no offer")
-            self.link.come_up(frame)
-            return
         handler = self._handlers.get(type(frame))
         if handler is None:
-            raise ProtocolError(problem="a second offer")
+            raise ProtocolError(problem="the first frame is no offer" if self.link.offer is None else "a second offer")
         handler(frame, body)
+
+    def _offer(self, frame: Offer, body: bytes) -> None:
+        if frame.window < 1 or frame.max_size < 1:
+            raise ProtocolError(problem="the first frame is no offer")
+        self._handlers = self._later
+        self.link.come_up(frame)
 
     def close(self) -> None:
         """The link is over: nobody on the other side waits for anything, or watches anybody."""

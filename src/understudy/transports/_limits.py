@@ -80,12 +80,12 @@ def is_harmless(data: bytes, *, max_depth: int = MAX_DEPTH, max_elements: int | 
     """
     if b"\\" in data:
         return False
+    if data[:1] == b'"' and data.find(b'"', 1) == len(data) - 1:  # nothing but one string
+        return data.isascii() or _is_utf8(data)
     parts = data.split(b'"', _MOST_QUOTES)
     if not len(parts) & 1 or len(parts) > _MOST_QUOTES or not (data.isascii() or _is_utf8(data)):
         return False
     marks = b'"'.join(parts[::2])
-    if marks == b'"':  # nothing but one string
-        return True
     words = marks.translate(None, _MARKS)
     if words and words.replace(b"true", b"").replace(b"false", b"").replace(b"null", b""):
         return False

@@ -167,8 +167,8 @@ class LinkProtocol:
         self._received = number
         while self._open and self._open[0][0] <= acknowledged:
             self._open.popleft()
-        if asks:
-            self.ack_due = min(self.ack_due, now + self._timing.ack_delay)
+        if asks and self.ack_due == math.inf:
+            self.ack_due = now + self._timing.ack_delay
         return frames
 
 

@@ -25,6 +25,7 @@ try:
     from websockets.protocol import State
 
     from understudy.transports._websocket_ends import ClientEnd, Connect, End, ServerEnd
+    from understudy.transports._websocket_frames import pack_message
 except ImportError:
     raise MissingExtra(what="a WebSocket", package="websockets", extra="websocket") from None
 
@@ -229,7 +230,7 @@ class WebSocketConnection:
         """Hand *data* over as one message, at once; only where there is room."""
         if len(data) > self._limits.max_size:
             check_size(data, self._limits)
-        self._ws.write_message(data)
+        self.transport.write(pack_message(data, masked=self._ws.is_client))
 
     async def send(self, data: bytes) -> None:
         """Hand *data* over as one message."""

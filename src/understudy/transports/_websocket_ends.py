@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.exceptions import MissingExtra
 from understudy.transports._bell import Bell
-from understudy.transports._websocket_frames import frame_size, pack_message, whole_message
+from understudy.transports._websocket_frames import frame_size, whole_message
 
 try:
     from websockets.asyncio.client import ClientConnection, connect
@@ -51,7 +51,8 @@ class End(AnyEnd):
         """Rung when one has come, and at the end."""
         self.max_direct = 0
         """Bytes of the largest message that may pass the library by; none may, until somebody says so."""
-        self._is_client = self.protocol.side is Side.CLIENT
+        self.is_client = self.protocol.side is Side.CLIENT
+        """Whether what it sends has to be masked, and what comes must not be."""
         # Bytes that the library was given and has made no frame of. A frame in a longer form than need be leaves some.
         self._unread = 0
         self._behind_blank = 0
@@ -65,7 +66,7 @@ class End(AnyEnd):
             self._unread = self._behind_blank
             super().process_event(event)
             return
-        self._unread -= frame_size(len(event.data), masked=not self._is_client)
+        self._unread -= frame_size(len(event.data), masked=not self.is_client)
         if event.opcode not in DATA_OPCODES:
             super().process_event(event)
             return
@@ -96,10 +97,6 @@ class End(AnyEnd):
             self.transport.resume_reading()
         return message
 
-    def write_message(self, data: bytes) -> None:
-        """Send *data* as one message, at once; only while the connection is open, and no other is under way."""
-        self.transport.write(pack_message(data, masked=self._is_client))
-
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
         protocol = self.protocol
@@ -125,7 +122,7 @@ class End(AnyEnd):
 
     def _take_whole(self, data: bytes) -> bytes:
         """Take the whole messages at the beginning of *data*; what is behind them."""
-        at, size, masked = 0, len(data), not self._is_client
+        at, size, masked = 0, len(data), not self.is_client
         while (found := whole_message(data, at, self.max_direct, masked=masked)) is not None:
             message, at = found
             if self.taker is not None:
