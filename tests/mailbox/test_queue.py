@@ -329,3 +329,15 @@ def test_facts_of_rare_cases_survive_copying_and_pickling_too(error: UnderstudyE
     for again in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert {name: getattr(again, name) for name in facts} == facts
         assert str(again) == str(error)
+
+
+@pytest.mark.parametrize(("waiting", "offered", "accepted"), [(0, 3, 3), (0, 4, 3), (2, 1, 1), (3, 2, 0), (1, 0, 0)])
+def test_of_several_that_are_offered_those_are_accepted_that_find_room(
+    waiting: int, offered: int, accepted: int
+) -> None:
+    queue = AsyncMessageQueue[int](3)
+    for number in range(waiting):
+        queue.put_nowait(number)
+    assert queue.offer_each(range(waiting, waiting + offered)) == accepted
+    assert queue.statistics().total_in == waiting + accepted
+    assert [queue.get_nowait() for _ in range(len(queue))] == list(range(waiting + accepted))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from understudy.mailbox._bursts import Bursts
@@ -62,6 +62,15 @@ class QueueEngine(QueueState[T], Generic[T]):
             return True
         self._turn_away()
         return False
+
+    def offer_each(self, items: Sequence[T]) -> int:
+        """:meth:`offer` one after the other until there is one that is not accepted; how many are."""
+        count, waiting = len(items), self.items
+        if len(waiting) + count <= self.append_below:
+            waiting.extend(items)
+            self.total_in += count
+            return count
+        return next((at for at, each in enumerate(items) if not self.offer(each)), count)
 
     def push_front(self, item: T) -> None:
         """Take back what was got last: it is the next to be got again. For the runtime.

@@ -208,6 +208,10 @@ class Inbound:
             return
         cell = self.find(frame.to)
         messages = self.messages(frame.tag, body)
+        plain = sender is None and frame.trace is None
+        if cell is not None and plain and MessageNotAccepted not in map(type, messages):
+            self._deliver_each(cell, frame.to, messages)
+            return
         accepted: list[Any] = []
         for each in messages:
             if type(each) is MessageNotAccepted:
@@ -215,7 +219,7 @@ class Inbound:
             elif cell is None:
                 self._lost(frame, each, sender, str(NotFound()))
             else:
-                accepted.append(each if sender is None and frame.trace is None else _letter(each, sender, frame))
+                accepted.append(each if plain else _letter(each, sender, frame))
         if cell is None:
             self.link.put(Ended(frame.to, steps_of(NotFound())))
         else:
@@ -228,11 +232,7 @@ class Inbound:
     def _deliver_each(self, cell: Cell, at: Place, items: list[Any]) -> None:
         done = 0
         if cell.gate is None and at not in self._doors:
-            offer = cell.make_mailbox().offer
-            for each in items:
-                if not offer(each):
-                    break
-                done += 1
+            done = cell.make_mailbox().offer_each(items)
             if done:
                 cell.wake()
                 self.placed(at, done)

@@ -310,9 +310,9 @@ def _alike(mailbox: AsyncMessageQueue[Any], most: int) -> list[object]:
     """The next messages in *mailbox* that are of one class and have no sender, one at least."""
     first: object = mailbox.take()
     found = [first]
-    kind = type(first)
-    while len(found) < most and mailbox.items and type(mailbox.next_item()) is kind:
-        found.append(mailbox.take())
+    kind, items = type(first), mailbox.items  # in their order, as nobody chooses among what is in an outbox
+    while len(found) < most and items and type(items[0]) is kind:
+        found.append(items.popleft() if len(items) <= mailbox.take_up_to else mailbox.take())
     return found
 
 
