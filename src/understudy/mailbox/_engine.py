@@ -64,7 +64,7 @@ class QueueEngine(QueueState[T], Generic[T]):
         return False
 
     def offer_each(self, items: Sequence[T]) -> int:
-        """:meth:`offer` one after the other until there is one that is not accepted; how many are."""
+        """`offer` them one after the other until one is not accepted; how many are. For the runtime."""
         count, waiting = len(items), self.items
         if len(waiting) + count <= self.append_below:
             waiting.extend(items)

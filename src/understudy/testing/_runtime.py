@@ -26,8 +26,8 @@ from understudy.testing._lanes import SimTask
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from understudy.actors._dispatcher import Runnable
     from understudy.actors._asks import Ask
+    from understudy.actors._dispatcher import Runnable
     from understudy.actors._settings import Settings
     from understudy.environment import Patrol
     from understudy.instrument import Instrument
