@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from tests.cast import settle
-from understudy import Actor, ActorSystem, Message, handler
+from understudy import Actor, ActorSystem, AskTimeout, Message, handler
+from understudy.actors._asks import FRAME
 from understudy.actors._runtime import runtime_of
 from understudy.actors._waiting import hand_now
+from understudy.instrument import Instrument
 
 WORD: ContextVar[str] = ContextVar("WORD", default="none")
 
@@ -223,3 +225,35 @@ async def test_a_task_left_over_from_the_handler_of_an_ask_is_no_part_of_the_nex
         for _ in range(20):
             await asyncio.sleep(0)
         assert (answers, frames) == ([7], [None])
+
+
+class _Watcher(Instrument):
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, object, object]] = []
+        self.cell: Any = None
+
+    def dead_letter(self, message: object, recipient: str, sender: str | None, why: str, dropped: int = 0) -> None:
+        assert isinstance(message, Ask)
+        self.seen.append((message.number, self.cell.hand, FRAME.get()))
+
+
+@pytest.mark.asyncio
+async def test_a_question_that_was_given_up_is_not_begun_behind_others_and_nothing_of_them_is_seen() -> None:
+    watcher = _Watcher()
+    async with ActorSystem(instruments=[watcher]) as system:
+        book: list[int] = []
+        runtime_of(system).env.stopwatch = lambda: 1_000.0  # so that no stretch of messages ends early
+        ref = await system.spawn(Worker, book)
+        watcher.cell = ref._cell  # pyright: ignore[reportPrivateUsage]
+        await ref.ask(Ask(number=1))
+        ref.debug.suspend()
+        asked = [asyncio.create_task(ref.ask(Ask(number=number))) for number in range(2, 6)]
+        late = asyncio.create_task(ref.ask(Ask(number=9), timeout=0.5))
+        await asyncio.sleep(0)
+        asked[2].cancel()
+        await asyncio.sleep(1.0)
+        ref.debug.resume()
+        outcomes = await asyncio.gather(*asked, late, return_exceptions=True)
+        assert [type(each) for each in outcomes] == [int, int, asyncio.CancelledError, int, AskTimeout]
+        assert book == [1, 2, 3, 5]
+    assert watcher.seen == [(number, None, watcher.cell) for number in (4, 9)]

@@ -12,8 +12,8 @@ import pytest
 
 from tests.cast import EAGER
 from tests.testing.sim_stage import KINDS, Last, Spy, on_loop, once, orders, sim_loop, strategy
-from understudy import Actor, Message, handler
-from understudy.testing import DeadlockError
+from understudy import Actor, ActorSystem, Message, Reply, handler
+from understudy.testing import DeadlockError, simulate
 from understudy.testing._loop import SimLoop
 from understudy.testing._simulation import Simulation
 from understudy.testing._strategies import Fifo, Pos
@@ -397,3 +397,39 @@ def test_the_race_of_a_timeout_is_seen_only_with_a_stall() -> None:
     assert {on_loop(main, Pos(seed), stall=0.0)[0] for seed in range(60)} == {"done"}
     assert {on_loop(main, Pos(seed), stall=1.0)[0] for seed in range(60)} == {"done", "timeout"}
     assert on_loop(main, Fifo(), stall=1.0) == ["done"]
+
+
+def test_what_is_called_when_asks_are_over_comes_in_any_order_among_asks() -> None:
+    class Get(Message[int]):
+        number: int
+
+    class Giver(Actor[Get]):
+        def __init__(self, closed: list[int]) -> None:
+            self.closed = closed
+            self.held: list[Reply[int]] = []
+
+        @handler
+        def get(self, message: Get) -> Reply[int]:
+            reply = self.context.reply_later(message)
+            reply.when_closed(lambda: self.closed.append(message.number))
+            self.held.append(reply)
+            if len(self.held) == 2:
+                for each in sorted(self.held, key=lambda held: held._ask.message.number):  # pyright: ignore[reportPrivateUsage]
+                    each.send(1)
+            return reply
+
+    seen: set[tuple[int, ...]] = set()
+
+    async def scenario(sim: Simulation) -> None:
+        closed: list[int] = []
+        async with ActorSystem() as system:
+            ref = await system.spawn(Giver, closed)
+            async with asyncio.TaskGroup() as group:
+                for number in (1, 2):
+                    group.create_task(ref.ask(Get(number=number)))
+            while len(closed) < 2:
+                await asyncio.sleep(1.0)
+        seen.add(tuple(closed))
+
+    simulate(schedules=100)(scenario)()
+    assert seen == {(1, 2), (2, 1)}

@@ -184,7 +184,7 @@ class Inbox(Intake):
         if self.job is not None:
             self.job.look = True
 
-    def handle(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
+    def handle(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:  # noqa: C901 - each call tells
         direct, actor, context, items = self.table.direct, self.actor, self.runtime.dispatcher.context, mailbox.items
         if mailbox.collects:
             return self._handle_burst(mailbox, limit)
@@ -210,6 +210,9 @@ class Inbox(Intake):
                 kind = None
                 if type(item) is PlainAsk and (function := find(type(item.message))):
                     self._answer(function, item)
+                elif type(item) is FutureAsk and (function := find(type(item.message))):
+                    if self._admit(item):
+                        self._run_sync(function, item, item.message, item)
                 elif not self._handle_other(mailbox, item):
                     return handled
             if self.attention or context:
@@ -427,6 +430,7 @@ class Inbox(Intake):
                         since = now()
                         if since >= item.deadline or item.value is not PENDING:
                             self.hand = None
+                            FRAME.set(self)
                             self._turn_down(item)
                             break
                         kind, ask, message, asked = None, item, item.message, True

@@ -19,6 +19,7 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
+from understudy.actors._plain_ask import PlainAsk
 from understudy.environment import Environment, thread_id
 from understudy.testing._chains import await_chain, where
 from understudy.testing._errors import DeadlockError, EscapeError, LivenessError
@@ -389,7 +390,7 @@ class SimLoop(asyncio.BaseEventLoop):
             return owner.lane
         if isinstance(owner, asyncio.Task | asyncio.TaskGroup):
             return self._lane_by_identity(owner)
-        if args and isinstance(args[0], asyncio.Future):
+        if args and isinstance(args[0], asyncio.Future | PlainAsk):
             return self._lane_by_identity(args[0])
         return self._plain
 

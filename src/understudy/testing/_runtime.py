@@ -162,7 +162,7 @@ class SimDispatcher(Dispatcher):
 
     def allowance(self, handled: int, since_last: int) -> int:
         """How many more messages a pump may handle."""
-        return (16, 0, 1)[self._loop.choices.draw("allowance", 3)]
+        return (64, 0, 1)[self._loop.choices.draw("allowance", 3)]
 
     def _run_some(self, steps: dict[Runnable, Step | Timer]) -> None:
         while steps:
