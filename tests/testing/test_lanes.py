@@ -404,14 +404,14 @@ def test_what_is_called_when_asks_are_over_comes_in_any_order_among_asks() -> No
         number: int
 
     class Giver(Actor[Get]):
-        def __init__(self, closed: list[int]) -> None:
+        def __init__(self, closed: Callable[[int], None]) -> None:
             self.closed = closed
             self.held: list[Reply[int]] = []
 
         @handler
         def get(self, message: Get) -> Reply[int]:
             reply = self.context.reply_later(message)
-            reply.when_closed(lambda: self.closed.append(message.number))
+            reply.when_closed(lambda: self.closed(message.number))
             self.held.append(reply)
             if len(self.held) == 2:
                 for each in sorted(self.held, key=lambda held: held._ask.message.number):  # pyright: ignore[reportPrivateUsage]
@@ -422,13 +422,19 @@ def test_what_is_called_when_asks_are_over_comes_in_any_order_among_asks() -> No
 
     async def scenario(sim: Simulation) -> None:
         closed: list[int] = []
+        both = asyncio.Event()
+
+        def close(number: int) -> None:
+            closed.append(number)
+            if len(closed) == 2:
+                both.set()
+
         async with ActorSystem() as system:
-            ref = await system.spawn(Giver, closed)
+            ref = await system.spawn(Giver, close)
             async with asyncio.TaskGroup() as group:
                 for number in (1, 2):
                     group.create_task(ref.ask(Get(number=number)))
-            while len(closed) < 2:
-                await asyncio.sleep(1.0)
+            await both.wait()
         seen.add(tuple(closed))
 
     simulate(schedules=100)(scenario)()
