@@ -238,7 +238,10 @@ class Inbox(Intake):
         except BaseException as error:
             self.failed(error, message, item)
         else:
-            self.replied(result, item)
+            if type(item) is PlainAsk and item.in_hand and not item.promised and item.value is PENDING:
+                item.value = result  # all that `replied` would do: nobody waits yet
+            else:
+                self.replied(result, item)
         if self.belongings is None:
             item.in_hand = False
             self.hand = self.waits = None
