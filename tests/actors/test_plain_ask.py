@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import traceback
 import types
 import weakref
 from collections.abc import Callable, Coroutine, Generator
@@ -30,6 +31,7 @@ from understudy import (
 from understudy.actors._plain_ask import PlainAsk
 from understudy.actors._runtime import runtime_of
 from understudy.instrument import Instrument
+from understudy.testing import Simulation, simulate
 
 COLOUR: ContextVar[str] = ContextVar("colour", default="none")
 UNHURRIED = Settings(slice_seconds=60.0)
@@ -504,3 +506,21 @@ async def test_an_eager_task_waits_in_the_same_way() -> None:
             assert await asyncio.gather(*(ref.ask(Get()) for _ in range(3))) == [2, 3, 4]
         finally:
             loop.set_task_factory(factory)
+
+
+def test_a_simulated_asker_goes_on_in_the_step_of_his_reply_or_later() -> None:
+    within: set[bool] = set()
+
+    async def ask(ref: ActorRef[Any]) -> None:
+        await ref.ask(Get())
+        within.add("_go_on" in {frame.name for frame in traceback.extract_stack()})
+
+    async def scenario(sim: Simulation) -> None:
+        async with ActorSystem() as system:
+            ref = await system.spawn(Giver)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(3):
+                    group.create_task(ask(ref))
+
+    simulate(schedules=100)(scenario)()
+    assert within == {False, True}

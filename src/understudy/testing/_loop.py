@@ -143,14 +143,14 @@ class SimLoop(asyncio.BaseEventLoop):
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Step:  # type: ignore[override]
         """Run *callback* as a step, in the lane of whose it is."""
         self._check_thread("call_soon")
-        return self._enqueue(self._lane_of(callback, args), callback, args, context)
+        return self._enqueue(self.lane_of(callback, args), callback, args, context)
 
     def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> Step:
         """The same; other threads are outside."""
         self._check_thread("call_soon_threadsafe")
-        return self._enqueue(self._lane_of(callback, args), callback, args, context)
+        return self._enqueue(self.lane_of(callback, args), callback, args, context)
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Timer:  # type: ignore[override]
         """Run *callback* at *when*, in a lane of its own."""
@@ -384,7 +384,8 @@ class SimLoop(asyncio.BaseEventLoop):
             heapq.heappush(self._scheduled, timer)
         return timer
 
-    def _lane_of(self, callback: Any, args: tuple[Any, ...]) -> Lane:
+    def lane_of(self, callback: Any, args: tuple[Any, ...] = ()) -> Lane:
+        """The lane of whose *callback* is, which is called with *args*."""
         owner = getattr(callback, "__self__", None)
         if isinstance(owner, SimTask):
             return owner.lane

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from understudy.actors._asks import Ask
     from understudy.actors._dispatcher import Runnable
+    from understudy.actors._plain_ask import PlainAsk
     from understudy.actors._settings import Settings
     from understudy.environment import Patrol
     from understudy.instrument import Instrument
@@ -177,8 +178,24 @@ class SimDispatcher(Dispatcher):
         return self._loop.choices.draw(what, 2) == 1
 
     def _step(self, cell: Runnable) -> None:
+        # As in a turn; perhaps nobody goes on before his own next step.
+        answered: list[PlainAsk] | None = [] if self._perhaps("go on in the turn") else None
+        self.answered = answered
         self.context.run(self._activate, cell)
+        self.answered = None
         self._clean()
+        if answered:
+            self._go_on(answered)
+
+    def _go_on(self, answered: list[PlainAsk]) -> None:
+        rest = iter(answered)
+        try:
+            for ask in rest:
+                if ask.step is not None:
+                    self._loop.run_aside(self._loop.lane_of(ask.step), ask.context.run, ask.step, self.done)
+        finally:
+            for ask in rest:
+                ask.go_on_later(self.done)
 
     def _activate(self, cell: Runnable) -> None:
         del self._steps[cell]
