@@ -108,9 +108,11 @@ class QueueEngine(QueueState[T], Generic[T]):
         Raises:
             IndexError: There is none.
         """
-        items = self.items
-        if len(items) > self.take_up_to:
-            return self._take_slowly()
+        items, most = self.items, self.take_up_to
+        if len(items) > most:
+            if most < 0:
+                return self._take_slowly()
+            self._high_water = self.take_up_to = len(items)  # more than ever, and nobody is concerned
         return items.popleft()
 
     def next_item(self) -> T:
