@@ -423,7 +423,7 @@ class Inbox(Intake):
                 usual = job.timer is None and self.belongings is None
                 find: Callable[[type], Any] = self.table.pumped.get if usual else _find_nothing
                 kind = ask = None
-                asked = False
+                asked = False  # the frame is that of the ask before: it is set back once for a row of them
                 while items and left:
                     item = items.popleft() if len(items) <= mailbox.take_up_to else _UNTAKEN
                     # The usual cases of `_next_async`, without the call; most often there are many of one kind.
