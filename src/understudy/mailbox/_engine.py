@@ -110,7 +110,7 @@ class QueueEngine(QueueState[T], Generic[T]):
         """
         items, most = self.items, self.take_up_to
         if len(items) > most:
-            if most < 0:
+            if most < 0 or not self._limit:
                 return self._take_slowly()
             self._high_water = self.take_up_to = len(items)  # more than ever, and nobody is concerned
         return items.popleft()
