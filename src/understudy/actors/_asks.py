@@ -253,7 +253,7 @@ class DeadlineQueue:
     runs only while it may be wanted.
     """
 
-    __slots__ = ("_due", "_env", "_heap", "_serial", "_settle", "_timer", "fresh")
+    __slots__ = ("_env", "_heap", "_serial", "_settle", "_timer", "due", "fresh")
 
     def __init__(self, env: Environment, *, settle: float = 0.05) -> None:
         self._env = env
@@ -263,14 +263,15 @@ class DeadlineQueue:
         self._heap: list[tuple[float, int, Due]] = []
         self._serial = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._due = math.inf
+        self.due = math.inf
+        """When the timer fires."""
 
     def add(self, ask: Due, now: float) -> None:
         """Let *ask* fail at its deadline, unless it is answered before."""
         # While there are others, the timer fires soon enough for whatever is not due at once.
-        if not self.fresh or ask.deadline < self._due:
+        if not self.fresh or ask.deadline < self.due:
             due = min(now + self._settle, ask.deadline)
-            if due < self._due:
+            if due < self.due:
                 self._arm(due)
         self.fresh[ask] = None
 
@@ -283,11 +284,11 @@ class DeadlineQueue:
     def _arm(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._due = due
+        self.due = due
         self._timer = self._env.call_at(due, self._tick)
 
     def _tick(self) -> None:
-        self._timer, self._due = None, math.inf
+        self._timer, self.due = None, math.inf
         now = self._env.now()
         fresh, self.fresh = self.fresh, {}
         for ask in fresh:

@@ -222,7 +222,12 @@ class ActorRef(Generic[M_contra]):
                 else:
                     dispatcher.run_ahead()
             if ask.value is PENDING:
-                runtime.asks.add(ask, now)
+                asks = runtime.asks
+                # The usual case of `add`, without the call.
+                if asks.fresh and ask.deadline >= asks.due:
+                    asks.fresh[ask] = None
+                else:
+                    asks.add(ask, now)
                 await ask
             if ask.error is not None:
                 raise ask.error.with_traceback(None)
