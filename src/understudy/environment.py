@@ -149,10 +149,10 @@ class Environment:
     """One for each system, bound to the event loop that runs it."""
 
     __slots__ = (
-        "_neutral",
         "_process",
         "is_shallow",
         "loop",
+        "neutral",
         "new_task",
         "next_uid",
         "now",
@@ -174,8 +174,9 @@ class Environment:
         self.place = loop if place is running_loop else self.thread
         """What :data:`place` says here."""
         self._process = _process[0]
-        # Where timers run, which would else keep the variables of whoever was the first to need one.
-        self._neutral = Context()
+        # Of this environment alone: no two threads can be in one context at a time.
+        self.neutral = Context()
+        """Where timers and turns begin, which would else keep the variables of whoever was the first to need one."""
         # What asyncio's own loops do, without the call in between.
         own = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now: Callable[[], float] = time.monotonic if own else loop.time
@@ -230,7 +231,7 @@ class Environment:
 
     def call_at(self, when: float, callback: Callable[[], object]) -> asyncio.TimerHandle | None:
         """Call *callback* at *when* on the clock of :attr:`now`; None when that is never."""
-        return None if when == math.inf else self.loop.call_at(when, callback, context=self._neutral)
+        return None if when == math.inf else self.loop.call_at(when, callback, context=self.neutral)
 
     def call_from_thread(self, function: Callable[[T], object], argument: T) -> None:
         """In any thread: call *function* in the event loop, when a task would begin that is ordered now.

@@ -40,9 +40,6 @@ UNHURRIED = Settings(slice_seconds=60.0)
 class Get(Message[int]): ...
 
 
-class Never(Message[int]): ...
-
-
 class Decline(Message[int]): ...
 
 
@@ -57,7 +54,7 @@ class Call(Message[int]):
 NO = Refused("not today")
 
 
-class Giver(Actor[Get | Never | Decline | Call | Hold]):
+class Giver(Actor[Get | Decline | Call | Hold]):
     def __init__(self, held: list[Reply[int]] | None = None) -> None:
         self.given = 0
         self.held = [] if held is None else held
@@ -66,11 +63,6 @@ class Giver(Actor[Get | Never | Decline | Call | Hold]):
     def get(self, message: Get) -> int:
         self.given += 1
         return self.given
-
-    @handler
-    def never(self, message: Never) -> int:
-        self.held.append(self.context.reply_later())
-        return 0
 
     @handler
     def hold(self, message: Hold) -> int:
@@ -96,15 +88,20 @@ class Letters(Instrument):
         self.seen.append((message, why))
 
 
+async def ready(system: ActorSystem) -> ActorRef[Any]:
+    """One that is up, has a mailbox, and has given 1; no turn is to come."""
+    ref: ActorRef[Any] = await system.spawn(Giver)
+    await ref.ask(Get())
+    await asyncio.sleep(0)
+    return ref
+
+
 async def waiting(
     system: ActorSystem, ref: ActorRef[Any], *questions: Coroutine[Any, Any, int]
 ) -> list[asyncio.Task[Any]]:
     """Tasks that have asked and wait for the next turn, none of them having been answered ahead."""
     runtime_of(system).dispatcher.crowded = True
     tasks = [asyncio.ensure_future(question) for question in questions]
-    ticked = asyncio.Event()
-    # Behind the first steps of the tasks, and before the turn for which they ask.
-    asyncio.get_running_loop().call_soon(ticked.set)
     await asyncio.sleep(0)
     assert not any(task.done() for task in tasks)
     assert all(type(item) is PlainAsk for item in ref._cell.make_mailbox().items)  # pyright: ignore[reportPrivateUsage]
@@ -124,9 +121,7 @@ async def test_who_waits_goes_on_in_the_turn_of_the_reply_as_itself() -> None:
         return reply
 
     async with ActorSystem(settings=UNHURRIED) as system:
-        ref = await system.spawn(Giver)
-        await ref.ask(Get())
-        await asyncio.sleep(0)
+        ref = await ready(system)
         tasks = await waiting(system, ref, ask(ref, "red"), ask(ref, "blue"))
         # What is ordered now has its turn after that of the dispatcher, and before whatever a future would call.
         loop.call_soon(lambda: seen.append((asyncio.current_task(), COLOUR.get())))
@@ -138,9 +133,7 @@ async def test_who_waits_goes_on_in_the_turn_of_the_reply_as_itself() -> None:
 async def test_a_cancel_in_the_turn_of_the_reply_wins_and_the_reply_is_late() -> None:
     letters = Letters()
     async with ActorSystem(settings=UNHURRIED, instruments=[letters]) as system:
-        ref = await system.spawn(Giver)
-        await ref.ask(Get())
-        await asyncio.sleep(0)
+        ref = await ready(system)
         victim: list[asyncio.Task[int]] = []
         asks = ref.ask(Get()), ref.ask(Call(what=lambda: victim[0].cancel()))
         first, second = await waiting(system, ref, *asks)
@@ -155,9 +148,7 @@ async def test_a_cancel_in_the_turn_of_the_reply_wins_and_the_reply_is_late() ->
 async def test_a_cancel_before_the_reply_has_its_text_and_the_question_is_not_begun() -> None:
     letters = Letters()
     async with ActorSystem(settings=UNHURRIED, instruments=[letters]) as system:
-        ref = await system.spawn(Giver)
-        await ref.ask(Get())
-        await asyncio.sleep(0)
+        ref = await ready(system)
         [asked] = await waiting(system, ref, ref.ask(Get()))
         assert asked.cancel("not wanted")
         with pytest.raises(asyncio.CancelledError, match="not wanted"):
@@ -177,9 +168,7 @@ def test_what_ends_the_event_loop_does_not_lose_those_who_go_on_after_it() -> No
 
     async def main() -> None:
         async with ActorSystem(settings=UNHURRIED) as system:
-            ref = await system.spawn(Giver)
-            await ref.ask(Get())
-            await asyncio.sleep(0)
+            ref = await ready(system)
             tasks = await waiting(system, ref, ask(ref), ask(ref, SystemExit(3)), *(ask(ref) for _ in range(20)))
             await asyncio.wait(tasks)
             with suppress(SystemExit):
@@ -205,9 +194,7 @@ async def test_those_for_whom_the_slice_is_too_short_go_on_in_the_next_turns() -
         order.append(number)
 
     async with ActorSystem() as system:
-        ref = await system.spawn(Giver)
-        await ref.ask(Get())
-        await asyncio.sleep(0)
+        ref = await ready(system)
         runtime_of(system).env.stopwatch = lambda: now
         tasks = await waiting(system, ref, *(ask(ref, number) for number in range(50)))
         between: list[int] = []
@@ -242,7 +229,7 @@ async def test_callbacks_of_others_are_called_by_the_event_loop_and_can_be_taken
         asked = asyncio.ensure_future(ref.ask(Hold()))
         await settle()
         [reply] = held
-        ask: PlainAsk = reply._ask  # type: ignore[assignment]  # pyright: ignore[reportPrivateUsage, reportAssignmentType]
+        ask: Any = reply._ask  # pyright: ignore[reportPrivateUsage]
 
         def gone(_: object) -> None:
             seen.append("gone")
@@ -291,8 +278,8 @@ async def test_what_was_answered_is_not_kept_for_its_deadline_and_what_was_not_i
         deadlines = runtime_of(system).asks
         await asyncio.gather(*(ref.ask(Get()) for _ in range(50)))
         assert not deadlines.fresh
-        asked = asyncio.ensure_future(ref.ask(Never(), timeout=3.0))
-        endless = asyncio.ensure_future(ref.ask(Never(), timeout=float("inf")))
+        asked = asyncio.ensure_future(ref.ask(Hold(), timeout=3.0))
+        endless = asyncio.ensure_future(ref.ask(Hold(), timeout=float("inf")))
         await settle()
         assert len(deadlines.fresh) == 2
         with pytest.raises(AskTimeout):
@@ -305,14 +292,12 @@ async def test_what_was_answered_is_not_kept_for_its_deadline_and_what_was_not_i
 @pytest.mark.asyncio
 async def test_a_task_of_pure_python_waits_in_the_same_way() -> None:
     loop = asyncio.get_running_loop()
-    pure: Any = getattr(asyncio.tasks, "_PyTask")  # noqa: B009
+    pure: Any = getattr(asyncio.tasks, "_PyTask")  # noqa: B009 - a private name
     async with ActorSystem(settings=UNHURRIED) as system:
-        ref = await system.spawn(Giver)
-        await ref.ask(Get())
-        await asyncio.sleep(0)
+        ref = await ready(system)
         runtime_of(system).dispatcher.crowded = True
         tasks = [pure(ref.ask(Get()), loop=loop) for _ in range(3)]
-        stopped = pure(ref.ask(Never()), loop=loop)
+        stopped = pure(ref.ask(Hold()), loop=loop)
         await settle()
         assert [task.result() for task in tasks] == [2, 3, 4]
         stopped.cancel()
@@ -326,9 +311,7 @@ def test_who_asks_in_another_loop_of_the_thread_is_told_so_also_where_a_turn_is_
     async def begin() -> tuple[ActorSystem, ActorRef[Any]]:
         system = ActorSystem(settings=UNHURRIED)
         await system.__aenter__()
-        ref = await system.spawn(Giver)
-        await ref.ask(Get())
-        await asyncio.sleep(0)
+        ref = await ready(system)
         runtime_of(system).dispatcher.crowded = True
         return system, ref
 
@@ -497,11 +480,9 @@ async def test_an_eager_task_waits_in_the_same_way() -> None:
     loop = asyncio.get_running_loop()
     factory = loop.get_task_factory()
     async with ActorSystem(settings=UNHURRIED) as system:
-        ref = await system.spawn(Giver)
-        await ref.ask(Get())
-        await asyncio.sleep(0)
+        ref = await ready(system)
         runtime_of(system).dispatcher.crowded = True
-        loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009
+        loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - not on 3.11
         try:
             assert await asyncio.gather(*(ref.ask(Get()) for _ in range(3))) == [2, 3, 4]
         finally:

@@ -51,9 +51,9 @@ from understudy import (
     child,
     handler,
 )
+from understudy.actors._runtime import runtime_of
 from understudy.agents import CONVERSATION, AsyncAgent, Prompt, Said, Say
 from understudy.testing import Gate
-from understudy.testing._inject import runtime_of
 from understudy.transports import LinkOptions, MessageNotAccepted, RemoteError
 
 pytestmark = pytest.mark.asyncio

@@ -54,7 +54,6 @@ class Dispatcher:
         "_complain",
         "_env",
         "_limit",
-        "_neutral",
         "_queue",
         "_scheduled",
         "_share",
@@ -82,8 +81,6 @@ class Dispatcher:
         self._limit = limit
         self._slice = slice_seconds
         self._queue: deque[Runnable] = deque()
-        # Where turns begin. Of this dispatcher alone: no two threads can be in one context at a time.
-        self._neutral = Context()
         self.marked = False
         """Whether there is work, which this or the next turn will do."""
         # Whether the event loop has been asked for a turn. It may come to nothing, if all has been done ahead of it.
@@ -277,7 +274,7 @@ class Dispatcher:
         if not self._scheduled:
             self._scheduled = True
             # Not in the context of now, which may be another when the turn comes: see `run_ahead`.
-            self._env.loop.call_soon(self._turn, context=self._neutral)
+            self._env.loop.call_soon(self._turn, context=self._env.neutral)
 
     def _turn(self) -> None:
         self._ahead_until = 0.0

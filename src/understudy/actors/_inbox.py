@@ -14,7 +14,7 @@ from understudy.actors._bundles import Bundle, burst_over, next_bundle
 from understudy.actors._handler import Handler
 from understudy.actors._intake import Intake
 from understudy.actors._monitors import News
-from understudy.actors._plain_ask import PENDING, PlainAsk
+from understudy.actors._plain_ask import ASKED, PENDING, PlainAsk
 from understudy.actors._recall import Withdrawn
 from understudy.actors._streams import StreamAsk
 from understudy.exceptions import (
@@ -255,11 +255,10 @@ class Inbox(Intake):
         else:
             self.ready = True
 
-    def _is_for_pump(self, item: object) -> bool:
+    def _is_for_pump(self, item: Any) -> bool:
         """Whether *item* is a message that an ``async def`` handler takes, to be seen without a closer look."""
         # Not of a `StreamAsk`: whether its handler is one for streams takes a closer look.
-        message: Any = item.message if type(item) is PlainAsk or type(item) is FutureAsk else item
-        return type(message) in self.table.pumped
+        return type(item.message if type(item) in ASKED else item) in self.table.pumped
 
     def _handle_burst(self, mailbox: AsyncMessageQueue[Any], limit: int) -> int:
         """The same for a mailbox that collects: what can be handled together is."""
@@ -330,8 +329,8 @@ class Inbox(Intake):
         table = self.table
         if self.belongings is not None and not isinstance(item, News | Private):
             self.belongings.heard(message_of(item))
-        if type(item) is PlainAsk or type(item) is FutureAsk:
-            return item.message, item, table[type(item.message)] or table.fallback
+        if type(item) in ASKED:
+            return item.message, item, table[type(item.message)] or table.fallback  # pyright: ignore[reportReturnType] - it is one
         if type(item) is News:
             return item.message, None, self._handler_of_news(item)
         if type(item) is StreamAsk:

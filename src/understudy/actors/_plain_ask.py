@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors._asks import Ask
+from understudy.actors._asks import Ask, FutureAsk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from contextvars import Context
 
-__all__ = ["PENDING", "PlainAsk"]
+__all__ = ["ASKED", "PENDING", "PlainAsk"]
 
 PENDING: Any = object()
 """The reply as long as there is none."""
@@ -135,19 +135,22 @@ class PlainAsk(Ask):
     def exception(self) -> BaseException | None:
         """Why there is no reply, if there is none; to be called when this is done."""
         if isinstance(self.error, asyncio.CancelledError):
-            raise self.error
+            # One for whoever asks: kept here, it would keep his frames, and these keep this ask.
+            raise asyncio.CancelledError(*self.error.args)
         return self.error
 
     def result(self) -> Any:
         """The reply, or the error is raised; to be called when this is done."""
-        if isinstance(self.error, asyncio.CancelledError):
-            # One for whoever waits: kept here, it would keep his frames, and these keep this ask.
-            raise asyncio.CancelledError(*self.error.args)
-        if self.error is not None:
-            raise self.error.with_traceback(None)
+        error = self.exception()
+        if error is not None:
+            raise error.with_traceback(None)
         return self.value
 
     def _call_back(self, callbacks: list[tuple[Callable[[Any], object], Context | None]]) -> None:
         self._callbacks = None
         for callback, context in callbacks:
             self.get_loop().call_soon(callback, self, context=context)
+
+
+ASKED = frozenset({PlainAsk, FutureAsk})
+"""What is waited for until there is one reply; no stream and no delivery, which are asks in other respects."""

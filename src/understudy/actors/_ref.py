@@ -536,12 +536,11 @@ async def _answered(ask: PlainAsk, now: float, waiting: Waiting) -> Any:
 
 def _give_up(ask: Ask, error: BaseException) -> None:
     """The asker waits no more, because of *error*."""
-    if type(error) is RuntimeError:  # of asyncio's: his is another loop
-        ask.give_up()
-        ask.cell.check_loop()
     if isinstance(error, asyncio.CancelledError) and ask.answered:  # in the tick of that, which wins
         ask.late(ask.future.result())
     ask.give_up()
+    if type(error) is RuntimeError:  # of asyncio's: his is another loop
+        ask.cell.check_loop()
 
 
 REF_FORMAT = "understudy-ref"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from understudy.actors._asks import Ask, FutureAsk
-from understudy.actors._plain_ask import PlainAsk
+from understudy.actors._asks import Ask
+from understudy.actors._plain_ask import ASKED
 from understudy.environment import thread_id
 from understudy.exceptions import ActorFailed, InvalidContext, NoReply, Refused
 from understudy.reasons import Crashed, frames_of, without_traceback
@@ -130,7 +130,7 @@ def promise(ask: Any, promises: Promises, message: object) -> Reply[Any]:
     Raises:
         InvalidContext: There is nothing to promise.
     """
-    if type(ask) is not PlainAsk and type(ask) is not FutureAsk:
+    if type(ask) not in ASKED:
         problem = "nobody waits for a reply to the message in hand: it was not asked"
     elif message is not None and ask.message is not message:
         problem = f"the {type(message).__name__} it was given is not the message in hand"

@@ -8,9 +8,9 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from understudy._plans._spec import number_of
-from understudy.actors._asks import FRAME, Ask, FutureAsk, find_cycle
+from understudy.actors._asks import FRAME, Ask, find_cycle
 from understudy.actors._life import Turn
-from understudy.actors._plain_ask import PlainAsk
+from understudy.actors._plain_ask import ASKED, PlainAsk
 from understudy.exceptions import AskCycle, InvalidTimeout
 
 if TYPE_CHECKING:
@@ -203,8 +203,7 @@ def _binding(hand: Any) -> Ask | None:
 
     A stream whose consumer has no deadline has none, and what is asked for it has the usual one.
     """
-    asked = type(hand) is PlainAsk or type(hand) is FutureAsk
-    return hand if asked or (isinstance(hand, Ask) and hand.deadline < math.inf) else None
+    return hand if type(hand) in ASKED or (isinstance(hand, Ask) and hand.deadline < math.inf) else None
 
 
 NOBODY = Waiting(None, None)

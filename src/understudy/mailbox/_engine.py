@@ -108,11 +108,12 @@ class QueueEngine(QueueState[T], Generic[T]):
         Raises:
             IndexError: There is none.
         """
-        items, most = self.items, self.take_up_to
-        if len(items) > most:
-            if most < 0 or not self._limit:
+        items = self.items
+        if len(items) > self.take_up_to:
+            if self.take_up_to < 0:
                 return self._take_slowly()
-            self._high_water = self.take_up_to = len(items)  # more than ever, and nobody is concerned
+            self._note_size()  # nobody is concerned, so that there is nothing to settle
+            self._tune(False)
         return items.popleft()
 
     def next_item(self) -> T:
